@@ -1,0 +1,120 @@
+"""Child processes that always end: by their id, politely first."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+
+class StartFailed(Exception):
+    """A child process ended or stayed silent before it was ready; the message has the end of its output."""
+
+
+class ChildProcess:
+    """One child process; leaving its context ends it."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        log: Path,
+        *,
+        environment: Mapping[str, str] | None = None,
+        stop_signal: signal.Signals = signal.SIGTERM,
+    ) -> None:
+        """
+        Args:
+            command: program and arguments.
+            log: file that gets its standard output and standard error, appended.
+            environment: variables added to this process's own.
+            stop_signal: how it is asked to end.
+        """
+        self.command = list(command)
+        self.log = log
+        self._stop_signal = stop_signal
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(  # noqa: S603 - developers' own commands
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **(environment or {})},
+                # Its own process group: Ctrl-C reaches the parent alone, which then ends it in order.
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """The exit code, None while it runs, negative for a signal."""
+        return self._process.poll()
+
+    def wait_until(self, ready: Callable[[], bool], seconds: float, what: str) -> None:
+        """Wait until the process is ready.
+
+        Raises:
+            StartFailed: it ended, or was not ready in time.
+        """
+        deadline = time.monotonic() + seconds
+        while not ready():
+            if self.exit_code is not None:
+                raise StartFailed(f"{what} ended with exit code {self.exit_code}:\n{self.output()[-2000:]}")
+            if time.monotonic() > deadline:
+                raise StartFailed(f"{what} was not ready after {seconds:g} s:\n{self.output()[-2000:]}")
+            time.sleep(0.005)
+
+    def output(self) -> str:
+        """All that the process has printed."""
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal, if the process still runs."""
+        if self.exit_code is None:
+            self._process.send_signal(number)
+
+    def wait(self, seconds: float) -> int | None:
+        """Wait for the end; answer the exit code, None where it still runs."""
+        try:
+            return self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.send(signal.SIGCONT)
+        self.send(signal.SIGKILL)
+        self._process.wait()
+
+    def stop(self, grace_seconds: float = 5.0) -> int:
+        """Ask it to end, and kill it after the grace period; answer the exit code."""
+        self.send(self._stop_signal)
+        self.send(signal.SIGCONT)
+        code = self.wait(grace_seconds)
+        if code is None:
+            self.kill()
+            code = self._process.wait()
+        return code
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+
+def free_port() -> int:
+    """Answer a TCP port of loopback that nobody listens on now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port

@@ -1,0 +1,67 @@
+"""The HTTP endpoint of a program: ``/metrics`` for Prometheus, ``/healthz`` and ``/readyz`` for Kubernetes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+_STOP_SECONDS = 1.0
+"""How long open HTTP requests may take to end when the program stops."""
+
+
+class PortInUse(Exception):
+    """The address that the HTTP endpoint should listen on is taken or not this machine's."""
+
+
+@asynccontextmanager
+async def serve(
+    host: str,
+    port: int,
+    registry: CollectorRegistry,
+    not_ready: Callable[[], str | None],
+    before_scrape: Callable[[], Awaitable[None]],
+) -> AsyncIterator[int]:
+    """Serve the endpoint while the context is open; gives the port that it listens on.
+
+    Args:
+        host: address to listen on.
+        port: TCP port; 0 takes a free one.
+        registry: the metrics that ``/metrics`` shows.
+        not_ready: the reason why the program is not ready, None when it is. ``/readyz`` shows it with status 503.
+        before_scrape: awaited before the metrics are rendered, so that they are fresh; must bound its own time.
+
+    Raises:
+        PortInUse: the address cannot be listened on.
+    """
+
+    async def metrics(request: web.Request) -> web.Response:
+        await before_scrape()
+        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        return web.Response(body=encode(registry), headers={"Content-Type": content_type})
+
+    async def healthz(_: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def readyz(_: web.Request) -> web.Response:
+        reason = not_ready()
+        return web.Response(text="ok\n") if reason is None else web.Response(status=503, text=f"{reason}\n")
+
+    application = web.Application()
+    application.add_routes(
+        [web.get("/metrics", metrics), web.get("/healthz", healthz), web.get("/readyz", readyz)]
+    )
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=_STOP_SECONDS)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host, port)
+        try:
+            await site.start()
+        except OSError as error:
+            raise PortInUse(f"cannot listen on {host}:{port} for HTTP: {error.strerror or error}") from error
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,82 @@
+"""Settings, declared once as fields of a class: each is a flag, an environment variable and a line of ``--help``.
+
+A program subclasses `ProgramSettings`, gives each field a type, a default and a description, and calls `load`.
+Flags win over environment variables. A bad value ends the program with one line that names the setting, the value
+and what is allowed; a traceback tells a person on call nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any, Literal, NoReturn, TypeVar
+
+from pydantic import Field, ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
+
+USAGE_ERROR = 2
+"""Exit code of a program that was started with a bad setting (the convention of argparse)."""
+
+_S = TypeVar("_S", bound="ProgramSettings")
+
+
+class ProgramSettings(BaseSettings):
+    """The settings that every program has; a program adds its own."""
+
+    model_config = SettingsConfigDict(
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_show_env_vars=True,
+        cli_hide_none_type=True,
+        cli_avoid_json=True,
+        extra="ignore",
+        frozen=True,
+    )
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe log level that is printed"
+    )
+    log_format: Literal["json", "text"] = Field(
+        "json", description="json prints one JSON object a line, text is for people at a terminal"
+    )
+
+
+def load(settings: type[_S], arguments: Sequence[str] | None = None) -> _S:
+    """Read flags and environment; print one line for each bad value and exit with code 2.
+
+    Args:
+        settings: the class that declares the program's settings.
+        arguments: the command line without the program's name; the process's own where None.
+    """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        return CliApp.run(settings, cli_args=list(arguments))
+    except ValidationError as error:
+        exit_with_usage_error(settings, [describe(settings, detail) for detail in error.errors()])
+
+
+def exit_with_usage_error(settings: type[ProgramSettings], messages: Sequence[str]) -> NoReturn:
+    """Print ``program: message`` for each message on standard error and exit with code 2."""
+    program = settings.model_config.get("cli_prog_name") or sys.argv[0]
+    for message in messages:
+        print(f"{program}: {message}", file=sys.stderr)
+    raise SystemExit(USAGE_ERROR)
+
+
+def describe(settings: type[ProgramSettings], detail: ErrorDetails) -> str:
+    """Say in one line which setting is bad, the value that was given, and what is allowed.
+
+    The value of a setting marked ``secret`` in its field's ``json_schema_extra`` is not repeated.
+    """
+    location = str(detail["loc"][0]) if detail["loc"] else ""
+    problem = detail["msg"].removeprefix("Value error, ").replace("\n", " ")
+    field = settings.model_fields.get(location)
+    if field is None:
+        return problem
+    flag = "--" + location.replace("_", "-")
+    variable = f"{settings.model_config.get('env_prefix', '')}{location}".upper()
+    extra: Any = field.json_schema_extra
+    if isinstance(extra, dict) and extra.get("secret"):
+        return f"{flag} ({variable}): {problem}"
+    return f"{flag} ({variable}) is {detail['input']!r}: {problem}"

@@ -1,0 +1,1 @@
+"""KEDA's wire contract: generated from protos/externalscaler.proto by `make protos`, do not edit."""

@@ -1,0 +1,53 @@
+"""The task queue: what a queue, its depth, its results and its dead letters are in Redis.
+
+Producers use `Producer`, workers `Consumer`, people `DeadLetters`, autoscalers `read_depths`; each takes a client
+from `connect` and the queue's keys. Knows Redis, and nothing of gRPC, Kubernetes or LLMs.
+"""
+
+from ark_taskqueue.connection import Address, Client, connect, parse_address
+from ark_taskqueue.consumer import Consumer, Leases, Reclaimed
+from ark_taskqueue.dead_letters import DeadLetters
+from ark_taskqueue.depth import Depth, read_depth, read_depths
+from ark_taskqueue.errors import (
+    InvalidAddress,
+    InvalidQueueName,
+    NotAStream,
+    QueueFull,
+    RedisRefused,
+    RedisUnavailable,
+    TaskQueueError,
+)
+from ark_taskqueue.keys import DEFAULT_GROUP, QueueKeys
+from ark_taskqueue.producer import Producer, Submission
+from ark_taskqueue.retry import RetryPolicy
+from ark_taskqueue.task import DeadLetter, Outcome, Result, Task
+
+__all__ = [
+    "DEFAULT_GROUP",
+    "Address",
+    "Client",
+    "Consumer",
+    "DeadLetter",
+    "DeadLetters",
+    "Depth",
+    "InvalidAddress",
+    "InvalidQueueName",
+    "Leases",
+    "NotAStream",
+    "Outcome",
+    "Producer",
+    "QueueFull",
+    "QueueKeys",
+    "Reclaimed",
+    "RedisRefused",
+    "RedisUnavailable",
+    "Result",
+    "RetryPolicy",
+    "Submission",
+    "Task",
+    "TaskQueueError",
+    "connect",
+    "parse_address",
+    "read_depth",
+    "read_depths",
+]

@@ -1,0 +1,36 @@
+-- Complete a task: acknowledge and delete it, store its result, count its service time. All or nothing, once.
+-- uses: ownership
+--
+-- KEYS[1]  stream of tasks
+-- KEYS[2]  hash, the task's result
+-- KEYS[3]  hash, the queue's statistics
+-- ARGV[1]  consumer group
+-- ARGV[2]  consumer that holds the task
+-- ARGV[3]  the task's id
+-- ARGV[4]  delivery count that the consumer was given
+-- ARGV[5]  time to live of the result, milliseconds
+-- ARGV[6]  service time, milliseconds
+-- ARGV[7]  greatest number of tasks that the mean service time looks back on
+-- ARGV[8...]  fields of the result: name, value, name, value ...
+--
+-- Answers 1 when the task is completed, also when this delivery was completed before (the caller asks again when
+-- it missed the answer), and 0 when the task is no longer this consumer's: then nothing is written.
+local tasks, result, stats = KEYS[1], KEYS[2], KEYS[3]
+local delivery = ARGV[2] .. '#' .. ARGV[4]
+if not owns(tasks, ARGV[1], ARGV[2], ARGV[3], ARGV[4]) then
+  return redis.call('HGET', result, 'delivery') == delivery and 1 or 0
+end
+
+redis.call('XACK', tasks, ARGV[1], ARGV[3])
+redis.call('XDEL', tasks, ARGV[3])
+redis.call('HSET', result, 'delivery', delivery, unpack(ARGV, 8))
+redis.call('PEXPIRE', result, ARGV[5])
+
+-- Exponentially weighted mean: exact while there are few samples, then each new one counts 1/ARGV[7].
+local samples = redis.call('HINCRBY', stats, 'completed', 1)
+local mean = tonumber(redis.call('HGET', stats, 'service_mean_ms') or 0)
+mean = mean + (tonumber(ARGV[6]) - mean) / math.min(samples, tonumber(ARGV[7]))
+redis.call('HSET', stats, 'service_mean_ms', string.format('%.3f', mean))
+
+-- The token ledger's settlement takes its place here, in the same call, so that a task's tokens count once.
+return 1

@@ -1,0 +1,234 @@
+"""Connections to Redis or Valkey: one URL says standalone, Sentinel or Cluster, TLS, and who logs in.
+
+====================================================  =========================================================
+``redis://[user[:password]@]host[:port][/database]``   one server
+``unix://[user[:password]@]/path``                     one server, by a socket file
+``redis+sentinel://[...@]host[:port],.../service[/database]``  the primary that the Sentinels know as *service*
+``redis+cluster://[...@]host[:port],...``              Redis Cluster, by some of its nodes
+``rediss://``, ``rediss+sentinel://``, ``rediss+cluster://``  the same with TLS
+====================================================  =========================================================
+
+Query options: ``ssl_ca_certs``, ``ssl_certfile``, ``ssl_keyfile`` (paths of PEM files), ``ssl_check_hostname``
+(true, false), ``ssl_cert_reqs`` (required, optional, none), and for Sentinels ``sentinel_username``,
+``sentinel_password``. Special characters in user and password are percent-encoded.
+
+Nothing here is retried: a command that had no answer may have been carried out, so only the caller knows whether
+to repeat it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, cast
+from urllib.parse import parse_qs, urlsplit
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.connection import AbstractConnection, SSLConnection, parse_url
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AskError,
+    BusyLoadingError,
+    ClusterError,
+    ConnectionError,
+    ReadOnlyError,
+    RedisClusterException,
+    ResponseError,
+    TimeoutError,
+    TryAgainError,
+)
+
+from ark_taskqueue.errors import InvalidAddress, RedisRefused, RedisUnavailable
+
+Client: TypeAlias = "Redis | RedisCluster"
+Kind: TypeAlias = Literal["standalone", "sentinel", "cluster"]
+
+_SCHEMES: dict[str, tuple[str, Kind]] = {
+    "redis": ("redis", "standalone"),
+    "rediss": ("rediss", "standalone"),
+    "unix": ("unix", "standalone"),
+    "redis+sentinel": ("redis", "sentinel"),
+    "rediss+sentinel": ("rediss", "sentinel"),
+    "redis+cluster": ("redis", "cluster"),
+    "rediss+cluster": ("rediss", "cluster"),
+}
+_TLS_OPTIONS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname")
+_SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
+_DEFAULT_PORTS: dict[Kind, int] = {"standalone": 6379, "sentinel": 26379, "cluster": 6379}
+
+_PASSING = (
+    ConnectionError,
+    TimeoutError,
+    BusyLoadingError,
+    ReadOnlyError,  # the server was a primary and is not any more: the next connection finds the new one
+    TryAgainError,
+    AskError,
+    ClusterError,
+    RedisClusterException,
+    OSError,
+    EOFError,
+)
+_UNBLOCKED = "UNBLOCKED"
+"""Code of the error that ends a blocked read when a primary is demoted; redis-py has no class for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A parsed Redis URL."""
+
+    kind: Kind
+    hosts: tuple[tuple[str, int], ...]
+    """Host and port of the server, of the Sentinels, or of some Cluster nodes; empty for a socket file."""
+    service: str | None
+    """The Sentinels' name of the primary."""
+    login: dict[str, Any]
+    """User, password, database and TLS, as redis-py names them; the socket file's path too."""
+    sentinel_login: dict[str, Any]
+    """User, password and TLS of the Sentinels themselves."""
+
+    @property
+    def tls(self) -> bool:
+        """Whether connections are encrypted."""
+        return self.login.get("connection_class") is SSLConnection
+
+    def __str__(self) -> str:
+        """Show the address without user and password, for logs and errors."""
+        hosts = ",".join(f"{host}:{port}" for host, port in self.hosts)
+        scheme = next(s for s, (base, kind) in _SCHEMES.items() if (base == "rediss", kind) == (self.tls, self.kind))
+        place = f"{scheme}://{hosts}" if hosts else f"unix://{self.login['path']}"
+        return f"{place}/{self.service}" if self.service else place
+
+
+def parse_address(url: str) -> Address:
+    """Parse a Redis URL of one of the forms above.
+
+    Raises:
+        InvalidAddress: the URL is malformed; the message does not contain the password.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in _SCHEMES:
+        raise InvalidAddress(f"Redis URL has the scheme {parts.scheme!r}; allowed are {', '.join(_SCHEMES)}")
+    base, kind = _SCHEMES[parts.scheme]
+    try:
+        query = {name: values[-1] for name, values in parse_qs(parts.query, strict_parsing=bool(parts.query)).items()}
+    except ValueError as error:
+        raise InvalidAddress(f"Redis URL has a malformed query: {error}") from None
+    allowed = (*(_TLS_OPTIONS if base == "rediss" else ()), *(_SENTINEL_OPTIONS if kind == "sentinel" else ()))
+    if unknown := sorted(set(query) - set(allowed)):
+        allowed_text = ", ".join(allowed) or "none"
+        raise InvalidAddress(f"Redis URL has the unknown option {unknown[0]!r}; allowed for {base}:// are {allowed_text}")
+
+    userinfo, at, hostlist = parts.netloc.rpartition("@")
+    hosts = () if base == "unix" else _hosts(hostlist, kind)
+    service, path = None, parts.path
+    if kind == "sentinel":
+        service, _, path = path.lstrip("/").partition("/")
+        if not service:
+            raise InvalidAddress("Redis URL of Sentinels names no service: redis+sentinel://host:26379/mymaster")
+    if path.strip("/") and base != "unix" and (kind == "cluster" or not path.strip("/").isdecimal()):
+        only = "no database" if kind == "cluster" else "a database number"
+        raise InvalidAddress(f"Redis URL has the path {path!r}; a {kind} URL takes {only} there")
+    first_host = f"{hosts[0][0]}:{hosts[0][1]}" if hosts else ""
+    try:
+        login = dict(parse_url(f"{base}://{userinfo}{at}{first_host}/{path.lstrip('/')}"))
+    except ValueError as error:
+        raise InvalidAddress(f"Redis URL cannot be read: {error}") from None
+    for name in ("host", "port"):
+        login.pop(name, None)
+    tls: dict[str, Any] = {name: query[name] for name in _TLS_OPTIONS if name in query}
+    if "ssl_check_hostname" in tls:
+        tls["ssl_check_hostname"] = tls["ssl_check_hostname"].lower() not in ("false", "no", "0")
+    sentinel_login = {name.removeprefix("sentinel_"): query[name] for name in _SENTINEL_OPTIONS if name in query}
+    return Address(kind, hosts, service, {**login, **tls}, {**sentinel_login, **tls})
+
+
+def _hosts(hostlist: str, kind: Kind) -> tuple[tuple[str, int], ...]:
+    hosts = []
+    for item in hostlist.split(","):
+        try:
+            parts = urlsplit(f"//{item}")
+            host, port = parts.hostname, parts.port
+        except ValueError as error:
+            raise InvalidAddress(f"Redis URL has the host {item!r}: {error}") from None
+        if not host:
+            raise InvalidAddress(f"Redis URL has no host at {item!r}; it looks like redis://host:6379/0")
+        hosts.append((host, port or _DEFAULT_PORTS[kind]))
+    if kind == "standalone" and len(hosts) != 1:
+        raise InvalidAddress("Redis URL names several hosts; use redis+sentinel:// or redis+cluster:// for them")
+    return tuple(hosts)
+
+
+def connect(url: str | Address, *, timeout: float = 5.0, max_connections: int = 16, name: str = "ark") -> Client:
+    """Answer a client for a Redis URL; connections are opened when they are needed.
+
+    Args:
+        url: one of the forms above, or its parsed form.
+        timeout: the most that one connection attempt or one answer may take, seconds.
+        max_connections: connections to one server at a time; further callers wait for a free one, up to `timeout`.
+        name: shown by Redis' CLIENT LIST.
+
+    Raises:
+        InvalidAddress: the URL is malformed.
+    """
+    address = parse_address(url) if isinstance(url, str) else url
+    common: dict[str, Any] = {
+        "socket_timeout": timeout,
+        "socket_connect_timeout": timeout,
+        "client_name": name,
+        "protocol": 2,  # the same replies from every server since 6.2
+        "retry": Retry(NoBackoff(), 0),
+    }
+    if address.kind == "cluster":
+        login = {key: value for key, value in address.login.items() if key not in ("connection_class", "db")}
+        return RedisCluster(
+            startup_nodes=[ClusterNode(host, port) for host, port in address.hosts],
+            ssl=address.tls,
+            max_connections=max_connections,
+            cluster_error_retry_attempts=2,  # follow a slot that moved, at once
+            **common,
+            **login,
+        )
+    if address.kind == "sentinel":
+        tls = {"ssl": address.tls}
+        login = {key: value for key, value in address.login.items() if key != "connection_class"}
+        sentinel = Sentinel(
+            list(address.hosts),
+            sentinel_kwargs={**common, **tls, **address.sentinel_login},
+            **{**common, **tls, **login, "max_connections": max_connections, "redis_connect_func": _connect_to_primary},
+        )
+        return cast(Redis, sentinel.master_for(address.service))
+    place: dict[str, Any] = dict(zip(("host", "port"), address.hosts[0], strict=True)) if address.hosts else {}
+    pool = BlockingConnectionPool(
+        max_connections=max_connections, timeout=timeout, **{**common, **address.login, **place}
+    )
+    return Redis.from_pool(pool)
+
+
+async def _connect_to_primary(connection: AbstractConnection) -> None:
+    """Log in, then make sure that this is the primary: a Sentinel that lags behind may name the one that was."""
+    await connection.on_connect()
+    await connection.send_command("ROLE")
+    role = (await connection.read_response())[0]
+    if role not in (b"master", "master"):
+        raise ConnectionError(f"{connection!r} is no primary but {role!r}: a failover is under way")
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Turn redis-py's errors into this package's, with what was being done in the message."""
+    try:
+        yield
+    except ResponseError as error:
+        raise from_response(error, doing) from error
+    except _PASSING as error:
+        raise RedisUnavailable(f"cannot {doing}: {str(error) or type(error).__name__}") from error
+
+
+def from_response(error: ResponseError, doing: str) -> RedisRefused | RedisUnavailable:
+    """Answer this package's error for an error reply."""
+    passing = isinstance(error, _PASSING) or str(error).startswith(_UNBLOCKED)
+    return (RedisUnavailable if passing else RedisRefused)(f"cannot {doing}: {error}")

@@ -1,0 +1,96 @@
+"""Tasks that failed for good: look at them, and put them back into the queue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ark_taskqueue.connection import Client, translated
+from ark_taskqueue.keys import QueueKeys
+from ark_taskqueue.script import Script
+from ark_taskqueue.task import DeadLetter, dead_letter_from, text
+
+_PAGE = 100
+
+_REQUEUE = Script("requeue")
+
+
+class DeadLetters:
+    """The dead letters of one queue. They are kept until somebody requeues or deletes them."""
+
+    def __init__(self, client: Client, queue: QueueKeys) -> None:
+        self._client = client
+        self._queue = queue
+
+    async def count(self) -> int:
+        """Answer how many there are.
+
+        Raises:
+            RedisUnavailable, RedisRefused: Redis did not answer, or with an error.
+        """
+        with translated("count dead letters"):
+            return int(await self._client.execute_command("XLEN", self._queue.dead))
+
+    async def list(self, count: int = _PAGE, after: str | None = None) -> list[DeadLetter]:
+        """Answer up to `count` dead letters, oldest first, from the one behind the id `after` on.
+
+        Raises:
+            RedisUnavailable, RedisRefused: see `count`.
+        """
+        start = "-" if after is None else f"({after}"
+        with translated("read dead letters"):
+            reply = await self._client.xrange(self._queue.dead, start, "+", count)
+        return [dead_letter_from(id_, fields) for id_, fields in reply]
+
+    async def requeue(self, ids: Sequence[str]) -> dict[str, str]:
+        """Put dead letters back as new tasks, at the queue's end, with their attempts counted from one again.
+
+        Answers the new task's id for each dead letter's id; an id that is no dead letter is left out, so a call may
+        be repeated. The queue's greatest depth does not apply: the tasks are in Redis already.
+
+        Raises:
+            RedisUnavailable, RedisRefused: see `count`.
+        """
+        requeued: dict[str, str] = {}
+        for start in range(0, len(ids), _PAGE):
+            page = ids[start : start + _PAGE]
+            reply = await _REQUEUE.run(self._client, (self._queue.stream, self._queue.dead), *page)
+            requeued.update((text(reply[i]), text(reply[i + 1])) for i in range(0, len(reply), 2))
+        return requeued
+
+    async def requeue_all(self) -> int:
+        """Put back every dead letter that there is now; answer how many.
+
+        Raises:
+            RedisUnavailable, RedisRefused: see `count`.
+        """
+        total, last = 0, await self._newest_id()
+        while last is not None:
+            letters = [letter for letter in await self.list() if _not_after(letter.id, last)]
+            if not letters:
+                break
+            total += len(await self.requeue([letter.id for letter in letters]))
+        return total
+
+    async def delete(self, ids: Sequence[str]) -> int:
+        """Delete dead letters for good; answer how many there were.
+
+        Raises:
+            RedisUnavailable, RedisRefused: see `count`.
+        """
+        with translated("delete dead letters"):
+            return int(await self._client.execute_command("XDEL", self._queue.dead, *ids)) if ids else 0
+
+    async def _newest_id(self) -> str | None:
+        with translated("read dead letters"):
+            newest = await self._client.xrevrange(self._queue.dead, "+", "-", 1)
+        return text(newest[0][0]) if newest else None
+
+
+def _not_after(entry_id: str, last: str) -> bool:
+    """Whether an entry's id is not after another one; tasks that die while we requeue wait for the next time."""
+    return _id_order(entry_id) <= _id_order(last)
+
+
+def _id_order(entry_id: str) -> tuple[int, int]:
+    milliseconds, _, sequence = entry_id.partition("-")
+    return int(milliseconds), int(sequence or 0)

@@ -1,0 +1,88 @@
+-- Read one queue's depth, as one snapshot (contract C2). Writes nothing.
+--
+-- KEYS[1]  stream of tasks
+-- KEYS[2]  hash, the queue's statistics
+-- ARGV[1]  consumer group
+-- ARGV[2]  reserved consumer that holds the tasks that anybody may take
+-- ARGV[3]  reserved consumer that holds the tasks in backoff
+-- ARGV[4]  greatest number of delivered entries that are counted here, where the server does not know the lag
+-- ARGV[5]  demand up to which the caller wants to watch the stream for new entries
+--
+-- Answers nine values:
+--   1 now, milliseconds
+--   2 entries in the stream
+--   3 undelivered entries; -1 when they must be counted with count.lua
+--   4 pending entries
+--   5 pending entries that no worker holds: given back, or in backoff
+--   6 the group's last delivered id, '' without a group
+--   7 id after which a new entry has not been seen yet; '' where the demand is above ARGV[5]
+--   8 id of the oldest task that no worker holds, '' when there is none
+--   9 mean service time in milliseconds, '' when no task was ever completed
+local tasks, group = KEYS[1], ARGV[1]
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local length = redis.call('XLEN', tasks)
+local mean = redis.call('HGET', KEYS[2], 'service_mean_ms') or ''
+
+local function flat_to_table(flat)
+  local fields = {}
+  for i = 1, #flat, 2 do
+    fields[flat[i]] = flat[i + 1]
+  end
+  return fields
+end
+
+local function first_id(entries)
+  return entries[1] and entries[1][1] or ''
+end
+
+local info
+if length > 0 or redis.call('EXISTS', tasks) == 1 then
+  for _, flat in ipairs(redis.call('XINFO', 'GROUPS', tasks)) do
+    local candidate = flat_to_table(flat)
+    if candidate.name == group then
+      info = candidate
+    end
+  end
+end
+
+local undelivered, pending, returned, delivered_id, oldest = length, 0, 0, '', ''
+if info then
+  pending, delivered_id = info.pending, info['last-delivered-id']
+  undelivered = info.lag -- nil on Redis 6.2, false where Redis 7 lost count
+  if length == 0 then
+    undelivered = 0
+  elseif not undelivered then
+    -- Delivered entries that are still there are few where workers delete what they complete.
+    local delivered = #redis.call('XRANGE', tasks, '-', delivered_id, 'COUNT', ARGV[4])
+    undelivered = delivered < tonumber(ARGV[4]) and length - delivered or -1
+  end
+  if pending > 0 then
+    for _, consumer in ipairs(redis.call('XPENDING', tasks, group)[4]) do
+      local name = consumer[1]
+      if name == ARGV[2] or name == ARGV[3] then
+        returned = returned + tonumber(consumer[2])
+        local id = first_id(redis.call('XPENDING', tasks, group, '-', '+', 1, name))
+        -- Ids of one length compare as text, and those of different lengths are 200 years apart.
+        if oldest == '' or id < oldest then
+          oldest = id
+        end
+      end
+    end
+  end
+end
+if oldest == '' and undelivered ~= 0 then
+  local after = delivered_id == '' and '-' or '(' .. delivered_id
+  oldest = first_id(redis.call('XRANGE', tasks, after, '+', 'COUNT', 1))
+end
+
+-- From an empty stream on, any entry is new: 0-0 also sees those of a stream that is deleted and made anew.
+local watch_after = ''
+if undelivered >= 0 and undelivered + pending <= tonumber(ARGV[5]) then
+  if length == 0 then
+    watch_after = '0-0'
+  else
+    watch_after = flat_to_table(redis.call('XINFO', 'STREAM', tasks))['last-generated-id']
+  end
+end
+return {now, length, undelivered, pending, returned, delivered_id, watch_after, oldest, mean}

@@ -1,0 +1,182 @@
+"""How deep queues are: what waits, what is in flight (contract C2).
+
+``demand = undelivered + in flight``, in Redis' terms the group's lag plus its pending entries. A queue whose
+workers delete what they complete has ``XLEN = demand``, others keep old entries, so XLEN alone says nothing.
+
+Where the server does not know the lag (Redis 6.2 has none, Redis 7 answers NULL after some deletions and trims),
+the undelivered entries are counted, without their payloads leaving Redis, and from either end of the stream: the
+delivered entries that are still there are few on most queues, and the rest is undelivered. Counting ends after
+`COUNT_LIMIT` entries on each side; then the depth is an upper bound and says so.
+
+A failed read is an error and never a depth of zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError, ResponseError
+
+from ark_taskqueue.connection import Client, from_response, translated
+from ark_taskqueue.consumer import BACKOFF, READY
+from ark_taskqueue.errors import NotAStream, RedisUnavailable, TaskQueueError
+from ark_taskqueue.keys import QueueKeys
+from ark_taskqueue.script import Script
+from ark_taskqueue.task import milliseconds_of, text
+
+COUNT_LIMIT = 10_000
+"""Entries that are counted on each side of the group's position before the depth becomes an estimate."""
+_PAGE = 500
+"""Entries counted in one step, so that Redis is never busy for more than a millisecond or so."""
+
+_DEPTH = Script("depth")
+_COUNT = Script("count")
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """One queue's depth at one moment."""
+
+    waiting: int
+    """Tasks that no worker holds: never delivered, given back, or in backoff."""
+    in_flight: int
+    """Tasks that a worker holds."""
+    length: int
+    """Entries in the stream, XLEN."""
+    exact: bool
+    """False where counting was cut off; then `waiting` is an upper bound."""
+    oldest_waiting_ms: int
+    """Age of the oldest waiting task, milliseconds; 0 when none waits."""
+    mean_service_ms: float | None
+    """Mean service time of the last tasks, milliseconds; None before the first one was completed."""
+    watch_after: str | None
+    """The id from which XREAD sees every entry that this depth does not count; None where it was not asked for."""
+
+    @property
+    def demand(self) -> int:
+        """Waiting and in flight."""
+        return self.waiting + self.in_flight
+
+
+@dataclass(frozen=True, slots=True)
+class _Snapshot:
+    """The reply of depth.lua, but for the undelivered entries."""
+
+    now_ms: int
+    length: int
+    pending: int
+    returned: int
+    delivered_id: str
+    watch_after: str
+    oldest_id: str
+    mean_service_ms: str
+
+    def depth(self, undelivered: int, exact: bool) -> Depth:
+        return Depth(
+            waiting=undelivered + self.returned,
+            in_flight=self.pending - self.returned,
+            length=self.length,
+            exact=exact,
+            oldest_waiting_ms=max(0, self.now_ms - milliseconds_of(self.oldest_id)) if self.oldest_id else 0,
+            mean_service_ms=float(self.mean_service_ms) if self.mean_service_ms else None,
+            watch_after=self.watch_after or None,
+        )
+
+
+async def read_depth(client: Client, queue: QueueKeys, watch_up_to: int = 0) -> Depth:
+    """Read one queue's depth; see `read_depths`."""
+    [depth] = await read_depths(client, [queue], watch_up_to)
+    if isinstance(depth, TaskQueueError):
+        raise depth
+    return depth
+
+
+async def read_depths(
+    client: Client, queues: Sequence[QueueKeys], watch_up_to: int = 0
+) -> list[Depth | TaskQueueError]:
+    """Read the depths of queues in one pipeline; an error takes the place of the depth of the queue that has it.
+
+    Args:
+        client: see `ark_taskqueue.connection.connect`.
+        queues: the queues.
+        watch_up_to: demand up to which `Depth.watch_after` is wanted.
+
+    Raises:
+        RedisUnavailable: no queue could be read.
+    """
+    arguments = (READY, BACKOFF, _PAGE, watch_up_to)
+    with translated("read queue depths"):
+        replies = await _pipeline(
+            client,
+            [("EVALSHA", _DEPTH.sha, 2, queue.stream, queue.stats, queue.group, *arguments) for queue in queues],
+        )
+        unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+        if unknown:
+            commands = [("EVAL", _DEPTH.text, 2, queue.stream, queue.stats, queue.group, *arguments)
+                        for queue in (queues[i] for i in unknown)]
+            for i, reply in zip(unknown, await _pipeline(client, commands), strict=True):
+                replies[i] = reply
+    read = [_decode(queue, reply) for queue, reply in zip(queues, replies, strict=True)]
+    return [await _counted(client, queues[i], item) if isinstance(item, _Snapshot) else item
+            for i, item in enumerate(read)]
+
+
+async def _pipeline(client: Client, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    pipeline = client.pipeline(transaction=False) if isinstance(client, Redis) else client.pipeline()
+    for command in commands:
+        pipeline.execute_command(*command)
+    replies: list[Any] = await pipeline.execute(raise_on_error=False)
+    return replies
+
+
+def _decode(queue: QueueKeys, reply: Any) -> Depth | _Snapshot | TaskQueueError:
+    """Decode one reply of depth.lua; a snapshot is a depth whose undelivered entries are still to be counted."""
+    if isinstance(reply, ResponseError):
+        # Redis 6.2 puts the code of an error inside a script into the middle of the message.
+        return NotAStream(queue.stream) if "WRONGTYPE" in str(reply) else from_response(reply, f"read {queue.name}")
+    if isinstance(reply, Exception):
+        return RedisUnavailable(f"cannot read {queue.name}: {str(reply) or type(reply).__name__}")
+    now_ms, length, undelivered, pending, returned, delivered_id, watch_after, oldest_id, mean_service_ms = reply
+    snapshot = _Snapshot(
+        now_ms,
+        length,
+        pending,
+        returned,
+        text(delivered_id),
+        text(watch_after),
+        text(oldest_id),
+        text(mean_service_ms),
+    )
+    return snapshot if undelivered < 0 else snapshot.depth(undelivered, exact=True)
+
+
+async def _counted(client: Client, queue: QueueKeys, snapshot: _Snapshot) -> Depth | TaskQueueError:
+    try:
+        return await _count_undelivered(client, queue, snapshot)
+    except TaskQueueError as error:
+        return error
+
+
+async def _count_undelivered(client: Client, queue: QueueKeys, snapshot: _Snapshot) -> Depth:
+    delivered, all_delivered = await _count(client, queue, "-", snapshot.delivered_id)
+    if all_delivered:
+        return snapshot.depth(snapshot.length - delivered, exact=True)
+    undelivered, all_undelivered = await _count(client, queue, f"({snapshot.delivered_id}", "+")
+    if all_undelivered:
+        return snapshot.depth(undelivered, exact=True)
+    return snapshot.depth(max(undelivered, snapshot.length - delivered), exact=False)
+
+
+async def _count(client: Client, queue: QueueKeys, start: str, end: str) -> tuple[int, bool]:
+    """Count entries of a range in pages, up to the limit; answer the count and whether it is all of them."""
+    total = 0
+    while total < COUNT_LIMIT:
+        counted, last_id = await _COUNT.run(client, (queue.stream,), start, end, _PAGE)
+        total += counted
+        if counted < _PAGE:
+            return total, True
+        start = f"({text(last_id)}"
+    return total, False

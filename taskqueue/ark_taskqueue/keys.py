@@ -1,0 +1,123 @@
+"""The names of a queue's keys in Redis (contract C1).
+
+All keys of one queue carry the same hash tag, so that they lie in one slot of a Redis Cluster and one script may
+use them together::
+
+    ark:{<namespace>/<agent>}:tasks          stream of tasks
+    ark:{<namespace>/<agent>}:dead           stream of dead letters
+    ark:{<namespace>/<agent>}:results:<id>   hash, one finished task's result, with a time to live
+    ark:{<namespace>/<agent>}:once:<key>     string, the task submitted under an idempotency key
+    ark:{<namespace>/<agent>}:stats          hash, service times and counts
+
+A queue that exists already under another name keeps it: its stream's name, or the hash tag inside it, becomes the
+tag of the other keys (``agent-tasks`` has its dead letters in ``{agent-tasks}:dead``).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from ark_taskqueue.errors import InvalidQueueName
+
+DEFAULT_GROUP = "agent-workers"
+"""The consumer group of an agent's workers."""
+
+_DNS_LABEL = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
+_QUEUE_NAME = re.compile(rf"(?P<namespace>{_DNS_LABEL})/(?P<agent>{_DNS_LABEL}(?:\.{_DNS_LABEL})*)")
+_QUEUE_NAME_IS = (
+    "<namespace>/<agent>, two Kubernetes names of lower-case letters, digits and hyphens, for example 'default/writer'"
+)
+_AGENT_STREAM = re.compile(rf"ark:\{{{_QUEUE_NAME.pattern}\}}:tasks")
+_LONGEST_AGENT = 253
+_LONGEST_STREAM = 512
+_STREAM_IS = (
+    f"a stream's key of 1 to {_LONGEST_STREAM} printable characters without spaces, with braces only as a hash tag {{tag}}"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class QueueKeys:
+    """One queue: where its tasks lie and who consumes them.
+
+    Made by `for_agent`, `for_queue` or `for_stream`; equal when stream and group are.
+    """
+
+    stream: str
+    """Key of the stream of tasks."""
+    group: str = DEFAULT_GROUP
+    """Name of the consumer group of the workers."""
+    namespace: str | None = field(init=False, compare=False)
+    """The Kubernetes namespace that the queue belongs to; None where its name does not say."""
+    name: str = field(init=False, compare=False)
+    """``<namespace>/<agent>`` where the stream is an agent's, the stream's own name otherwise."""
+    base: str = field(init=False, compare=False)
+    """What the names of the queue's other keys begin with."""
+
+    def __post_init__(self) -> None:
+        match = _AGENT_STREAM.fullmatch(self.stream)
+        if match:
+            namespace, name, base = match["namespace"], f"{match['namespace']}/{match['agent']}", self.stream.removesuffix(":tasks")
+        else:
+            namespace, name = None, self.stream
+            base = self.stream if _hash_tag(self.stream) else f"{{{self.stream}}}"
+        for attribute, value in (("namespace", namespace), ("name", name), ("base", base)):
+            object.__setattr__(self, attribute, value)
+
+    @classmethod
+    def for_agent(cls, namespace: str, agent: str, group: str = DEFAULT_GROUP) -> QueueKeys:
+        """Answer the queue of an agent.
+
+        Raises:
+            InvalidQueueName: namespace or agent is no Kubernetes name.
+        """
+        return cls.for_queue(f"{namespace}/{agent}", group)
+
+    @classmethod
+    def for_queue(cls, name: str, group: str = DEFAULT_GROUP) -> QueueKeys:
+        """Answer the queue with the name ``<namespace>/<agent>``.
+
+        Raises:
+            InvalidQueueName: the name is not of that form.
+        """
+        match = _QUEUE_NAME.fullmatch(name)
+        if match is None or len(match["agent"]) > _LONGEST_AGENT:
+            raise InvalidQueueName(name, _QUEUE_NAME_IS)
+        return cls(f"ark:{{{name}}}:tasks", group)
+
+    @classmethod
+    def for_stream(cls, stream: str, group: str = DEFAULT_GROUP) -> QueueKeys:
+        """Answer the queue whose tasks lie in a stream of any name.
+
+        Raises:
+            InvalidQueueName: the name is empty, too long, or has spaces or unprintable characters.
+        """
+        braces_mislead = ("{" in stream or "}" in stream) and not _hash_tag(stream)
+        if not 0 < len(stream) <= _LONGEST_STREAM or not stream.isprintable() or " " in stream or braces_mislead:
+            raise InvalidQueueName(stream, _STREAM_IS)
+        return cls(stream, group)
+
+    @property
+    def dead(self) -> str:
+        """Key of the stream of dead letters."""
+        return f"{self.base}:dead"
+
+    @property
+    def stats(self) -> str:
+        """Key of the hash with service times and counts."""
+        return f"{self.base}:stats"
+
+    def result(self, task_id: str) -> str:
+        """Key of one task's result."""
+        return f"{self.base}:results:{task_id}"
+
+    def once(self, idempotency_key: str) -> str:
+        """Key that remembers which task was submitted under an idempotency key."""
+        return f"{self.base}:once:{idempotency_key}"
+
+
+def _hash_tag(key: str) -> str:
+    """Answer the part of a key that alone decides its slot, empty where the whole key does (Redis Cluster specification)."""
+    _, opened, rest = key.partition("{")
+    tag, closed, _ = rest.partition("}")
+    return tag if opened and closed else ""

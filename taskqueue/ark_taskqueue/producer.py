@@ -1,0 +1,113 @@
+"""Submit tasks to a queue and read their results."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ark_taskqueue.connection import Client, translated
+from ark_taskqueue.errors import QueueFull
+from ark_taskqueue.keys import QueueKeys
+from ark_taskqueue.script import Script
+from ark_taskqueue.task import FIRST_ATTEMPT, Result, decoded, raw, result_from, text
+
+DEFAULT_MAX_DEPTH = 10_000
+"""Greatest number of tasks, waiting and in flight, that a queue takes."""
+
+_REMEMBER_SECONDS = 24 * 3600.0
+_FIRST_LOOK_SECONDS = 0.02
+_SLOWEST_LOOK_SECONDS = 1.0
+
+_SUBMIT = Script("submit")
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """The answer to a submitted task."""
+
+    task_id: str
+    is_new: bool
+    """False when the idempotency key had been used: then `task_id` is the task of that time."""
+
+
+class Producer:
+    """Submits tasks to one queue and reads their results."""
+
+    def __init__(self, client: Client, queue: QueueKeys, max_depth: int = DEFAULT_MAX_DEPTH) -> None:
+        """
+        Args:
+            client: see `ark_taskqueue.connection.connect`.
+            queue: the queue.
+            max_depth: number of tasks in the queue, waiting and in flight, from which on a submission is refused.
+        """
+        self._client = client
+        self._queue = queue
+        self._max_depth = max_depth
+
+    async def submit(
+        self,
+        prompt: str = "",
+        *,
+        fields: Mapping[str, str] | None = None,
+        meta: Mapping[str, Any] | None = None,
+        traceparent: str | None = None,
+        idempotency_key: str | None = None,
+        remember_seconds: float = _REMEMBER_SECONDS,
+    ) -> Submission:
+        """Add a task to the queue.
+
+        Args:
+            prompt: what the agent is asked.
+            fields: further fields that the worker's handler reads.
+            meta: anything that JSON can hold.
+            traceparent: W3C trace context.
+            idempotency_key: repeating a submission with the same key within `remember_seconds` adds nothing. Use one
+                to repeat a submission whose answer was lost.
+            remember_seconds: how long the key is remembered.
+
+        Raises:
+            QueueFull: the queue holds `max_depth` tasks.
+            RedisUnavailable: it is not known whether the task was added.
+            RedisRefused: Redis answered with an error.
+        """
+        entry: list[str | bytes] = ["prompt", raw(prompt), "attempt", str(FIRST_ATTEMPT)]
+        if traceparent:
+            entry += ["traceparent", traceparent]
+        if meta:
+            entry += ["meta", json.dumps(meta)]
+        for name, value in (fields or {}).items():
+            entry += [raw(name), raw(value)]
+        keys: tuple[str, ...] = (self._queue.stream,)
+        if idempotency_key is not None:
+            keys += (self._queue.once(idempotency_key),)
+        reply = await _SUBMIT.run(self._client, keys, self._max_depth, int(remember_seconds * 1000), *entry)
+        if reply is None:
+            raise QueueFull(self._queue.stream, self._max_depth)
+        return Submission(text(reply[0]), bool(reply[1]))
+
+    async def result(self, task_id: str) -> Result | None:
+        """Answer a task's result; None while it is not finished, and after the result's time to live.
+
+        Raises:
+            RedisUnavailable, RedisRefused: see `submit`.
+        """
+        with translated(f"read the result of task {task_id}"):
+            stored = await self._client.execute_command("HGETALL", self._queue.result(task_id))
+        return result_from(task_id, decoded(stored)) if stored else None
+
+    async def wait_for_result(self, task_id: str) -> Result:
+        """Wait until a task is finished; bound it with `asyncio.timeout`.
+
+        Looks more and more seldom, once a second at last.
+
+        Raises:
+            RedisUnavailable, RedisRefused: see `submit`.
+        """
+        pause = _FIRST_LOOK_SECONDS
+        while (result := await self.result(task_id)) is None:
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _SLOWEST_LOOK_SECONDS)
+        return result

@@ -1,0 +1,21 @@
+-- Renew the lease of all tasks that a worker holds: their idle time starts again from zero.
+-- uses: ownership
+--
+-- KEYS[1]  stream of tasks
+-- ARGV[1]  consumer group
+-- ARGV[2]  consumer that holds them
+-- ARGV[3...]  id, delivery count, id, delivery count ...
+--
+-- Answers the ids that are no longer this consumer's: they are somebody else's now, or gone.
+local tasks, group, consumer = KEYS[1], ARGV[1], ARGV[2]
+local lost = {}
+for i = 3, #ARGV, 2 do
+  local id = ARGV[i]
+  if owns(tasks, group, consumer, id, ARGV[i + 1]) then
+    -- JUSTID: a renewal is no delivery.
+    redis.call('XCLAIM', tasks, group, consumer, 0, id, 'JUSTID')
+  else
+    lost[#lost + 1] = id
+  end
+end
+return lost

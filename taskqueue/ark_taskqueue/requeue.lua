@@ -1,0 +1,28 @@
+-- Put dead letters back into the queue as new tasks, with their attempts counted from one again.
+--
+-- KEYS[1]  stream of tasks
+-- KEYS[2]  stream of dead letters
+-- ARGV[1...]  ids of dead letters
+--
+-- Answers {id of the dead letter, id of its new task, ...}; ids that are no dead letters are left out.
+local requeued = {}
+for _, id in ipairs(ARGV) do
+  local letter = redis.call('XRANGE', KEYS[2], id, id)[1]
+  if letter then
+    local fields = {}
+    for i = 1, #letter[2], 2 do
+      local name, value = letter[2][i], letter[2][i + 1]
+      if name == 'attempt' then
+        value = '1'
+      end
+      if string.sub(name, 1, 4) ~= 'ark.' then
+        fields[#fields + 1] = name
+        fields[#fields + 1] = value
+      end
+    end
+    requeued[#requeued + 1] = id
+    requeued[#requeued + 1] = redis.call('XADD', KEYS[1], '*', unpack(fields))
+    redis.call('XDEL', KEYS[2], id)
+  end
+end
+return requeued
