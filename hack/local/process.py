@@ -39,7 +39,7 @@ class ChildProcess:
         self.log = log
         self._stop_signal = stop_signal
         with log.open("ab") as output:
-            self._process = subprocess.Popen(  # noqa: S603 - developers' own commands
+            self._process = subprocess.Popen(
                 self.command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -108,7 +108,9 @@ class ChildProcess:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
 

@@ -74,9 +74,7 @@ def _inside(package: str, pattern: str) -> RedisBinary | None:
 
 def _inspect(path: Path) -> RedisBinary | None:
     try:
-        shown = subprocess.run(  # noqa: S603
-            [str(path), "--version"], capture_output=True, text=True, timeout=10, check=False
-        ).stdout
+        shown = subprocess.run([str(path), "--version"], capture_output=True, text=True, timeout=10, check=False).stdout
     except OSError:
         return None
     match = _VERSION.search(shown)

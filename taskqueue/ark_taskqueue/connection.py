@@ -120,7 +120,9 @@ def parse_address(url: str) -> Address:
     allowed = (*(_TLS_OPTIONS if base == "rediss" else ()), *(_SENTINEL_OPTIONS if kind == "sentinel" else ()))
     if unknown := sorted(set(query) - set(allowed)):
         allowed_text = ", ".join(allowed) or "none"
-        raise InvalidAddress(f"Redis URL has the unknown option {unknown[0]!r}; allowed for {base}:// are {allowed_text}")
+        raise InvalidAddress(
+            f"Redis URL has the unknown option {unknown[0]!r}; allowed for {base}:// are {allowed_text}"
+        )
 
     userinfo, at, hostlist = parts.netloc.rpartition("@")
     hosts = () if base == "unix" else _hosts(hostlist, kind)
@@ -200,7 +202,7 @@ def connect(url: str | Address, *, timeout: float = 5.0, max_connections: int = 
             sentinel_kwargs={**common, **tls, **address.sentinel_login},
             **{**common, **tls, **login, "max_connections": max_connections, "redis_connect_func": _connect_to_primary},
         )
-        return cast(Redis, sentinel.master_for(address.service))
+        return cast("Redis", sentinel.master_for(address.service or ""))
     place: dict[str, Any] = dict(zip(("host", "port"), address.hosts[0], strict=True)) if address.hosts else {}
     pool = BlockingConnectionPool(
         max_connections=max_connections, timeout=timeout, **{**common, **address.login, **place}

@@ -95,22 +95,22 @@ class Consumer:
         queue: QueueKeys,
         name: str,
         *,
-        leases: Leases = Leases(),
-        retries: RetryPolicy = RetryPolicy(),
+        leases: Leases | None = None,
+        retries: RetryPolicy | None = None,
     ) -> None:
         """
         Args:
             client: see `ark_taskqueue.connection.connect`; its timeout must exceed the wait given to `wait_for_new`.
             queue: the queue.
             name: the consumer's name in the group; no other running worker may have it.
-            leases: the same for all workers of the queue.
-            retries: when failed tasks are tried again.
+            leases: the same for all workers of the queue; its defaults where None.
+            retries: when failed tasks are tried again; its defaults where None.
         """
         self.name = name
-        self.leases = leases
+        self.leases = leases or Leases()
         self._client = client
         self._queue = queue
-        self._retries = retries
+        self._retries = retries or RetryPolicy()
         self._server_minus_local_ms = 0.0
 
     async def claim(self, count: int) -> list[Task]:
@@ -160,9 +160,7 @@ class Consumer:
         """
         if not tasks:
             return set()
-        reply = await _RENEW.run(
-            self._client, (self._queue.stream,), self._queue.group, self.name, *_deliveries(tasks)
-        )
+        reply = await _RENEW.run(self._client, (self._queue.stream,), self._queue.group, self.name, *_deliveries(tasks))
         return {text(id_) for id_ in reply}
 
     async def complete(self, task: Task, outcome: Outcome, service_seconds: float) -> bool:

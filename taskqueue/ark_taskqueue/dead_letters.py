@@ -38,7 +38,7 @@ class DeadLetters:
         """
         start = "-" if after is None else f"({after}"
         with translated("read dead letters"):
-            reply = await self._client.xrange(self._queue.dead, start, "+", count)
+            reply = await self._client.execute_command("XRANGE", self._queue.dead, start, "+", "COUNT", count)
         return [dead_letter_from(id_, fields) for id_, fields in reply]
 
     async def requeue(self, ids: Sequence[str]) -> dict[str, str]:
@@ -82,7 +82,7 @@ class DeadLetters:
 
     async def _newest_id(self) -> str | None:
         with translated("read dead letters"):
-            newest = await self._client.xrevrange(self._queue.dead, "+", "-", 1)
+            newest = await self._client.execute_command("XREVRANGE", self._queue.dead, "+", "-", "COUNT", 1)
         return text(newest[0][0]) if newest else None
 
 

@@ -86,42 +86,50 @@ class _Snapshot:
         )
 
 
-async def read_depth(client: Client, queue: QueueKeys, watch_up_to: int = 0) -> Depth:
-    """Read one queue's depth; see `read_depths`."""
-    [depth] = await read_depths(client, [queue], watch_up_to)
+async def read_depth(client: Client, queue: QueueKeys) -> Depth:
+    """Read one queue's depth.
+
+    Raises:
+        RedisUnavailable: it is not known.
+        RedisRefused: this queue cannot be read.
+    """
+    [depth] = await read_depths(client, [queue])
     if isinstance(depth, TaskQueueError):
         raise depth
     return depth
 
 
 async def read_depths(
-    client: Client, queues: Sequence[QueueKeys], watch_up_to: int = 0
+    client: Client, queues: Sequence[QueueKeys], watch_up_to: Sequence[int] = ()
 ) -> list[Depth | TaskQueueError]:
     """Read the depths of queues in one pipeline; an error takes the place of the depth of the queue that has it.
 
     Args:
         client: see `ark_taskqueue.connection.connect`.
         queues: the queues.
-        watch_up_to: demand up to which `Depth.watch_after` is wanted.
+        watch_up_to: for each queue the demand up to which `Depth.watch_after` is wanted; 0 for all where empty.
 
     Raises:
         RedisUnavailable: no queue could be read.
     """
-    arguments = (READY, BACKOFF, _PAGE, watch_up_to)
+    limits = watch_up_to or [0] * len(queues)
     with translated("read queue depths"):
-        replies = await _pipeline(
-            client,
-            [("EVALSHA", _DEPTH.sha, 2, queue.stream, queue.stats, queue.group, *arguments) for queue in queues],
-        )
+        replies = await _pipeline(client, [_command(*item) for item in zip(queues, limits, strict=True)])
         unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
         if unknown:
-            commands = [("EVAL", _DEPTH.text, 2, queue.stream, queue.stats, queue.group, *arguments)
-                        for queue in (queues[i] for i in unknown)]
-            for i, reply in zip(unknown, await _pipeline(client, commands), strict=True):
+            sent_whole = [_command(queues[i], limits[i], whole=True) for i in unknown]
+            for i, reply in zip(unknown, await _pipeline(client, sent_whole), strict=True):
                 replies[i] = reply
     read = [_decode(queue, reply) for queue, reply in zip(queues, replies, strict=True)]
-    return [await _counted(client, queues[i], item) if isinstance(item, _Snapshot) else item
-            for i, item in enumerate(read)]
+    return [
+        await _counted(client, queue, item) if isinstance(item, _Snapshot) else item
+        for queue, item in zip(queues, read, strict=True)
+    ]
+
+
+def _command(queue: QueueKeys, watch_up_to: int, whole: bool = False) -> tuple[Any, ...]:
+    script = ("EVAL", _DEPTH.text) if whole else ("EVALSHA", _DEPTH.sha)
+    return (*script, 2, queue.stream, queue.stats, queue.group, READY, BACKOFF, _PAGE, watch_up_to)
 
 
 async def _pipeline(client: Client, commands: Sequence[tuple[Any, ...]]) -> list[Any]:

@@ -28,6 +28,7 @@ class InvalidQueueName(TaskQueueError):
     def __init__(self, name: str, allowed: str) -> None:
         super().__init__(f"queue name {name!r} is not {allowed}")
         self.name = name
+        self.allowed = allowed
 
 
 class QueueFull(TaskQueueError):

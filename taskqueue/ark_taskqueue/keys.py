@@ -32,7 +32,8 @@ _AGENT_STREAM = re.compile(rf"ark:\{{{_QUEUE_NAME.pattern}\}}:tasks")
 _LONGEST_AGENT = 253
 _LONGEST_STREAM = 512
 _STREAM_IS = (
-    f"a stream's key of 1 to {_LONGEST_STREAM} printable characters without spaces, with braces only as a hash tag {{tag}}"
+    f"a stream's key of 1 to {_LONGEST_STREAM} printable characters without spaces, "
+    "with braces only as a hash tag {tag}"
 )
 
 
@@ -57,7 +58,11 @@ class QueueKeys:
     def __post_init__(self) -> None:
         match = _AGENT_STREAM.fullmatch(self.stream)
         if match:
-            namespace, name, base = match["namespace"], f"{match['namespace']}/{match['agent']}", self.stream.removesuffix(":tasks")
+            namespace, name, base = (
+                match["namespace"],
+                f"{match['namespace']}/{match['agent']}",
+                self.stream.removesuffix(":tasks"),
+            )
         else:
             namespace, name = None, self.stream
             base = self.stream if _hash_tag(self.stream) else f"{{{self.stream}}}"
@@ -117,7 +122,7 @@ class QueueKeys:
 
 
 def _hash_tag(key: str) -> str:
-    """Answer the part of a key that alone decides its slot, empty where the whole key does (Redis Cluster specification)."""
+    """Answer the part of a key that alone decides its slot (Redis Cluster), empty where the whole key does."""
     _, opened, rest = key.partition("{")
     tag, closed, _ = rest.partition("}")
     return tag if opened and closed else ""

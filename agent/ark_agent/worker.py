@@ -1,0 +1,198 @@
+"""Work on a queue's tasks, a few at a time, until told to stop.
+
+Four things happen side by side: tasks are fetched when there is a free slot, each is worked on in a task of its own,
+leases are renewed, and what other workers left behind is reclaimed. On stop no more is fetched, what runs may finish
+within the grace period, and the rest is given back; then the consumer is removed.
+
+Redis may be away for a while at any of these points: fetching, renewing and reclaiming try again, and the end of a
+task is reported again until its lease is over. A task is never lost by that, at worst it is done a second time, and
+then only the one that still holds it may complete it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import structlog
+
+from ark_agent.providers import Provider
+from ark_taskqueue import Consumer, Outcome, RedisUnavailable, Task, TaskQueueError
+
+_WAIT_SECONDS = 1.0
+"""How long one wait for new tasks lasts: so soon are given back tasks, and a stop, noticed."""
+_RECLAIM_SECONDS = 1.0
+_FIRST_PAUSE_SECONDS = 0.1
+_LONGEST_PAUSE_SECONDS = 2.0
+_RETIRE_SECONDS = 2.0
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkLimits:
+    """What a worker may take on."""
+
+    concurrent_tasks: int = 5
+    task_seconds: float = 120.0
+    """The most that one attempt may take."""
+    grace_seconds: float = 25.0
+    """How long running tasks may take to end after a stop."""
+
+
+class Worker:
+    """Works on one queue."""
+
+    def __init__(self, consumer: Consumer, provider: Provider, limits: WorkLimits) -> None:
+        self._consumer = consumer
+        self._provider = provider
+        self._limits = limits
+        self._running: dict[str, tuple[Task, asyncio.Task[None]]] = {}
+        self._stopping = asyncio.Event()
+        self._slot_free = asyncio.Event()
+        self._log = structlog.get_logger(component="worker").bind(worker=consumer.name)
+
+    def stop(self) -> None:
+        """Take no more tasks and end; `run` returns when it is done."""
+        self._stopping.set()
+        self._slot_free.set()
+
+    async def run(self) -> None:
+        """Work until `stop` is called, then drain."""
+        async with asyncio.TaskGroup() as upkeep:
+            helpers = [
+                upkeep.create_task(self._every(self._consumer.leases.renew_every, self._renew)),
+                upkeep.create_task(self._every(_RECLAIM_SECONDS, self._reclaim)),
+            ]
+            try:
+                async with asyncio.TaskGroup() as work:
+                    await self._fetch(work)
+                    await self._drain()
+            finally:
+                for helper in helpers:
+                    helper.cancel()
+        await self._retire()
+
+    async def _fetch(self, work: asyncio.TaskGroup) -> None:
+        """Take tasks whenever there is a free slot, until stopped."""
+        pause = _FIRST_PAUSE_SECONDS
+        while not self._stopping.is_set():
+            free = self._limits.concurrent_tasks - len(self._running)
+            if free <= 0:
+                self._slot_free.clear()
+                await self._slot_free.wait()
+                continue
+            try:
+                tasks = await self._consumer.claim(free) or await self._consumer.wait_for_new(free, _WAIT_SECONDS)
+            except TaskQueueError as error:
+                self._log.warning("cannot take tasks, trying again", error=str(error), pause_seconds=pause)
+                await self._sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+                continue
+            pause = _FIRST_PAUSE_SECONDS
+            for task in tasks:
+                self._running[task.id] = (task, work.create_task(self._work_on(task)))
+
+    async def _work_on(self, task: Task) -> None:
+        """Work on one task and report its end; a cancelled one is left to whoever cancelled it."""
+        began = time.monotonic()
+        log = self._log.bind(task=task.id, attempt=task.attempt)
+        try:
+            try:
+                async with asyncio.timeout(self._limits.task_seconds):
+                    outcome = await self._provider.answer(task)
+            except TimeoutError:
+                await self._failed(task, f"no answer within {self._limits.task_seconds:g} s", log)
+            except Exception as error:  # noqa: BLE001 - whatever a handler raises is the task's failure
+                await self._failed(task, f"{type(error).__name__}: {error}", log)
+            else:
+                await self._completed(task, outcome, time.monotonic() - began, log)
+        finally:
+            del self._running[task.id]
+            self._slot_free.set()
+
+    async def _completed(self, task: Task, outcome: Outcome, seconds: float, log: structlog.stdlib.BoundLogger) -> None:
+        completed = await self._insist(lambda: self._consumer.complete(task, outcome, seconds), log)
+        if completed:
+            log.debug("task completed", service_seconds=round(seconds, 3), waited_ms=task.waited_ms)
+        else:
+            log.warning("task was done but is no longer ours, its result is dropped", service_seconds=seconds)
+
+    async def _failed(self, task: Task, error: str, log: structlog.stdlib.BoundLogger) -> None:
+        ended = await self._insist(lambda: self._consumer.fail(task, error), log)
+        log.warning("task failed", error=error, ended=ended or "unknown")
+
+    async def _insist(self, report: Callable[[], Awaitable[_T]], log: structlog.stdlib.BoundLogger) -> _T | None:
+        """Report the end of a task until Redis takes it; None when it did not for as long as a lease lasts."""
+        deadline = time.monotonic() + self._consumer.leases.seconds
+        pause = _FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                return await report()
+            except RedisUnavailable as error:
+                if time.monotonic() + pause > deadline:
+                    log.error("end of the task cannot be reported, it will be done again", error=str(error))
+                    return None
+                log.warning("cannot report the end of the task, trying again", error=str(error))
+            except TaskQueueError as error:
+                log.error("end of the task was refused, it will be done again", error=str(error))
+                return None
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+
+    async def _drain(self) -> None:
+        """Let running tasks finish within the grace period, then give the rest back."""
+        if self._running:
+            self._log.info("draining", tasks=len(self._running), grace_seconds=self._limits.grace_seconds)
+            await asyncio.wait([job for _, job in self._running.values()], timeout=self._limits.grace_seconds)
+        rest = list(self._running.values())
+        for _, job in rest:
+            job.cancel()
+        if rest:
+            await asyncio.wait([job for _, job in rest])
+            try:
+                await self._consumer.give_back([task for task, _ in rest])
+            except TaskQueueError as error:
+                self._log.error("tasks cannot be given back, others get them after the lease", error=str(error))
+            else:
+                self._log.info("tasks given back", tasks=len(rest))
+
+    async def _retire(self) -> None:
+        try:
+            async with asyncio.timeout(_RETIRE_SECONDS):
+                await self._consumer.retire()
+        except (TaskQueueError, TimeoutError) as error:
+            self._log.warning("consumer cannot be removed, the others forget it in a day", error=str(error))
+
+    async def _renew(self) -> None:
+        tasks = [task for task, _ in self._running.values()]
+        for task_id in await self._consumer.renew(tasks):
+            running = self._running.get(task_id)
+            if running is not None:
+                self._log.warning("task is no longer ours, dropping it", task=task_id)
+                running[1].cancel()
+
+    async def _reclaim(self) -> None:
+        reclaimed = await self._consumer.reclaim()
+        if reclaimed and (reclaimed.expired or reclaimed.buried):
+            self._log.warning("tasks of dead workers reclaimed", tasks=reclaimed.expired, dead_letters=reclaimed.buried)
+
+    async def _every(self, seconds: float, act: Callable[[], Awaitable[None]]) -> None:
+        """Do something again and again, until cancelled; a failure is logged and tried again at the next turn."""
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await act()
+            except TaskQueueError as error:
+                self._log.warning("upkeep of the queue failed, trying again", error=str(error))
+
+    async def _sleep(self, seconds: float) -> None:
+        """Sleep, but not beyond a stop."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            return

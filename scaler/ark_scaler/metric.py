@@ -1,0 +1,30 @@
+"""The numbers that KEDA gets, as pure functions of a queue's depth and the trigger."""
+
+from __future__ import annotations
+
+from ark_scaler.trigger import Trigger
+from ark_taskqueue import Depth
+
+METRIC_NAME = "ark-demand"
+"""KEDA shows it as ``s<trigger index>-ark-demand``."""
+
+
+def is_active(depth: Depth, trigger: Trigger) -> bool:
+    """Whether the pool should run at all.
+
+    Work in flight counts: a pool whose last task still runs must not be scaled to zero under it.
+    """
+    return depth.demand > trigger.activation_tasks
+
+
+def value(depth: Depth, trigger: Trigger) -> float:
+    """Answer the demand in slots; KEDA divides it by the target, ``tasksPerReplica``, and rounds up.
+
+    Without a wait target every task asks for a slot. With one, a slot that becomes free after the mean service time s
+    serves T/s waiting tasks within the target T, so a waiting task asks for s/T of a slot, and never for more than
+    one: ``in flight + waiting x min(1, s/T)``. While no task was ever completed s is unknown, and it is one slot each.
+    """
+    if trigger.target_wait_seconds is None or depth.mean_service_ms is None:
+        return float(depth.demand)
+    slots_per_task = min(1.0, depth.mean_service_ms / 1000 / trigger.target_wait_seconds)
+    return depth.in_flight + depth.waiting * slots_per_task

@@ -1,0 +1,326 @@
+"""What is known of the queues of one Redis, and how: watched, read just now, or held over a failure.
+
+========================  ==========================================================================================
+the queue is              a call is answered with
+========================  ==========================================================================================
+idle, empty and watched   0 tasks, without a read: its demand can only rise by an XADD, which the watch would have seen
+anything else             its depth, read for this call (shared with others, see `depth_reader`)
+not readable just now     the last good depth for ``hold_seconds``, then an error; never zero, and never later than
+                          the reader's timeout
+========================  ==========================================================================================
+
+Every reading, whatever it was made for, goes to the queue's open streams. Queues with an open stream are also read
+when a stream opens, when the watch sees a new task, when Redis is back, and from time to time while they are active
+or hold old entries; so the streams do not depend on polls, which may go to another replica of the scaler.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import structlog
+
+from ark_scaler.depth_reader import DepthReader
+from ark_scaler.errors import NothingKnown
+from ark_scaler.metrics import ScalerMetrics
+from ark_scaler.push import REPEAT_SECONDS, Subscription
+from ark_scaler.wake_watch import watch_of
+from ark_taskqueue import Client, Depth, QueueKeys, RedisUnavailable, TaskQueueError
+
+_FOLLOW_SECONDS = (0.25, 0.75, 1.5, 2.5, REPEAT_SECONDS)
+"""Times between readings of a queue with an open stream since it woke; the last one goes on. They add up to
+`REPEAT_SECONDS`, when a ``true`` that KEDA missed is due again."""
+_VERIFY_SECONDS = 30.0
+"""Time between readings of a watched queue that keeps old entries: a stream made anew with lower ids (by hand, or by
+a server whose clock is behind) is not seen by the watch."""
+_TICK_SECONDS = 0.25
+_FORGET_SECONDS = 600.0
+"""A queue that nobody asked about for so long is forgotten."""
+_SWEEP_SECONDS = 60.0
+_FRESH_SECONDS = 10.0
+"""A scrape reads again what is older than this."""
+
+
+class _KnownQueue:
+    """What is known of one queue."""
+
+    __slots__ = ("asked_at", "confirmed_at", "depth", "due_at", "followed", "queue", "subscriptions", "watched")
+
+    def __init__(self, queue: QueueKeys) -> None:
+        self.queue = queue
+        self.depth: Depth | None = None
+        """The last good reading."""
+        self.confirmed_at = 0.0
+        """When it was true for the last time, monotonic seconds."""
+        self.watched = False
+        """Whether the watch vouches that nothing came since."""
+        self.asked_at = 0.0
+        self.subscriptions: tuple[Subscription, ...] = ()
+        self.due_at: float | None = None
+        """When it is to be read for its streams, monotonic seconds."""
+        self.followed = 0
+        """Readings for its streams since it woke."""
+
+    @property
+    def watch_up_to(self) -> int:
+        """Demand up to which some stream's pool is still to be woken."""
+        return max((subscription.activation_tasks for subscription in self.subscriptions), default=0)
+
+
+class QueueObserver:
+    """Observes the queues of one Redis connection."""
+
+    def __init__(
+        self,
+        name: str,
+        commands: Client,
+        watching: Client,
+        metrics: ScalerMetrics,
+        *,
+        timeout: float,
+        hold_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """
+        Args:
+            name: the connection's name.
+            commands: client for reads.
+            watching: client for the blocking watch alone.
+            metrics: the process's metrics.
+            timeout: the most that a reading may take, seconds.
+            hold_seconds: how long the last good reading is answered while Redis fails.
+            clock: monotonic time, seconds.
+        """
+        self.name = name
+        self._hold_seconds = hold_seconds
+        self._clock = clock
+        self._queues: dict[QueueKeys, _KnownQueue] = {}
+        self._due: dict[QueueKeys, _KnownQueue] = {}
+        self._work = asyncio.Event()
+        self._in_contact = False
+        self._contact_at = 0.0
+        self._had_contact = False
+        self._last_error: TaskQueueError | None = None
+        self._reader = DepthReader(name, commands, timeout, metrics)
+        self._watch = watch_of(watching, commands, self)
+        self._held = metrics.held_values.labels(redis=name)
+        self._up = metrics.redis_up.labels(redis=name)
+        self._up.set(0)
+        metrics.watched_queues.labels(redis=name).set_function(lambda: len(self._watch))
+        self._log = structlog.get_logger(component="observer").bind(redis=name)
+
+    @property
+    def not_ready(self) -> str | None:
+        """Why nothing can be answered yet; None once Redis has answered for the first time."""
+        if self._had_contact:
+            return None
+        return f"Redis {self.name!r} has not answered yet: {self._last_error or 'connecting'}"
+
+    def known_depths(self) -> Iterator[tuple[str, QueueKeys, Depth]]:
+        """Answer connection name, queue and last depth of every queue that was read and is not too old to hold."""
+        now = self._clock()
+        for known in self._queues.values():
+            if known.depth is not None and self._age(known, now) <= max(self._hold_seconds, _FRESH_SECONDS):
+                yield self.name, known.queue, known.depth
+
+    async def depth(self, queue: QueueKeys) -> Depth:
+        """Answer a queue's depth for a call.
+
+        Raises:
+            NothingKnown: Redis fails and no reading is recent enough.
+            RedisRefused: the queue cannot be read as it is.
+        """
+        known = self._known(queue)
+        known.asked_at = self._clock()
+        if self._is_idle_and_watched(known) and known.depth is not None:
+            return known.depth
+        try:
+            return await self._read(known)
+        except RedisUnavailable as error:
+            return self._hold(known, error)
+
+    @contextmanager
+    def subscription(self, queue: QueueKeys, activation_tasks: int) -> Iterator[Subscription]:
+        """Tell a new stream of every reading of a queue, for as long as the context is open."""
+        known = self._known(queue)
+        subscription = Subscription(activation_tasks)
+        known.subscriptions += (subscription,)
+        self._read_soon(known)
+        try:
+            yield subscription
+        finally:
+            known.subscriptions = tuple(other for other in known.subscriptions if other is not subscription)
+            if not known.subscriptions:
+                self._due.pop(queue, None)
+                known.asked_at = self._clock()
+
+    def close_subscriptions(self) -> None:
+        """End every open stream."""
+        for known in self._queues.values():
+            for subscription in known.subscriptions:
+                subscription.close()
+
+    async def refresh(self) -> None:
+        """Read again every queue whose reading is old, as far as Redis answers; for a scrape of the metrics."""
+        now = self._clock()
+        await self._read_all([known for known in self._queues.values() if self._age(known, now) > _FRESH_SECONDS])
+
+    async def run(self) -> None:
+        """Observe until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._reader.run())
+            tasks.create_task(self._watch.run())
+            tasks.create_task(self._follow())
+            tasks.create_task(self._sweep())
+
+    # What the watch tells (see `wake_watch.Watcher`).
+
+    def woken(self, queues: Sequence[QueueKeys]) -> None:
+        """New entries came: read these queues now."""
+        for queue in queues:
+            known = self._queues.get(queue)
+            if known is not None:
+                # What was known is known to be wrong: no failure may bring it back.
+                known.depth, known.watched, known.followed = None, False, 0
+                self._read_soon(known)
+
+    def contact(self) -> None:
+        """Redis answered; after a loss every queue with an open stream is read."""
+        self._contact_at = self._clock()
+        if self._in_contact:
+            return
+        self._in_contact = self._had_contact = True
+        self._up.set(1)
+        self._log.info("redis is reachable")
+        for known in self._queues.values():
+            if known.subscriptions:
+                self._read_soon(known)
+
+    def lost(self, error: TaskQueueError) -> None:
+        """The watch broke: what it vouched for was true until its last answer."""
+        if self._in_contact or self._last_error is None:
+            self._log.warning("redis is not reachable", error=str(error))
+        for known in self._queues.values():
+            if known.watched:
+                known.confirmed_at = max(known.confirmed_at, self._contact_at)
+                known.watched = False
+        self._in_contact = False
+        self._last_error = error
+        self._up.set(0)
+
+    # Reading.
+
+    def _known(self, queue: QueueKeys) -> _KnownQueue:
+        known = self._queues.get(queue)
+        if known is None:
+            known = self._queues[queue] = _KnownQueue(queue)
+        return known
+
+    def _is_idle_and_watched(self, known: _KnownQueue) -> bool:
+        return known.depth is not None and _is_idle(known.depth) and self._watch.covers(known.queue)
+
+    def _age(self, known: _KnownQueue, now: float) -> float:
+        return 0.0 if self._is_idle_and_watched(known) else now - known.confirmed_at
+
+    async def _read(self, known: _KnownQueue) -> Depth:
+        depth = await self._reader.read(known.queue, known.watch_up_to)
+        self._observe(known, depth)
+        return depth
+
+    async def _read_all(self, queues: Sequence[_KnownQueue]) -> None:
+        """Read queues for their streams or the metrics; a failure leaves what is known as it is."""
+        depths = await self._reader.read_many([(known.queue, known.watch_up_to) for known in queues])
+        for known, depth in zip(queues, depths, strict=True):
+            if isinstance(depth, Depth):
+                self._observe(known, depth)
+                continue
+            # When Redis is back, the watch notices it, and every queue with a stream is read at once.
+            known.due_at = self._clock() + _FOLLOW_SECONDS[-1]
+            if not isinstance(depth, RedisUnavailable):
+                self._log.warning("queue cannot be read", queue=known.queue.name, error=str(depth))
+
+    def _hold(self, known: _KnownQueue, error: RedisUnavailable) -> Depth:
+        age = self._clock() - known.confirmed_at
+        if known.depth is not None and age <= self._hold_seconds:
+            self._held.inc()
+            return known.depth
+        last = f"the last good value is {age:.0f} s old" if known.depth is not None else "it was never read before"
+        raise NothingKnown(
+            f"Redis {self.name!r} fails and queue {known.queue.name!r} is unknown ({last}, "
+            f"values are held for {self._hold_seconds:g} s): {error}"
+        ) from error
+
+    def _observe(self, known: _KnownQueue, depth: Depth) -> None:
+        """Take a reading: remember it, tell the open streams, watch or follow the queue."""
+        now = self._clock()
+        known.depth, known.confirmed_at = depth, now
+        for subscription in known.subscriptions:
+            subscription.observe(depth, now)
+        all_active = bool(known.subscriptions) and all(subscription.active for subscription in known.subscriptions)
+        known.watched = depth.watch_after is not None and not all_active
+        if known.watched:
+            self._watch.add(known.queue, depth.watch_after or "")
+        else:
+            self._watch.discard(known.queue)
+        self._schedule(known, depth, now)
+
+    # Following queues with open streams.
+
+    def _schedule(self, known: _KnownQueue, depth: Depth, now: float) -> None:
+        if not known.subscriptions or _is_idle(depth):
+            known.due_at = None
+            known.followed = 0
+            self._due.pop(known.queue, None)
+            return
+        pause = _FOLLOW_SECONDS[min(known.followed, len(_FOLLOW_SECONDS) - 1)]
+        if known.watched:
+            pause = _VERIFY_SECONDS
+        if known.due_at is None or known.due_at <= now:
+            known.followed += 1
+            known.due_at = now + pause
+            self._due[known.queue] = known
+
+    def _read_soon(self, known: _KnownQueue) -> None:
+        known.due_at = self._clock()
+        self._due[known.queue] = known
+        self._work.set()
+
+    async def _follow(self) -> None:
+        """Read the queues that are due, at once when one becomes due now."""
+        while True:
+            try:
+                async with asyncio.timeout(_TICK_SECONDS if self._due else None):
+                    await self._work.wait()
+            except TimeoutError:
+                pass  # a tick: look at what is due
+            self._work.clear()
+            now = self._clock()
+            due = [known for known in self._due.values() if known.due_at is not None and known.due_at <= now]
+            if self._in_contact and due:
+                for known in due:
+                    known.due_at = None
+                await self._read_all(due)
+
+    async def _sweep(self) -> None:
+        """Forget queues that nobody asks about any more."""
+        while True:
+            await asyncio.sleep(_SWEEP_SECONDS)
+            oldest = self._clock() - _FORGET_SECONDS
+            for queue, known in list(self._queues.items()):
+                if not known.subscriptions and known.asked_at < oldest:
+                    self._watch.discard(queue)
+                    del self._queues[queue]
+
+
+def _is_idle(depth: Depth) -> bool:
+    """Whether only an XADD can raise the demand: the stream is empty, and nothing is in flight."""
+    return depth.length == 0 and depth.demand == 0
+
+
+def first_not_ready(observers: Iterable[QueueObserver]) -> str | None:
+    """Answer why the scaler is not ready: no Redis has answered yet; None as soon as one has."""
+    reasons = [observer.not_ready for observer in observers]
+    return None if None in reasons else reasons[0]

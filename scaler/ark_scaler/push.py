@@ -1,0 +1,91 @@
+"""When an open StreamIsActive says ``true``, and to whom.
+
+While a pool runs, every ``true`` costs KEDA a write to the API server and extends the cooldown, so there is one on
+each change to active. KEDA drops a ``true`` that comes before it has read the metric's name, and loses one while a
+poll of it hangs; so it is repeated while work waits and no worker has taken any: the sign that the pool is still at
+zero.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from ark_taskqueue import Depth
+
+REPEAT_SECONDS = 5.0
+"""Time between repetitions while the pool was not raised, seconds."""
+_REPEAT_TOLERANCE_SECONDS = 0.25
+"""A reading this much early counts as on time; the next one may be a whole period later."""
+
+
+def should_push(active: bool, was_active: bool, in_flight: int, since_push: float) -> bool:
+    """Decide whether a reading of the queue is followed by a ``true``.
+
+    Args:
+        active: the queue asks for a pool now.
+        was_active: it did at the reading before.
+        in_flight: tasks that workers hold now.
+        since_push: seconds since the last ``true`` on this stream.
+    """
+    if not active:
+        return False
+    if not was_active:
+        return True
+    return in_flight == 0 and since_push >= REPEAT_SECONDS - _REPEAT_TOLERANCE_SECONDS
+
+
+class Subscription:
+    """One open stream: told of every reading of its queue, it wakes its handler when a ``true`` is due."""
+
+    __slots__ = ("_active", "_closed", "_due", "_pushed_at", "_waiter", "activation_tasks")
+
+    def __init__(self, activation_tasks: int) -> None:
+        """
+        Args:
+            activation_tasks: the pool is woken when there are more tasks than this.
+        """
+        self.activation_tasks = activation_tasks
+        self._active = False
+        self._pushed_at = float("-inf")
+        self._due = False
+        self._closed = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    @property
+    def active(self) -> bool:
+        """Whether the queue asked for a pool at the last reading."""
+        return self._active
+
+    def observe(self, depth: Depth, now: float) -> None:
+        """Take a reading of the queue.
+
+        Args:
+            depth: the reading.
+            now: monotonic time, seconds.
+        """
+        active = depth.demand > self.activation_tasks
+        if should_push(active, self._active, depth.in_flight, now - self._pushed_at):
+            self._pushed_at = now
+            self._due = True
+            self._wake()
+        self._active = active
+
+    def close(self) -> None:
+        """End the stream: the handler's wait ends."""
+        self._closed = True
+        self._wake()
+
+    async def wait(self) -> bool:
+        """Wait until a ``true`` is due (answers True) or the stream is to end (answers False)."""
+        while not (self._due or self._closed):
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        self._due = False
+        return not self._closed
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)

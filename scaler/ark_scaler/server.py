@@ -1,0 +1,177 @@
+"""The scaler as a process: wires its parts, starts and stops them."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from ark_process import http, logs, settings
+from ark_scaler.metrics import ScalerMetrics
+from ark_scaler.observer import QueueObserver, first_not_ready
+from ark_scaler.servicer import ScalerServicer
+from ark_scaler.settings import ScalerSettings
+from ark_scaler.tenancy import Tenancy
+from ark_scaler.tls import CertificateFiles, ReloadingCertificate, UnusableCertificate
+from ark_scaler.wire import externalscaler_pb2, externalscaler_pb2_grpc
+from ark_taskqueue import Client, connect
+
+_SERVICE = externalscaler_pb2.DESCRIPTOR.services_by_name["ExternalScaler"].full_name
+_LARGEST_REQUEST_BYTES = 256 * 1024
+_COMMAND_CONNECTIONS = 2
+_HEALTH_SECONDS = 0.5
+"""Time between looks at the readiness for gRPC's health service."""
+
+
+class CannotStart(Exception):
+    """The scaler cannot start; the message names what is wrong, for a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunningScaler:
+    """Where a running scaler listens."""
+
+    grpc_port: int
+    http_port: int
+
+
+@asynccontextmanager
+async def running(config: ScalerSettings) -> AsyncIterator[RunningScaler]:
+    """Run a scaler while the context is open, then stop it: streams end with OK, calls under way are finished.
+
+    Raises:
+        CannotStart: a port is in use, or a certificate unusable.
+    """
+    log = structlog.get_logger(component="server")
+    metrics = ScalerMetrics()
+    async with AsyncExitStack() as stack:
+        observers = {name: _observer(stack, name, url, config, metrics) for name, url in config.connections.items()}
+        metrics.show_depths(lambda: (depth for observer in observers.values() for depth in observer.known_depths()))
+        servicer = ScalerServicer(observers, Tenancy.of(config.rules), metrics)
+        checker = health.aio.HealthServicer()
+        server = _server(config, servicer, checker)
+        grpc_port = _listen(server, config)
+        http_port = await _serve_http(stack, config, metrics, observers)
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(observer.run()) for observer in observers.values()]
+            tasks.append(group.create_task(_report_health(checker, observers)))
+            await server.start()
+            log.info("scaler is listening", grpc_port=grpc_port, http_port=http_port, tls=config.tls_cert is not None)
+            try:
+                yield RunningScaler(grpc_port, http_port)
+            finally:
+                log.info("scaler is stopping")
+                await checker.enter_graceful_shutdown()
+                servicer.close()
+                await server.stop(config.shutdown_seconds)
+                for task in tasks:
+                    task.cancel()
+
+
+async def _serve_http(
+    stack: AsyncExitStack, config: ScalerSettings, metrics: ScalerMetrics, observers: Mapping[str, QueueObserver]
+) -> int:
+    async def refresh_all() -> None:
+        await asyncio.gather(*(observer.refresh() for observer in observers.values()))
+
+    endpoint = http.serve(
+        config.host,
+        config.http_port,
+        metrics.registry,
+        not_ready=lambda: first_not_ready(observers.values()),
+        before_scrape=refresh_all,
+    )
+    try:
+        return await stack.enter_async_context(endpoint)
+    except http.PortInUse as error:
+        raise CannotStart(f"{error}; choose another with --http-port") from error
+
+
+def _observer(
+    stack: AsyncExitStack, name: str, url: str, config: ScalerSettings, metrics: ScalerMetrics
+) -> QueueObserver:
+    # Redis gets less time than the whole call, so that the error says what Redis did.
+    timeout = config.redis_timeout_seconds * 0.9
+    clients: list[Client] = []
+    for connections in (_COMMAND_CONNECTIONS, 1):
+        client = connect(url, timeout=timeout, max_connections=connections, name="ark-scaler")
+        stack.push_async_callback(client.aclose)
+        clients.append(client)
+    commands, watching = clients
+    return QueueObserver(
+        name,
+        commands,
+        watching,
+        metrics,
+        timeout=config.redis_timeout_seconds,
+        hold_seconds=config.hold_seconds,
+    )
+
+
+def _server(config: ScalerSettings, servicer: ScalerServicer, checker: health.aio.HealthServicer) -> grpc.aio.Server:
+    keepalive_ms = int(config.keepalive_seconds * 1000)
+    server = grpc.aio.server(
+        options=[
+            ("grpc.so_reuseport", 0),  # a port in use is an error, not a share of its calls
+            ("grpc.max_receive_message_length", _LARGEST_REQUEST_BYTES),
+            # KEDA sends no pings of its own: these notice a KEDA that is gone.
+            ("grpc.keepalive_time_ms", keepalive_ms),
+            ("grpc.keepalive_timeout_ms", keepalive_ms // 3),
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.http2.max_pings_without_data", 0),
+            ("grpc.http2.min_ping_interval_without_data_ms", 5000),
+        ]
+    )
+    externalscaler_pb2_grpc.add_ExternalScalerServicer_to_server(servicer, server)
+    health_pb2_grpc.add_HealthServicer_to_server(checker, server)
+    reflection.enable_server_reflection([_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    return server
+
+
+def _listen(server: grpc.aio.Server, config: ScalerSettings) -> int:
+    address = f"{config.host}:{config.port}"
+    try:
+        if config.tls_cert is None or config.tls_key is None:
+            return server.add_insecure_port(address)
+        files = CertificateFiles(config.tls_cert, config.tls_key, config.tls_client_ca)
+        return server.add_secure_port(address, ReloadingCertificate(files).credentials())
+    except UnusableCertificate as error:
+        raise CannotStart(str(error)) from error
+    except RuntimeError as error:
+        raise CannotStart(f"cannot listen on {address} for gRPC: address in use or not ours; choose --port") from error
+
+
+async def _report_health(checker: health.aio.HealthServicer, observers: Mapping[str, QueueObserver]) -> None:
+    """Tell gRPC's health service whether the scaler is ready."""
+    statuses = health_pb2.HealthCheckResponse
+    while True:
+        status = statuses.NOT_SERVING if first_not_ready(observers.values()) else statuses.SERVING
+        for service in ("", _SERVICE):
+            await checker.set(service, status)
+        await asyncio.sleep(_HEALTH_SECONDS)
+
+
+async def _run(config: ScalerSettings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with running(config):
+        await stop.wait()
+
+
+def main() -> None:
+    """Run the scaler until SIGTERM or Ctrl-C."""
+    config = settings.load(ScalerSettings)
+    logs.configure(config.log_level, config.log_format)
+    try:
+        asyncio.run(_run(config))
+    except CannotStart as error:
+        settings.exit_with_usage_error(ScalerSettings, [str(error)])

@@ -1,0 +1,156 @@
+"""KEDA's calls, answered."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
+from typing import Any, NoReturn, TypeVar
+
+import grpc
+import structlog
+
+from ark_scaler import metric
+from ark_scaler.errors import Refusal, UnusableQueue
+from ark_scaler.metrics import ScalerMetrics
+from ark_scaler.observer import QueueObserver
+from ark_scaler.tenancy import Tenancy
+from ark_scaler.trigger import Trigger, parse
+from ark_scaler.wire.externalscaler_pb2 import (
+    GetMetricSpecResponse,
+    GetMetricsRequest,
+    GetMetricsResponse,
+    IsActiveResponse,
+    MetricSpec,
+    MetricValue,
+    ScaledObjectRef,
+)
+from ark_scaler.wire.externalscaler_pb2_grpc import ExternalScalerServicer
+from ark_taskqueue import Depth, RedisRefused
+
+_REMEMBERED_TRIGGERS = 20_000
+"""Parsed triggers that are kept: KEDA sends the same metadata with every call."""
+_ACTIVE = IsActiveResponse(result=True)
+
+Context = grpc.aio.ServicerContext[Any, Any]
+_R = TypeVar("_R")
+
+
+class ScalerServicer(ExternalScalerServicer):
+    """The service of the wire contract (protos/externalscaler.proto) but for StreamMetricSpec.
+
+    That call is left unimplemented on purpose: a trigger's target never changes without its metadata, KEDA 2.21 falls
+    back to GetMetricSpec silently, and each open stream costs some 25 kB.
+    """
+
+    def __init__(self, observers: Mapping[str, QueueObserver], tenancy: Tenancy, metrics: ScalerMetrics) -> None:
+        """
+        Args:
+            observers: by the name of the Redis connection.
+            tenancy: who may read what.
+            metrics: the process's metrics.
+        """
+        self._observers = observers
+        self._tenancy = tenancy
+        self._metrics = metrics
+        self._log = structlog.get_logger(component="servicer")
+        self._trigger = lru_cache(_REMEMBERED_TRIGGERS)(self._parse)
+        self._closing = False
+
+    def close(self) -> None:
+        """End every open stream with OK, those that open from now on too: KEDA then comes back after two seconds."""
+        self._closing = True
+        for observer in self._observers.values():
+            observer.close_subscriptions()
+
+    async def GetMetricSpec(self, request: ScaledObjectRef, context: Context) -> GetMetricSpecResponse:
+        """Answer the metric and its target from the metadata alone, so that it works while Redis does not."""
+
+        async def answer(trigger: Trigger) -> GetMetricSpecResponse:
+            target = trigger.tasks_per_replica
+            spec = MetricSpec(metricName=metric.METRIC_NAME, targetSize=target, targetSizeFloat=target)
+            return GetMetricSpecResponse(metricSpecs=[spec])
+
+        return await self._answered("GetMetricSpec", request, context, answer)
+
+    async def GetMetrics(self, request: GetMetricsRequest, context: Context) -> GetMetricsResponse:
+        """Answer the demand, in slots."""
+
+        async def answer(trigger: Trigger) -> GetMetricsResponse:
+            slots = metric.value(await self._depth(trigger), trigger)
+            # Rounded up in the field without a fraction: little demand must not become none.
+            value = MetricValue(metricName=request.metricName, metricValue=-int(-slots // 1), metricValueFloat=slots)
+            return GetMetricsResponse(metricValues=[value])
+
+        return await self._answered("GetMetrics", request.scaledObjectRef, context, answer)
+
+    async def IsActive(self, request: ScaledObjectRef, context: Context) -> IsActiveResponse:
+        """Answer whether the pool should run at all."""
+
+        async def answer(trigger: Trigger) -> IsActiveResponse:
+            return IsActiveResponse(result=metric.is_active(await self._depth(trigger), trigger))
+
+        return await self._answered("IsActive", request, context, answer)
+
+    async def StreamIsActive(self, request: ScaledObjectRef, context: Context) -> None:
+        """Send ``true`` whenever the pool is to be woken, until KEDA or this server goes."""
+        method = "StreamIsActive"
+        try:
+            trigger = self._trigger(request.SerializeToString())
+        except Refusal as refusal:
+            await self._refuse(method, request, context, refusal)
+        observer = self._observers[trigger.redis]
+        self._metrics.open_streams.inc()
+        try:
+            with observer.subscription(trigger.queue, trigger.activation_tasks) as subscription:
+                while not self._closing and await subscription.wait():
+                    await context.write(_ACTIVE)
+                    self._metrics.pushes.inc()
+        finally:
+            self._metrics.open_streams.dec()
+        self._metrics.requests.labels(method, grpc.StatusCode.OK.name).inc()
+
+    async def _depth(self, trigger: Trigger) -> Depth:
+        try:
+            return await self._observers[trigger.redis].depth(trigger.queue)
+        except RedisRefused as error:
+            raise UnusableQueue(str(error)) from error
+
+    async def _answered(
+        self,
+        method: str,
+        scaled_object: ScaledObjectRef,
+        context: Context,
+        answer: Callable[[Trigger], Awaitable[_R]],
+    ) -> _R:
+        """Answer one call, or refuse it with its status, and count it."""
+        began = time.perf_counter()
+        try:
+            response = await answer(self._trigger(scaled_object.SerializeToString()))
+        except Refusal as refusal:
+            await self._refuse(method, scaled_object, context, refusal)
+        finally:
+            self._metrics.request_seconds.labels(method).observe(time.perf_counter() - began)
+        self._metrics.requests.labels(method, grpc.StatusCode.OK.name).inc()
+        return response
+
+    async def _refuse(
+        self, method: str, scaled_object: ScaledObjectRef, context: Context, refusal: Refusal
+    ) -> NoReturn:
+        self._metrics.requests.labels(method, refusal.code.name).inc()
+        self._log.warning(
+            "call refused",
+            method=method,
+            code=refusal.code.name,
+            namespace=scaled_object.namespace,
+            scaled_object=scaled_object.name,
+            error=str(refusal),
+        )
+        await context.abort(refusal.code, str(refusal))
+
+    def _parse(self, scaled_object: bytes) -> Trigger:
+        """Parse and check the trigger of a serialized ScaledObjectRef; its bytes are what is remembered."""
+        reference = ScaledObjectRef.FromString(scaled_object)
+        trigger = parse(reference.scalerMetadata, self._observers)
+        self._tenancy.check(reference.namespace, trigger.queue)
+        return trigger

@@ -1,0 +1,119 @@
+"""The scaler's settings."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from ark_process.settings import ProgramSettings
+from ark_scaler.tenancy import StreamRule
+from ark_scaler.trigger import DEFAULT_REDIS
+from ark_taskqueue import InvalidAddress, parse_address
+
+_CONNECTION_NAME = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?")
+
+
+def parse_connections(text: str) -> dict[str, str]:
+    """Parse ``URL`` or ``NAME=URL`` items, separated by spaces, into URLs by name.
+
+    Raises:
+        ValueError: an item is malformed; the message does not contain a password.
+    """
+    connections: dict[str, str] = {}
+    for item in text.split():
+        head, separator, rest = item.partition("=")
+        # An URL alone may have a "=" in its query.
+        name, url = (head, rest) if separator and "://" not in head else (DEFAULT_REDIS, item)
+        if not _CONNECTION_NAME.fullmatch(name):
+            raise ValueError(f"connection name {name!r} is not made of lower-case letters, digits and hyphens")
+        if name in connections:
+            raise ValueError(f"connection {name!r} is given twice")
+        try:
+            parse_address(url)
+        except InvalidAddress as error:
+            raise ValueError(f"connection {name!r}: {error}") from None
+        connections[name] = url
+    if not connections:
+        raise ValueError("no Redis connection is given; one looks like redis://host:6379/0 or NAME=redis://host:6379/0")
+    return connections
+
+
+def parse_rules(text: str) -> tuple[StreamRule, ...]:
+    """Parse ``NAMESPACE=STREAM`` items, separated by spaces.
+
+    Raises:
+        ValueError: an item is malformed.
+    """
+    return tuple(StreamRule.parse(item) for item in text.split())
+
+
+def _checked_with(parse: object) -> BeforeValidator:
+    def check(value: object) -> object:
+        parse(str(value))  # type: ignore[operator]
+        return value
+
+    return BeforeValidator(check)
+
+
+class ScalerSettings(ProgramSettings):
+    """KEDA external scaler for agents' task queues in Redis."""
+
+    model_config = SettingsConfigDict(cli_prog_name="ark-scaler", env_prefix="ARK_SCALER_")
+
+    host: str = Field("0.0.0.0", description="Address that the gRPC and HTTP servers listen on")
+    port: int = Field(6000, ge=0, le=65535, description="TCP port of the gRPC server; 0 takes a free one")
+    http_port: int = Field(
+        8080, ge=0, le=65535, description="TCP port of /metrics, /healthz and /readyz; 0 takes a free one"
+    )
+    redis: Annotated[str, _checked_with(parse_connections)] = Field(
+        "redis://127.0.0.1:6379/0",
+        description="Redis connections, separated by spaces: URL for the one named 'default', NAME=URL for those "
+        "that triggers name with 'redis'. Schemes: redis, rediss, unix, redis+sentinel, redis+cluster and so on",
+        json_schema_extra={"secret": True},
+    )
+    allow_streams: Annotated[str, _checked_with(parse_rules)] = Field(
+        "",
+        description="Queues that a namespace may read beside its own, separated by spaces: NAMESPACE=STREAM, both "
+        "with * as a wildcard, for example 'team-a=agent-tasks'",
+    )
+    redis_timeout_seconds: float = Field(
+        0.5, gt=0, le=10, description="The most that any call waits for Redis; KEDA itself waits for ever"
+    )
+    hold_seconds: float = Field(
+        60, ge=0, description="How long the last good value is answered while Redis fails; an error after that"
+    )
+    tls_cert: Path | None = Field(
+        None, description="PEM file with the server's certificate; read again when it changes. None: no TLS"
+    )
+    tls_key: Path | None = Field(None, description="PEM file with the certificate's private key")
+    tls_client_ca: Path | None = Field(
+        None, description="PEM file with the CA of clients' certificates; a client without one is refused (mTLS)"
+    )
+    keepalive_seconds: float = Field(
+        30, ge=1, description="Time between HTTP/2 pings to clients; a dead one is noticed a third of it later"
+    )
+    shutdown_seconds: float = Field(
+        5, ge=0, description="How long calls that are under way may take to end when the scaler stops"
+    )
+
+    @model_validator(mode="after")
+    def _certificate_is_complete(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("--tls-cert and --tls-key go together: one of them is missing")
+        if self.tls_client_ca and not self.tls_cert:
+            raise ValueError("--tls-client-ca needs --tls-cert and --tls-key")
+        return self
+
+    @property
+    def connections(self) -> dict[str, str]:
+        """Redis URLs by connection name."""
+        return parse_connections(self.redis)
+
+    @property
+    def rules(self) -> tuple[StreamRule, ...]:
+        """Rules for queues that are not a namespace's own."""
+        return parse_rules(self.allow_streams)

@@ -1,0 +1,63 @@
+"""Which namespace may read which queue.
+
+The scaler serves all namespaces of a cluster over one address, and what a ScaledObject asks for comes from whoever
+may write ScaledObjects. So a namespace reads the queues whose names say that they are its own; anything else must be
+allowed in the server's settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Self
+
+from ark_scaler.errors import Forbidden
+from ark_taskqueue import QueueKeys
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRule:
+    """Namespaces that match a pattern may read the streams that match another."""
+
+    namespaces: str
+    streams: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Parse ``NAMESPACE=STREAM``; both may contain ``*``.
+
+        Raises:
+            ValueError: one of the two is missing.
+        """
+        namespaces, _, streams = (part.strip() for part in text.partition("="))
+        if not namespaces or not streams:
+            raise ValueError(f"{text!r} is not NAMESPACE=STREAM, for example 'team-a=agent-tasks' or '*=shared-*'")
+        return cls(namespaces, streams)
+
+    def allows(self, namespace: str, stream: str) -> bool:
+        """Whether this rule lets the namespace read the stream."""
+        return fnmatchcase(namespace, self.namespaces) and fnmatchcase(stream, self.streams)
+
+
+@dataclass(frozen=True, slots=True)
+class Tenancy:
+    """The rules of one server."""
+
+    rules: tuple[StreamRule, ...] = ()
+
+    @classmethod
+    def of(cls, rules: Iterable[StreamRule]) -> Self:
+        """Make the tenancy of a server's settings."""
+        return cls(tuple(rules))
+
+    def check(self, namespace: str, queue: QueueKeys) -> None:
+        """Refuse a queue that the namespace may not read.
+
+        Raises:
+            Forbidden: it may not.
+        """
+        if namespace and queue.namespace == namespace:
+            return
+        if not any(rule.allows(namespace, queue.stream) for rule in self.rules):
+            raise Forbidden(namespace, queue.stream)

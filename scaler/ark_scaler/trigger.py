@@ -1,0 +1,152 @@
+"""What a ScaledObject's trigger asks for: its metadata, parsed and checked.
+
+KEDA sends the metadata as strings, with its own keys among them. A key ``xFromEnv`` comes with the value that KEDA
+took from the target's environment and means the same as ``x``. Unknown keys are refused, since a misspelt key that
+is passed over scales a pool wrongly without a word.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from ark_scaler.errors import BadMetadata, BadValue, UnknownKey
+from ark_taskqueue import DEFAULT_GROUP, InvalidQueueName, QueueKeys
+
+DEFAULT_REDIS = "default"
+"""Name of the connection that is used where the metadata names none."""
+
+_KEDA_KEYS = frozenset({"scalerAddress", "enableTLS", "unsafeSsl"})
+_OWN_KEYS = frozenset(
+    {
+        "stream",
+        "queue",
+        "group",
+        "tasksPerReplica",
+        "activationTasks",
+        "targetWaitSeconds",
+        "maxDailyTokens",
+        "maxTokensPerCall",
+        "redis",
+    }
+)
+_FROM_ENVIRONMENT = "FromEnv"
+_DEFAULT_TASKS_PER_REPLICA = 5
+_DEFAULT_TOKENS_PER_CALL = 8000
+_LARGEST_NUMBER = 2**53
+"""Numbers above are not exact in the wire's floating point fields."""
+_LONGEST_GROUP = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """One trigger of one ScaledObject."""
+
+    queue: QueueKeys
+    redis: str = DEFAULT_REDIS
+    """Name of the Redis connection in the server's settings."""
+    tasks_per_replica: int = _DEFAULT_TASKS_PER_REPLICA
+    """Tasks that one replica should have: the metric's target."""
+    activation_tasks: int = 0
+    """The pool is woken when there are more tasks than this."""
+    target_wait_seconds: float | None = None
+    """How long a task may wait; None scales by the number of tasks alone."""
+    max_daily_tokens: int | None = None
+    """Budget of tokens in 24 hours; takes effect with the token ledger."""
+    max_tokens_per_call: int = _DEFAULT_TOKENS_PER_CALL
+    """Tokens that one call may use; the budget counts as exceeded when a full call no longer fits."""
+
+
+def parse(metadata: Mapping[str, str], connections: Collection[str]) -> Trigger:
+    """Parse and check a trigger's metadata.
+
+    Args:
+        metadata: as KEDA sends it.
+        connections: names of the Redis connections in the server's settings.
+
+    Raises:
+        Refusal: a key is unknown, or a value is not allowed; the message names the key, the value and what is.
+    """
+    given = _own_values(metadata)
+    budget = _budget(given)
+    redis = given.get("redis", DEFAULT_REDIS)
+    if redis not in connections:
+        raise BadValue("redis", redis, f"the scaler knows the connections {', '.join(sorted(connections))}")
+    return Trigger(
+        queue=_queue(given),
+        redis=redis,
+        tasks_per_replica=_whole_number(given, "tasksPerReplica", 1, _DEFAULT_TASKS_PER_REPLICA),
+        activation_tasks=_whole_number(given, "activationTasks", 0, 0),
+        target_wait_seconds=_seconds(given, "targetWaitSeconds"),
+        max_daily_tokens=budget,
+        max_tokens_per_call=_whole_number(given, "maxTokensPerCall", 1, _DEFAULT_TOKENS_PER_CALL),
+    )
+
+
+def _own_values(metadata: Mapping[str, str]) -> dict[str, str]:
+    given: dict[str, str] = {}
+    for key, value in metadata.items():
+        name = key.removesuffix(_FROM_ENVIRONMENT)
+        if name in _KEDA_KEYS:
+            continue
+        if name not in _OWN_KEYS:
+            raise UnknownKey(key, _OWN_KEYS)
+        if name in given:
+            raise BadMetadata(f"trigger metadata has both {name!r} and '{name}{_FROM_ENVIRONMENT}': give one of them")
+        given[name] = value.strip()
+    return given
+
+
+def _queue(given: Mapping[str, str]) -> QueueKeys:
+    if ("queue" in given) == ("stream" in given):
+        problem = "both 'queue' and 'stream'" if "queue" in given else "neither 'queue' nor 'stream'"
+        raise BadMetadata(f"trigger metadata has {problem}: give queue: <namespace>/<agent>, or stream: <key>")
+    group = given.get("group", DEFAULT_GROUP)
+    if not 0 < len(group) <= _LONGEST_GROUP or not group.isprintable():
+        raise BadValue("group", group, f"give a consumer group's name of 1 to {_LONGEST_GROUP} printable characters")
+    key = "queue" if "queue" in given else "stream"
+    make = QueueKeys.for_queue if key == "queue" else QueueKeys.for_stream
+    try:
+        return make(given[key], group)
+    except InvalidQueueName as error:
+        raise BadValue(key, given[key], f"give {error.allowed}") from None
+
+
+def _budget(given: Mapping[str, str]) -> int | None:
+    if "maxDailyTokens" not in given:
+        if "maxTokensPerCall" in given:
+            raise BadMetadata("trigger metadata has 'maxTokensPerCall' without 'maxDailyTokens': give both, or neither")
+        return None
+    budget = _whole_number(given, "maxDailyTokens", 1, 1)
+    per_call = _whole_number(given, "maxTokensPerCall", 1, min(budget, _DEFAULT_TOKENS_PER_CALL))
+    if per_call > budget:
+        raise BadValue("maxTokensPerCall", str(per_call), f"no call would ever fit into maxDailyTokens {budget}")
+    return budget
+
+
+def _whole_number(given: Mapping[str, str], key: str, least: int, default: int) -> int:
+    value = given.get(key)
+    if value is None:
+        return default
+    # isdecimal alone would let digits of other scripts through.
+    if (
+        not (value.isascii() and value.isdecimal())
+        or not least <= int(value[:17]) <= _LARGEST_NUMBER
+        or len(value) > 16
+    ):
+        raise BadValue(key, value, f"give a whole number from {least} to {_LARGEST_NUMBER}")
+    return int(value)
+
+
+def _seconds(given: Mapping[str, str], key: str) -> float | None:
+    value = given.get(key)
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise BadValue(key, value, "give a number of seconds above 0")
+    return seconds

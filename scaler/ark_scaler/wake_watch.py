@@ -1,0 +1,399 @@
+"""Watch idle queues for their first task: one blocking XREAD for all queues of a Redis.
+
+A watched stream has an id from which on any entry is news. The id comes out of the same script call that found the
+queue idle, so an XADD at any moment after that reading is seen, however late the watch begins. From an empty stream
+the id is 0-0, and then a stream that was deleted and made anew, by FLUSHALL or with lower ids after a fail-over, is
+seen too.
+
+The set changes all the time, and a blocked connection takes no commands, so a change ends the block from another
+connection (CLIENT UNBLOCK) and the XREAD is sent again, no more often than `_pause` says: both ends handle every
+watched stream at each round. Where CLIENT UNBLOCK is not permitted, blocks are short instead.
+
+In a Redis Cluster one XREAD cannot name streams of several slots, and so they are polled, four times a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol, cast
+
+from redis.asyncio import Redis
+from redis.asyncio.cluster import RedisCluster
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
+
+from ark_taskqueue import Client, QueueKeys, RedisUnavailable, TaskQueueError
+from ark_taskqueue.connection import from_response, translated
+
+BLOCK_SECONDS = 2.0
+"""How long one XREAD blocks: so seldom is an idle Redis asked, and so soon is a dead connection noticed."""
+_ANSWER_SECONDS = 0.5
+"""How late an answer may be before the connection counts as dead, seconds."""
+_BLOCK_SECONDS_UNINTERRUPTED = 0.25
+"""The same where CLIENT UNBLOCK is not permitted: so late may the watch of a further queue begin."""
+_UNBLOCK_TRIES = 50
+_UNBLOCK_PAUSE_SECONDS = 0.005
+_CLUSTER_POLL_SECONDS = 0.25
+_CLUSTER_PAGE = 200
+
+
+class Watcher(Protocol):
+    """Who is told what the watch sees."""
+
+    def woken(self, queues: Sequence[QueueKeys]) -> None:
+        """New entries came to these queues; they are not watched any more."""
+
+    def contact(self) -> None:
+        """Redis answered. After a loss: nothing is watched, everything must be read again."""
+
+    def lost(self, error: TaskQueueError) -> None:
+        """The connection was lost: nothing is watched any more."""
+
+
+class Watch(Protocol):
+    """Watches streams of one Redis."""
+
+    def add(self, queue: QueueKeys, after: str) -> None:
+        """Watch a queue for entries after an id."""
+
+    def discard(self, queue: QueueKeys) -> None:
+        """Stop watching a queue."""
+
+    def covers(self, queue: QueueKeys) -> bool:
+        """Whether Redis would tell at once of an entry that comes now."""
+
+    def __len__(self) -> int: ...
+
+    async def run(self) -> None:
+        """Watch until cancelled; connects again by itself when the connection breaks."""
+
+
+def watch_of(client: Client, commands: Client, watcher: Watcher) -> Watch:
+    """Make the watch that fits a kind of Redis.
+
+    Args:
+        client: for the watch alone.
+        commands: for what interrupts it.
+        watcher: is told what the watch sees.
+    """
+    if isinstance(client, RedisCluster):
+        return PollingWatch(client, watcher)
+    return BlockingWatch(client, cast("Redis", commands), watcher)
+
+
+class _Stream:
+    """A watched stream."""
+
+    __slots__ = ("after", "after_word", "key", "key_word", "queues", "round")
+
+    def __init__(self, key: bytes) -> None:
+        self.key = key
+        self.key_word = _word(key)
+        self.after = ""
+        self.after_word = b""
+        self.queues: tuple[QueueKeys, ...] = ()
+        self.round = 0
+        """Number of the XREAD round that has this stream and this id; 0 for none yet."""
+
+
+class _Streams:
+    """The watched streams, by key; several groups of one stream share its place."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[bytes, _Stream] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def all(self) -> Iterable[_Stream]:
+        return self._by_key.values()
+
+    def get(self, queue: QueueKeys) -> _Stream | None:
+        return self._by_key.get(queue.stream.encode())
+
+    def add(self, queue: QueueKeys, after: str) -> bool:
+        """Add a queue; answer whether the next round differs from the last."""
+        key = queue.stream.encode()
+        stream = self._by_key.get(key)
+        if stream is None:
+            stream = self._by_key[key] = _Stream(key)
+        known = queue in stream.queues
+        if known and stream.after == after:
+            return False
+        if not known:
+            # The earlier id of two groups: the later group is read once more than needed.
+            after = min(after, stream.after, key=_id_order) if stream.after else after
+            stream.queues += (queue,)
+        stream.after, stream.after_word, stream.round = after, _word(after.encode()), 0
+        return True
+
+    def discard(self, queue: QueueKeys) -> None:
+        stream = self.get(queue)
+        if stream is not None:
+            stream.queues = tuple(other for other in stream.queues if other != queue)
+            if not stream.queues:
+                del self._by_key[stream.key]
+
+    def pop(self, keys: Iterable[bytes]) -> list[QueueKeys]:
+        """Remove streams; answer their queues."""
+        gone = [self._by_key.pop(key, None) for key in keys]
+        return [queue for stream in gone if stream is not None for queue in stream.queues]
+
+    def clear(self) -> None:
+        self._by_key.clear()
+
+
+class BlockingWatch:
+    """The watch of a standalone Redis or of Sentinels' primary."""
+
+    def __init__(self, client: Redis, commands: Redis, watcher: Watcher) -> None:
+        self._client = client
+        self._commands = commands
+        self._watcher = watcher
+        self._streams = _Streams()
+        self._changed = asyncio.Event()
+        self._round = 0
+        self._blocked = False
+        self._may_unblock = True
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    def add(self, queue: QueueKeys, after: str) -> None:
+        """See `Watch.add`."""
+        if self._streams.add(queue, after):
+            self._changed.set()
+
+    def discard(self, queue: QueueKeys) -> None:
+        """See `Watch.discard`. What a round that is under way still finds is passed over."""
+        self._streams.discard(queue)
+
+    def covers(self, queue: QueueKeys) -> bool:
+        """See `Watch.covers`."""
+        stream = self._streams.get(queue)
+        return self._blocked and stream is not None and stream.round == self._round
+
+    async def run(self) -> None:
+        """See `Watch.run`."""
+        await _reconnecting(self._session, self._lose)
+
+    def _lose(self, error: TaskQueueError) -> None:
+        self._blocked = False
+        self._streams.clear()
+        self._watcher.lost(error)
+
+    async def _session(self, connected: Callable[[], None]) -> None:
+        """Watch over one connection until it breaks."""
+        with translated("watch queues"):
+            # Pooled connections may lead to a server that was replaced since.
+            for client in (self._client, self._commands):
+                await client.connection_pool.disconnect(inuse_connections=False)
+            async with asyncio.timeout(BLOCK_SECONDS):
+                connection = await self._client.connection_pool.get_connection()
+            try:
+                await self._rounds(connection, connected)
+            finally:
+                self._blocked = False
+                await connection.disconnect(nowait=True)
+                await self._client.connection_pool.release(connection)
+
+    async def _rounds(self, connection: AbstractConnection, connected: Callable[[], None]) -> None:
+        client_id = await _ask(connection, "CLIENT", "ID")
+        connected()
+        self._watcher.contact()
+        command = b""
+        while True:
+            if not len(self._streams):
+                await self._wait_for_streams(connection)
+            if self._changed.is_set() or not command:
+                command = self._command()
+            began = time.monotonic()
+            woken = await self._blocked_round(connection, command, client_id)
+            self._watcher.contact()
+            if woken is None:
+                continue
+            if woken:
+                self._watcher.woken(self._streams.pop(woken))
+                command = b""
+            pause = _pause(len(self._streams)) - (time.monotonic() - began)
+            if pause > 0:
+                await asyncio.sleep(pause)
+
+    async def _wait_for_streams(self, connection: AbstractConnection) -> None:
+        """Nothing is watched: only see that Redis lives."""
+        while not len(self._streams):
+            try:
+                async with asyncio.timeout(BLOCK_SECONDS):
+                    self._changed.clear()
+                    await self._changed.wait()
+            except TimeoutError:
+                await _ask(connection, "PING")
+                self._watcher.contact()
+        self._changed.set()
+
+    def _command(self) -> bytes:
+        """Encode the XREAD of all streams that are watched now, and count them as part of a new round."""
+        self._changed.clear()
+        self._round += 1
+        keys: list[bytes] = []
+        ids: list[bytes] = []
+        for stream in self._streams.all():
+            stream.round = self._round
+            keys.append(stream.key_word)
+            ids.append(stream.after_word)
+        block = BLOCK_SECONDS if self._may_unblock else _BLOCK_SECONDS_UNINTERRUPTED
+        words = [b"XREAD", b"COUNT", b"1", b"BLOCK", b"%d" % int(block * 1000), b"STREAMS"]
+        # Joined from words that were encoded when the stream was added: this runs at each wake-up.
+        return b"".join([b"*%d\r\n" % (len(words) + len(keys) + len(ids)), *map(_word, words), *keys, *ids])
+
+    async def _blocked_round(
+        self, connection: AbstractConnection, command: bytes, client_id: int
+    ) -> list[bytes] | None:
+        """Send one XREAD; answer the streams with new entries, and None when it just ran out.
+
+        Ends early when the set of streams changes.
+        """
+        await connection.send_packed_command(command, check_health=False)
+        self._blocked = True
+        reading = asyncio.create_task(connection.read_response(timeout=math.inf))
+        interrupting = asyncio.create_task(self._interrupt_on_change(client_id))
+        try:
+            async with asyncio.timeout(BLOCK_SECONDS + _ANSWER_SECONDS):
+                reply = await reading
+        except ResponseError as error:
+            return self._give_up_round(error)
+        finally:
+            self._blocked = False
+            for task in (reading, interrupting):
+                task.cancel()
+            await asyncio.gather(reading, interrupting, return_exceptions=True)
+        if not reply:
+            return [] if self._changed.is_set() else None
+        return [key for key, _ in reply]
+
+    def _give_up_round(self, error: ResponseError) -> list[bytes]:
+        """One stream of the round became unreadable: have every one read again by itself."""
+        known = from_response(error, "watch queues")
+        if isinstance(known, RedisUnavailable):
+            raise known
+        return [stream.key for stream in self._streams.all()]
+
+    async def _interrupt_on_change(self, client_id: int) -> None:
+        await self._changed.wait()
+        if not self._may_unblock:
+            return
+        await asyncio.sleep(_pause(len(self._streams)))
+        for _ in range(_UNBLOCK_TRIES):
+            # 0 means that the XREAD has not arrived yet, or that it was answered just now.
+            try:
+                with translated("unblock the watch"):
+                    if await self._commands.execute_command("CLIENT", "UNBLOCK", client_id):
+                        return
+            except TaskQueueError as error:
+                self._may_unblock = not isinstance(error.__cause__, NoPermissionError)
+                return
+            await asyncio.sleep(_UNBLOCK_PAUSE_SECONDS)
+
+
+class PollingWatch:
+    """The watch of a Redis Cluster: asks each stream four times a second, in pages."""
+
+    def __init__(self, client: RedisCluster, watcher: Watcher) -> None:
+        self._client = client
+        self._watcher = watcher
+        self._streams = _Streams()
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    def add(self, queue: QueueKeys, after: str) -> None:
+        """See `Watch.add`."""
+        self._streams.add(queue, after)
+
+    def discard(self, queue: QueueKeys) -> None:
+        """See `Watch.discard`."""
+        self._streams.discard(queue)
+
+    def covers(self, queue: QueueKeys) -> bool:  # noqa: ARG002 - as the protocol has it
+        """See `Watch.covers`: between two polls nothing is seen."""
+        return False
+
+    async def run(self) -> None:
+        """See `Watch.run`."""
+        await _reconnecting(self._session, self._lose)
+
+    def _lose(self, error: TaskQueueError) -> None:
+        self._streams.clear()
+        self._watcher.lost(error)
+
+    async def _session(self, connected: Callable[[], None]) -> None:
+        with translated("watch queues"):
+            async with asyncio.timeout(BLOCK_SECONDS):
+                await self._client.ping(target_nodes=RedisCluster.PRIMARIES)
+            connected()
+            while True:
+                self._watcher.contact()
+                streams = list(self._streams.all())
+                for start in range(0, len(streams), _CLUSTER_PAGE):
+                    async with asyncio.timeout(BLOCK_SECONDS):
+                        woken = await self._poll(streams[start : start + _CLUSTER_PAGE])
+                    if woken:
+                        self._watcher.woken(self._streams.pop(woken))
+                await asyncio.sleep(_CLUSTER_POLL_SECONDS)
+
+    async def _poll(self, streams: Sequence[_Stream]) -> list[bytes]:
+        """Ask which of the streams have entries after their ids; one that cannot be asked counts as if it had."""
+        pipeline = self._client.pipeline()
+        for stream in streams:
+            pipeline.execute_command("XREAD", "COUNT", 1, "STREAMS", stream.key, stream.after)
+        replies: list[Any] = await pipeline.execute(raise_on_error=False)
+        for reply in replies:
+            if isinstance(reply, Exception) and not isinstance(reply, ResponseError):
+                raise reply
+        return [stream.key for stream, reply in zip(streams, replies, strict=True) if reply]
+
+
+async def _reconnecting(session: Callable[[Callable[[], None]], Any], lose: Callable[[TaskQueueError], None]) -> None:
+    """Run sessions for ever, with a growing pause after each that failed at once."""
+    failures = 0
+
+    def connected() -> None:
+        nonlocal failures
+        failures = 0
+
+    while True:
+        try:
+            await session(connected)
+        except (TaskQueueError, TimeoutError, RedisError, OSError) as error:
+            known = error if isinstance(error, TaskQueueError) else RedisUnavailable(f"cannot watch queues: {error!r}")
+            lose(known)
+        failures += 1
+        await asyncio.sleep(min(1.0, 0.05 * 2 ** min(failures, 10)))
+
+
+async def _ask(connection: AbstractConnection, *words: str) -> Any:
+    async with asyncio.timeout(BLOCK_SECONDS):
+        await connection.send_command(*words, check_health=False)
+        return await connection.read_response(timeout=math.inf)
+
+
+def _word(word: bytes) -> bytes:
+    """Encode one word of a command (RESP bulk string)."""
+    return b"$%d\r\n%s\r\n" % (len(word), word)
+
+
+def _pause(streams: int) -> float:
+    """Answer the least time between two rounds, seconds.
+
+    A round costs Redis and us some microseconds a stream (measured: 1 and 1); so this keeps either below half busy
+    with it, however often queues wake.
+    """
+    return min(0.1, 0.000_002 * streams)
+
+
+def _id_order(entry_id: str) -> tuple[int, int]:
+    milliseconds, _, sequence = entry_id.partition("-")
+    return int(milliseconds), int(sequence or 0)
