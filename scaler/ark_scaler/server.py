@@ -14,6 +14,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from ark_process import http, logs, settings
+from ark_scaler import garbage
 from ark_scaler.metrics import ScalerMetrics
 from ark_scaler.observer import QueueObserver, first_not_ready
 from ark_scaler.servicer import ScalerServicer
@@ -62,6 +63,8 @@ async def running(config: ScalerSettings) -> AsyncIterator[RunningScaler]:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(observer.run()) for observer in observers.values()]
             tasks.append(group.create_task(_report_health(checker, observers)))
+            tasks.append(group.create_task(garbage.collect_all_seldom()))
+            stack.enter_context(garbage.short_pauses())
             await server.start()
             log.info("scaler is listening", grpc_port=grpc_port, http_port=http_port, tls=config.tls_cert is not None)
             try:

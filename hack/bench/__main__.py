@@ -1,0 +1,44 @@
+"""``python -m hack.bench NAME [--quick]``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib
+import os
+import sys
+from pathlib import Path
+
+from hack.bench.report import Report
+
+BENCHMARKS = ("scaler",)
+_FOLDER = Path(__file__).resolve().parents[2] / ".bench"
+
+
+def main() -> int:
+    """Run one benchmark; answer 1 when a bar is missed."""
+    parser = argparse.ArgumentParser(prog="make bench", description="Run a benchmark against its bars.")
+    parser.add_argument("name", choices=BENCHMARKS, help="the benchmark: make bench NAME=...")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        default=os.environ.get("QUICK", "") not in ("", "0"),
+        help="fewer samples (QUICK=1)",
+    )
+    arguments = parser.parse_args()
+    report = Report(arguments.name, arguments.quick)
+    benchmark = importlib.import_module(f"hack.bench.{arguments.name}")
+    asyncio.run(benchmark.run(report))
+    path = report.write(_FOLDER)
+    report.show()
+    print(f"written to {path.relative_to(_FOLDER.parent)}")
+    for name in report.missed:
+        print(f"missed: {name}", file=sys.stderr)
+    return 1 if report.missed else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
