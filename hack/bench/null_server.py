@@ -10,6 +10,7 @@ import signal
 from typing import Any
 
 import grpc
+
 from ark_scaler.wire import externalscaler_pb2 as wire
 from ark_scaler.wire.externalscaler_pb2_grpc import ExternalScalerServicer, add_ExternalScalerServicer_to_server
 
@@ -22,21 +23,19 @@ class NullServicer(ExternalScalerServicer):
     def __init__(self, stopped: asyncio.Event) -> None:
         self._stopped = stopped
 
-    async def IsActive(self, request: wire.ScaledObjectRef, context: Context) -> wire.IsActiveResponse:  # noqa: N802
+    async def IsActive(self, request: wire.ScaledObjectRef, context: Context) -> wire.IsActiveResponse:
         """Answer false."""
         return wire.IsActiveResponse(result=False)
 
-    async def GetMetricSpec(  # noqa: N802
-        self, request: wire.ScaledObjectRef, context: Context
-    ) -> wire.GetMetricSpecResponse:
+    async def GetMetricSpec(self, request: wire.ScaledObjectRef, context: Context) -> wire.GetMetricSpecResponse:
         """Answer one spec."""
         return wire.GetMetricSpecResponse(metricSpecs=[wire.MetricSpec(metricName="null", targetSizeFloat=5)])
 
-    async def GetMetrics(self, request: wire.GetMetricsRequest, context: Context) -> wire.GetMetricsResponse:  # noqa: N802
+    async def GetMetrics(self, request: wire.GetMetricsRequest, context: Context) -> wire.GetMetricsResponse:
         """Answer zero."""
         return wire.GetMetricsResponse(metricValues=[wire.MetricValue(metricName=request.metricName)])
 
-    async def StreamIsActive(self, request: wire.ScaledObjectRef, context: Context) -> None:  # noqa: N802
+    async def StreamIsActive(self, request: wire.ScaledObjectRef, context: Context) -> None:
         """Stay open."""
         await self._stopped.wait()
 
@@ -45,7 +44,9 @@ async def main() -> None:
     """Serve until SIGTERM."""
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
-    server = grpc.aio.server()
+    # As the scaler has it: ten thousand streams may be opened at once.
+    pending = ("grpc.server.max_pending_requests", "grpc.server.max_pending_requests_hard_limit")
+    server = grpc.aio.server(options=[(option, 100_000) for option in pending])
     add_ExternalScalerServicer_to_server(NullServicer(stopped), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

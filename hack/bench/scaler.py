@@ -27,10 +27,10 @@ from pathlib import Path
 
 import grpc
 import psutil
+
 from ark_scaler.wire import externalscaler_pb2 as wire
 from ark_scaler.wire.externalscaler_pb2_grpc import ExternalScalerStub
 from ark_taskqueue import Client, Consumer, Outcome, Producer, QueueKeys, connect
-
 from hack.bench.report import Bar, Percentiles, Report
 from hack.local.process import ChildProcess
 from hack.local.redis_server import RedisServer
@@ -69,7 +69,7 @@ class _Server:
     def __init__(self, process: ChildProcess, port: int) -> None:
         self.process = psutil.Process(process.pid)
         self.channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.use_local_subchannel_pool", 1)])
-        self.stub = ExternalScalerStub(self.channel)  # type: ignore[no-untyped-call]
+        self.stub = ExternalScalerStub(self.channel)
         self.streams: list[grpc.aio.UnaryStreamCall[wire.ScaledObjectRef, wire.IsActiveResponse]] = []
 
     def cpu_seconds(self) -> float:
@@ -276,10 +276,12 @@ async def _many_objects(report: Report, plan: _Plan, folder: Path, redis: RedisS
         null, scaler = _null(stack, folder), _scaler(stack, folder, redis)
         for server in (null, scaler):
             server.open_streams(references)
-            # Calls that come behind the opening streams are answered when they are open.
-            for _ in range(3):
-                await server.stub.IsActive(references[0])
+            # A call that comes behind the opening streams is answered when they are open.
+            await server.stub.IsActive(references[0])
         await _wait_for_watch(client, plan.objects)
+        for server in (null, scaler):
+            if any(stream.done() for stream in server.streams):
+                raise RuntimeError("a push stream ended that should stay open")
         latencies: dict[str, list[float]] = {"null": [], "ours": []}
         for _ in range(plan.objects_windows):
             for name, server in (("null", null), ("ours", scaler)):

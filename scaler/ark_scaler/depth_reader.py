@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from ark_scaler.metrics import ScalerMetrics
 from ark_taskqueue import Client, Depth, QueueKeys, RedisUnavailable, TaskQueueError, read_depths
 
-_LARGEST_PIPELINE = 200
-"""Reads in one pipeline: about ten milliseconds of work, so that other calls are answered in between."""
+_LARGEST_PIPELINE = 50
+"""Reads in one pipeline: about three milliseconds of work, so that other calls are answered in between."""
 
 
 class DepthReader:

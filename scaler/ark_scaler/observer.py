@@ -17,9 +17,9 @@ or hold old entries; so the streams do not depend on polls, which may go to anot
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 
 import structlog
 
@@ -36,6 +36,8 @@ _FOLLOW_SECONDS = (0.25, 0.75, 1.5, 2.5, REPEAT_SECONDS)
 _VERIFY_SECONDS = 30.0
 """Time between readings of a watched queue that keeps old entries: a stream made anew with lower ids (by hand, or by
 a server whose clock is behind) is not seen by the watch."""
+_SPREAD = 0.05
+"""How much earlier than its time a reading may be, as a share; a repetition allows for it (see `push`)."""
 _TICK_SECONDS = 0.25
 _FORGET_SECONDS = 600.0
 """A queue that nobody asked about for so long is forgotten."""
@@ -142,20 +144,21 @@ class QueueObserver:
         except RedisUnavailable as error:
             return self._hold(known, error)
 
-    @contextmanager
-    def subscription(self, queue: QueueKeys, activation_tasks: int) -> Iterator[Subscription]:
-        """Tell a new stream of every reading of a queue, for as long as the context is open."""
+    def subscribe(self, queue: QueueKeys, activation_tasks: int) -> Subscription:
+        """Tell a new stream of every reading of a queue, until `unsubscribe`."""
         known = self._known(queue)
-        subscription = Subscription(activation_tasks)
+        subscription = Subscription(queue, activation_tasks)
         known.subscriptions += (subscription,)
         self._read_soon(known)
-        try:
-            yield subscription
-        finally:
-            known.subscriptions = tuple(other for other in known.subscriptions if other is not subscription)
-            if not known.subscriptions:
-                self._due.pop(queue, None)
-                known.asked_at = self._clock()
+        return subscription
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """End what `subscribe` began."""
+        known = self._known(subscription.queue)
+        known.subscriptions = tuple(other for other in known.subscriptions if other is not subscription)
+        if not known.subscriptions:
+            self._due.pop(subscription.queue, None)
+            known.asked_at = self._clock()
 
     def close_subscriptions(self) -> None:
         """End every open stream."""
@@ -278,6 +281,8 @@ class QueueObserver:
         pause = _FOLLOW_SECONDS[min(known.followed, len(_FOLLOW_SECONDS) - 1)]
         if known.watched:
             pause = _VERIFY_SECONDS
+        # Queues that woke together are not read together for ever: each reading keeps other calls waiting a little.
+        pause *= 1 - random.random() * _SPREAD  # noqa: S311 - no secret
         if known.due_at is None or known.due_at <= now:
             known.followed += 1
             known.due_at = now + pause

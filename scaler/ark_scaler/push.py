@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import asyncio
 
-from ark_taskqueue import Depth
+from ark_taskqueue import Depth, QueueKeys
 
 REPEAT_SECONDS = 5.0
 """Time between repetitions while the pool was not raised, seconds."""
-_REPEAT_TOLERANCE_SECONDS = 0.25
+_REPEAT_TOLERANCE_SECONDS = 0.5
 """A reading this much early counts as on time; the next one may be a whole period later."""
 
 
@@ -37,19 +37,21 @@ def should_push(active: bool, was_active: bool, in_flight: int, since_push: floa
 class Subscription:
     """One open stream: told of every reading of its queue, it wakes its handler when a ``true`` is due."""
 
-    __slots__ = ("_active", "_closed", "_due", "_pushed_at", "_waiter", "activation_tasks")
+    __slots__ = ("_active", "_closed", "_due", "_pushed_at", "_waiter", "activation_tasks", "queue")
 
-    def __init__(self, activation_tasks: int) -> None:
+    def __init__(self, queue: QueueKeys, activation_tasks: int) -> None:
         """
         Args:
+            queue: the queue.
             activation_tasks: the pool is woken when there are more tasks than this.
         """
+        self.queue = queue
         self.activation_tasks = activation_tasks
         self._active = False
         self._pushed_at = float("-inf")
         self._due = False
         self._closed = False
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[bool] | None = None
 
     @property
     def active(self) -> bool:
@@ -75,17 +77,17 @@ class Subscription:
         self._closed = True
         self._wake()
 
-    async def wait(self) -> bool:
-        """Wait until a ``true`` is due (answers True) or the stream is to end (answers False)."""
-        while not (self._due or self._closed):
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-        self._due = False
-        return not self._closed
+    def wait(self) -> asyncio.Future[bool]:
+        """Wait until a ``true`` is due (answers True) or the stream is to end (answers False).
+
+        A future and no coroutine: there are thousands of these, and each would hold a frame.
+        """
+        self._waiter = asyncio.get_running_loop().create_future()
+        if self._due or self._closed:
+            self._wake()
+        return self._waiter
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+            self._due = False
+            self._waiter.set_result(not self._closed)

@@ -26,6 +26,7 @@ from ark_taskqueue import Client, connect
 
 _SERVICE = externalscaler_pb2.DESCRIPTOR.services_by_name["ExternalScaler"].full_name
 _LARGEST_REQUEST_BYTES = 256 * 1024
+_MOST_PENDING_REQUESTS = 100_000
 _COMMAND_CONNECTIONS = 2
 _HEALTH_SECONDS = 0.5
 """Time between looks at the readiness for gRPC's health service."""
@@ -124,6 +125,9 @@ def _server(config: ScalerSettings, servicer: ScalerServicer, checker: health.ai
         options=[
             ("grpc.so_reuseport", 0),  # a port in use is an error, not a share of its calls
             ("grpc.max_receive_message_length", _LARGEST_REQUEST_BYTES),
+            # After a restart KEDA opens all its streams at once; by default gRPC cancels most of a thousand and more.
+            ("grpc.server.max_pending_requests", _MOST_PENDING_REQUESTS),
+            ("grpc.server.max_pending_requests_hard_limit", _MOST_PENDING_REQUESTS),
             # KEDA sends no pings of its own: these notice a KEDA that is gone.
             ("grpc.keepalive_time_ms", keepalive_ms),
             ("grpc.keepalive_timeout_ms", keepalive_ms // 3),

@@ -101,12 +101,13 @@ class ScalerServicer(ExternalScalerServicer):
             await self._refuse(method, request, context, refusal)
         observer = self._observers[trigger.redis]
         self._metrics.open_streams.inc()
+        subscription = observer.subscribe(trigger.queue, trigger.activation_tasks)
         try:
-            with observer.subscription(trigger.queue, trigger.activation_tasks) as subscription:
-                while not self._closing and await subscription.wait():
-                    await context.write(_ACTIVE)
-                    self._metrics.pushes.inc()
+            while not self._closing and await subscription.wait():
+                await context.write(_ACTIVE)
+                self._metrics.pushes.inc()
         finally:
+            observer.unsubscribe(subscription)
             self._metrics.open_streams.dec()
         self._metrics.requests.labels(method, grpc.StatusCode.OK.name).inc()
 

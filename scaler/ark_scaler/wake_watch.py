@@ -83,6 +83,15 @@ def watch_of(client: Client, commands: Client, watcher: Watcher) -> Watch:
     return BlockingWatch(client, cast("Redis", commands), watcher)
 
 
+def _word(word: bytes) -> bytes:
+    """Encode one word of a command (RESP bulk string)."""
+    return b"$%d\r\n%s\r\n" % (len(word), word)
+
+
+_EMPTY = "0-0"
+_FROM_EMPTY = _word(_EMPTY.encode())
+
+
 class _Stream:
     """A watched stream."""
 
@@ -92,7 +101,7 @@ class _Stream:
         self.key = key
         self.key_word = _word(key)
         self.after = ""
-        self.after_word = b""
+        self.after_word = _FROM_EMPTY
         self.queues: tuple[QueueKeys, ...] = ()
         self.round = 0
         """Number of the XREAD round that has this stream and this id; 0 for none yet."""
@@ -126,7 +135,8 @@ class _Streams:
             # The earlier id of two groups: the later group is read once more than needed.
             after = min(after, stream.after, key=_id_order) if stream.after else after
             stream.queues += (queue,)
-        stream.after, stream.after_word, stream.round = after, _word(after.encode()), 0
+        stream.after, stream.round = after, 0
+        stream.after_word = _FROM_EMPTY if after == _EMPTY else _word(after.encode())
         return True
 
     def discard(self, queue: QueueKeys) -> None:
@@ -374,11 +384,6 @@ async def _ask(connection: AbstractConnection, *words: str) -> Any:
     async with asyncio.timeout(BLOCK_SECONDS):
         await connection.send_command(*words, check_health=False)
         return await connection.read_response(timeout=math.inf)
-
-
-def _word(word: bytes) -> bytes:
-    """Encode one word of a command (RESP bulk string)."""
-    return b"$%d\r\n%s\r\n" % (len(word), word)
 
 
 def _pause(streams: int) -> float:

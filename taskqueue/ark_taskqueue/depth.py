@@ -86,6 +86,10 @@ class _Snapshot:
         )
 
 
+_NEVER_USED = Depth(0, 0, 0, True, 0, None, "0-0")
+"""One object for the many queues that nobody has used yet."""
+
+
 async def read_depth(client: Client, queue: QueueKeys) -> Depth:
     """Read one queue's depth.
 
@@ -148,6 +152,8 @@ def _decode(queue: QueueKeys, reply: Any) -> Depth | _Snapshot | TaskQueueError:
     if isinstance(reply, Exception):
         return RedisUnavailable(f"cannot read {queue.name}: {str(reply) or type(reply).__name__}")
     now_ms, length, undelivered, pending, returned, delivered_id, watch_after, oldest_id, mean_service_ms = reply
+    if not (length or pending or mean_service_ms):
+        return _NEVER_USED
     snapshot = _Snapshot(
         now_ms,
         length,

