@@ -97,7 +97,7 @@ class Address:
 
     def __str__(self) -> str:
         """Show the address without user and password, for logs and errors."""
-        hosts = ",".join(f"{host}:{port}" for host, port in self.hosts)
+        hosts = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts)
         scheme = next(s for s, (base, kind) in _SCHEMES.items() if (base == "rediss", kind) == (self.tls, self.kind))
         place = f"{scheme}://{hosts}" if hosts else f"unix://{self.login['path']}"
         return f"{place}/{self.service}" if self.service else place
@@ -134,9 +134,11 @@ def parse_address(url: str) -> Address:
     if path.strip("/") and base != "unix" and (kind == "cluster" or not path.strip("/").isdecimal()):
         only = "no database" if kind == "cluster" else "a database number"
         raise InvalidAddress(f"Redis URL has the path {path!r}; a {kind} URL takes {only} there")
-    first_host = f"{hosts[0][0]}:{hosts[0][1]}" if hosts else ""
+    if base == "unix" and not path:
+        raise InvalidAddress("Redis URL of a socket file has no path: unix:///run/redis.sock")
     try:
-        login = dict(parse_url(f"{base}://{userinfo}{at}{first_host}/{path.lstrip('/')}"))
+        # Everything but the hosts: redis-py knows one host only.
+        login = dict(parse_url(f"{base}://{userinfo}{at}{'' if base == 'unix' else 'host'}/{path.lstrip('/')}"))
     except ValueError as error:
         raise InvalidAddress(f"Redis URL cannot be read: {error}") from None
     for name in ("host", "port"):

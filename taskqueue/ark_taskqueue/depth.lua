@@ -5,7 +5,7 @@
 -- ARGV[1]  consumer group
 -- ARGV[2]  reserved consumer that holds the tasks that anybody may take
 -- ARGV[3]  reserved consumer that holds the tasks in backoff
--- ARGV[4]  greatest number of delivered entries that are counted here, where the server does not know the lag
+-- ARGV[4]  greatest number of entries that are counted here, where the server's lag is unknown or in doubt
 -- ARGV[5]  demand up to which the caller wants to watch the stream for new entries
 --
 -- Answers nine values:
@@ -18,6 +18,7 @@
 --   7 id after which a new entry has not been seen yet; '' where the demand is above ARGV[5]
 --   8 id of the oldest task that no worker holds, '' when there is none
 --   9 mean service time in milliseconds, '' when no task was ever completed
+local FEW = 32
 local tasks, group = KEYS[1], ARGV[1]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -50,9 +51,16 @@ local undelivered, pending, returned, delivered_id, oldest = length, 0, 0, '', '
 if info then
   pending, delivered_id = info.pending, info['last-delivered-id']
   undelivered = info.lag -- nil on Redis 6.2, false where Redis 7 lost count
-  if length == 0 then
-    undelivered = 0
-  elseif not undelivered then
+  if undelivered then
+    -- A lag may be too high, never too low: it counts trimmed entries, and Redis 7.0 goes on counting undelivered
+    -- ones that were deleted, for ever, so that a pool would never come down to zero. So a small lag is counted, and
+    -- a larger one too where it does not fit the entries that are there.
+    local fits = undelivered + pending == length
+    undelivered = math.min(undelivered, length)
+    if undelivered > 0 and undelivered <= (fits and FEW or tonumber(ARGV[4])) then
+      undelivered = #redis.call('XRANGE', tasks, '(' .. delivered_id, '+', 'COUNT', undelivered)
+    end
+  else
     -- Delivered entries that are still there are few where workers delete what they complete.
     local delivered = #redis.call('XRANGE', tasks, '-', delivered_id, 'COUNT', ARGV[4])
     undelivered = delivered < tonumber(ARGV[4]) and length - delivered or -1

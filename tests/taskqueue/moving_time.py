@@ -1,0 +1,27 @@
+"""Let a lease or a backoff run out at once, by moving the pending entry's delivery time into the past."""
+
+from __future__ import annotations
+
+from ark_taskqueue import Client, QueueKeys
+from ark_taskqueue.consumer import BACKOFF, HORIZON_MS
+
+
+async def owner_of(client: Client, queue: QueueKeys, task_id: str) -> str | None:
+    """Answer the consumer that holds a task."""
+    reply = await client.xpending_range(queue.stream, queue.group, task_id, task_id, 1)
+    return reply[0]["consumer"].decode() if reply else None
+
+
+async def end_lease(client: Client, queue: QueueKeys, task_id: str, lease_seconds: float) -> None:
+    """Make a task look as if its worker had been silent for a lease."""
+    owner = await owner_of(client, queue, task_id)
+    assert owner is not None, f"nobody holds {task_id}"
+    await client.xclaim(
+        queue.stream, queue.group, owner, 0, [task_id], idle=int(lease_seconds * 1000), justid=True
+    )
+
+
+async def end_backoff(client: Client, queue: QueueKeys, task_id: str) -> None:
+    """Make a task in backoff due now."""
+    assert await owner_of(client, queue, task_id) == BACKOFF, f"{task_id} is not in backoff"
+    await client.xclaim(queue.stream, queue.group, BACKOFF, 0, [task_id], idle=HORIZON_MS, justid=True)

@@ -1,0 +1,52 @@
+"""Dead letters and their requeue."""
+
+from __future__ import annotations
+
+from ark_taskqueue import Client, Consumer, DeadLetters, Producer, QueueKeys, RetryPolicy
+
+
+async def bury(client: Client, queue: QueueKeys, prompts: list[str]) -> None:
+    worker = Consumer(client, queue, "w", retries=RetryPolicy(max_failures=1))
+    for prompt in prompts:
+        await Producer(client, queue).submit(prompt, fields={"model": "m"})
+        assert await worker.fail((await worker.claim(1))[0], f"cannot do {prompt}") == "dead"
+
+
+async def test_dead_letters_keep_the_task_and_its_error(each_client: Client, queue: QueueKeys) -> None:
+    await bury(each_client, queue, ["a", "b"])
+    letters = DeadLetters(each_client, queue)
+    assert await letters.count() == 2
+    first, second = await letters.list()
+    assert (first.error, first.attempts) == ("cannot do a", 1)
+    assert first.fields == {"prompt": "a", "attempt": "1", "model": "m"}
+    assert await letters.list(after=first.id) == [second]
+
+
+async def test_a_requeued_dead_letter_is_a_new_task_with_its_attempts_from_one(
+    each_client: Client, queue: QueueKeys
+) -> None:
+    await bury(each_client, queue, ["a", "b"])
+    letters = DeadLetters(each_client, queue)
+    [first, _] = await letters.list()
+    requeued = await letters.requeue([first.id, "1-1"])
+    assert list(requeued) == [first.id]
+    assert await letters.requeue([first.id]) == {}, "requeued twice"
+    assert await letters.count() == 1
+    [task] = await Consumer(each_client, queue, "w").claim(9)
+    assert (task.id, task.attempt, dict(task.fields)) == (
+        requeued[first.id],
+        1,
+        {"prompt": "a", "attempt": "1", "model": "m"},
+    )
+
+
+async def test_all_dead_letters_are_requeued_in_pages_or_deleted(client: Client, queue: QueueKeys) -> None:
+    await bury(client, queue, [str(i) for i in range(250)])
+    letters = DeadLetters(client, queue)
+    [oldest] = await letters.list(count=1)
+    assert await letters.delete([oldest.id]) == 1
+    assert await letters.requeue_all() == 249
+    assert await letters.count() == 0
+    assert await letters.requeue_all() == 0
+    tasks = await Consumer(client, queue, "w").claim(300)
+    assert [task.prompt for task in tasks] == [str(i) for i in range(1, 250)]

@@ -1,0 +1,79 @@
+"""Submitting tasks and reading their results."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from ark_taskqueue import Client, Consumer, Outcome, Producer, QueueFull, QueueKeys
+
+
+async def test_a_task_is_an_entry_with_the_fields_of_the_contract(client: Client, queue: QueueKeys) -> None:
+    submission = await Producer(client, queue).submit(
+        "hello", fields={"model": "small"}, meta={"user": 7}, traceparent="00-ab-cd-01"
+    )
+    [(entry_id, entry)] = await client.execute_command("XRANGE", queue.stream, "-", "+")
+    assert entry_id.decode() == submission.task_id
+    assert entry == {
+        b"prompt": b"hello",
+        b"attempt": b"1",
+        b"traceparent": b"00-ab-cd-01",
+        b"meta": b'{"user": 7}',
+        b"model": b"small",
+    }
+    [task] = await Consumer(client, queue, "w").claim(1)
+    assert (task.prompt, task.attempt, task.traceparent, task.meta) == ("hello", 1, "00-ab-cd-01", {"user": 7})
+
+
+async def test_a_full_queue_refuses_a_task_and_takes_one_again_when_there_is_room(
+    each_client: Client, queue: QueueKeys
+) -> None:
+    producer, worker = Producer(each_client, queue, max_depth=2), Consumer(each_client, queue, "w")
+    await producer.submit("1")
+    await producer.submit("2")
+    [task] = await worker.claim(1)
+    with pytest.raises(QueueFull, match=r"ark:\{default/writer\}:tasks holds 2 tasks"):
+        await producer.submit("3")
+    await worker.complete(task, Outcome(""), 0)
+    await producer.submit("3")
+
+
+async def test_a_submission_repeated_under_its_key_adds_nothing(each_client: Client, queue: QueueKeys) -> None:
+    producer = Producer(each_client, queue)
+    submissions = await asyncio.gather(*(producer.submit("x", idempotency_key="order-1") for _ in range(20)))
+    assert len({submission.task_id for submission in submissions}) == 1
+    assert sum(submission.is_new for submission in submissions) == 1
+    assert await each_client.execute_command("XLEN", queue.stream) == 1
+    assert (await producer.submit("x", idempotency_key="order-2")).is_new
+    assert 0 < await each_client.execute_command("PTTL", queue.once("order-1")) <= 24 * 3600 * 1000
+
+
+async def test_a_key_is_remembered_when_the_queue_is_full_and_its_task_done(client: Client, queue: QueueKeys) -> None:
+    producer, worker = Producer(client, queue, max_depth=1), Consumer(client, queue, "w")
+    first = await producer.submit("x", idempotency_key="k")
+    await worker.complete((await worker.claim(1))[0], Outcome(""), 0)
+    await producer.submit("other")
+    assert await producer.submit("x", idempotency_key="k") == type(first)(first.task_id, is_new=False)
+
+
+async def test_a_result_can_be_read_and_waited_for_and_ends_with_its_time_to_live(
+    each_client: Client, queue: QueueKeys
+) -> None:
+    producer, worker = Producer(each_client, queue), Consumer(each_client, queue, "w")
+    task_id = (await producer.submit("hello")).task_id
+    assert await producer.result(task_id) is None
+    waiting = asyncio.create_task(producer.wait_for_result(task_id))
+    [task] = await worker.claim(1)
+    await worker.complete(task, Outcome("wörld", input_tokens=3, output_tokens=5), 1.5)
+    async with asyncio.timeout(30):
+        result = await waiting
+    assert (result.status, result.output, result.input_tokens, result.output_tokens) == ("completed", "wörld", 3, 5)
+    assert (result.service_ms, result.attempts) == (1500, 1)
+    assert 0 < await each_client.execute_command("PTTL", queue.result(task_id)) <= 3600 * 1000
+
+
+async def test_bytes_that_are_no_text_survive_the_way_to_the_worker(client: Client, queue: QueueKeys) -> None:
+    prompt = b"\xff\x00caf\xc3\xa9".decode("utf-8", "surrogateescape")
+    await Producer(client, queue).submit(prompt)
+    [task] = await Consumer(client, queue, "w").claim(1)
+    assert task.prompt == prompt
