@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
 from ark_taskqueue import Client, QueueKeys, connect
 from hack.local import redis_binary
 from hack.local.redis_binary import RedisBinary
 from hack.local.redis_server import RedisServer
-from hypothesis import HealthCheck, settings
 
 settings.register_profile(
     "ark", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], print_blob=True

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -93,6 +93,9 @@ class Worker:
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
                 continue
             pause = _FIRST_PAUSE_SECONDS
+            if self._stopping.is_set():
+                await self._give_back(tasks)  # they came with the answer to a wait that began before the stop
+                return
             for task in tasks:
                 self._running[task.id] = (task, work.create_task(self._work_on(task)))
 
@@ -153,12 +156,15 @@ class Worker:
             job.cancel()
         if rest:
             await asyncio.wait([job for _, job in rest])
-            try:
-                await self._consumer.give_back([task for task, _ in rest])
-            except TaskQueueError as error:
-                self._log.error("tasks cannot be given back, others get them after the lease", error=str(error))
-            else:
-                self._log.info("tasks given back", tasks=len(rest))
+            await self._give_back([task for task, _ in rest])
+
+    async def _give_back(self, tasks: Sequence[Task]) -> None:
+        try:
+            await self._consumer.give_back(tasks)
+        except TaskQueueError as error:
+            self._log.error("tasks cannot be given back, others get them after the lease", error=str(error))
+        else:
+            self._log.info("tasks given back", tasks=len(tasks))
 
     async def _retire(self) -> None:
         try:

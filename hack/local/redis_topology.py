@@ -35,7 +35,8 @@ class SentinelSetup:
 
     def fail_over(self) -> None:
         """Have the Sentinel make the replica the primary, both servers alive; wait until it is."""
-        self.sentinel.command("SENTINEL", "FAILOVER", self.service)
+        # Refused until the Sentinel has heard enough of the replica.
+        _wait(lambda: b"+OK" in self.sentinel.command("SENTINEL", "FAILOVER", self.service), "the failover's start")
         _wait(lambda: b"role:master" in self.replica.command("INFO", "replication"), "the replica's promotion")
         _wait(lambda: b"role:slave" in self.primary.command("INFO", "replication"), "the primary's demotion")
 

@@ -69,7 +69,7 @@ def parse(metadata: Mapping[str, str], connections: Collection[str]) -> Trigger:
         Refusal: a key is unknown, or a value is not allowed; the message names the key, the value and what is.
     """
     given = _own_values(metadata)
-    budget = _budget(given)
+    daily_tokens, tokens_per_call = _budget(given)
     redis = given.get("redis", DEFAULT_REDIS)
     if redis not in connections:
         raise BadValue("redis", redis, f"the scaler knows the connections {', '.join(sorted(connections))}")
@@ -79,8 +79,8 @@ def parse(metadata: Mapping[str, str], connections: Collection[str]) -> Trigger:
         tasks_per_replica=_whole_number(given, "tasksPerReplica", 1, _DEFAULT_TASKS_PER_REPLICA),
         activation_tasks=_whole_number(given, "activationTasks", 0, 0),
         target_wait_seconds=_seconds(given, "targetWaitSeconds"),
-        max_daily_tokens=budget,
-        max_tokens_per_call=_whole_number(given, "maxTokensPerCall", 1, _DEFAULT_TOKENS_PER_CALL),
+        max_daily_tokens=daily_tokens,
+        max_tokens_per_call=tokens_per_call,
     )
 
 
@@ -113,16 +113,17 @@ def _queue(given: Mapping[str, str]) -> QueueKeys:
         raise BadValue(key, given[key], f"give {error.allowed}") from None
 
 
-def _budget(given: Mapping[str, str]) -> int | None:
+def _budget(given: Mapping[str, str]) -> tuple[int | None, int]:
+    """Answer the daily budget and the tokens of one call."""
     if "maxDailyTokens" not in given:
         if "maxTokensPerCall" in given:
             raise BadMetadata("trigger metadata has 'maxTokensPerCall' without 'maxDailyTokens': give both, or neither")
-        return None
+        return None, _DEFAULT_TOKENS_PER_CALL
     budget = _whole_number(given, "maxDailyTokens", 1, 1)
     per_call = _whole_number(given, "maxTokensPerCall", 1, min(budget, _DEFAULT_TOKENS_PER_CALL))
     if per_call > budget:
         raise BadValue("maxTokensPerCall", str(per_call), f"no call would ever fit into maxDailyTokens {budget}")
-    return budget
+    return budget, per_call
 
 
 def _whole_number(given: Mapping[str, str], key: str, least: int, default: int) -> int:

@@ -28,7 +28,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.connection import AbstractConnection, SSLConnection, parse_url
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import (
     AskError,
@@ -192,7 +192,6 @@ def connect(url: str | Address, *, timeout: float = 5.0, max_connections: int = 
             startup_nodes=[ClusterNode(host, port) for host, port in address.hosts],
             ssl=address.tls,
             max_connections=max_connections,
-            cluster_error_retry_attempts=2,  # follow a slot that moved, at once
             **common,
             **login,
         )
@@ -204,12 +203,22 @@ def connect(url: str | Address, *, timeout: float = 5.0, max_connections: int = 
             sentinel_kwargs={**common, **tls, **address.sentinel_login},
             **{**common, **tls, **login, "max_connections": max_connections, "redis_connect_func": _connect_to_primary},
         )
-        return cast("Redis", sentinel.master_for(address.service or ""))
+        return cast("Redis", sentinel.master_for(address.service or "", redis_class=_SentinelsRedis))
     place: dict[str, Any] = dict(zip(("host", "port"), address.hosts[0], strict=True)) if address.hosts else {}
     pool = BlockingConnectionPool(
         max_connections=max_connections, timeout=timeout, **{**common, **address.login, **place}
     )
     return Redis.from_pool(pool)
+
+
+class _SentinelsRedis(Redis):
+    """A client of Sentinels' primary that closes its connections to the Sentinels too."""
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        pool = cast("SentinelConnectionPool", self.connection_pool)
+        await super().aclose(close_connection_pool)
+        for sentinel in pool.sentinel_manager.sentinels:
+            await sentinel.aclose()
 
 
 async def _connect_to_primary(connection: AbstractConnection) -> None:

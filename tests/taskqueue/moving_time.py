@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from ark_taskqueue import Client, QueueKeys
 from ark_taskqueue.consumer import BACKOFF, HORIZON_MS
+from ark_taskqueue.task import text
 
 
 async def owner_of(client: Client, queue: QueueKeys, task_id: str) -> str | None:
     """Answer the consumer that holds a task."""
     reply = await client.xpending_range(queue.stream, queue.group, task_id, task_id, 1)
-    return reply[0]["consumer"].decode() if reply else None
+    return text(cast("bytes", reply[0]["consumer"])) if reply else None
 
 
 async def end_lease(client: Client, queue: QueueKeys, task_id: str, lease_seconds: float) -> None:
     """Make a task look as if its worker had been silent for a lease."""
     owner = await owner_of(client, queue, task_id)
     assert owner is not None, f"nobody holds {task_id}"
-    await client.xclaim(
-        queue.stream, queue.group, owner, 0, [task_id], idle=int(lease_seconds * 1000), justid=True
-    )
+    await client.xclaim(queue.stream, queue.group, owner, 0, [task_id], idle=int(lease_seconds * 1000), justid=True)
 
 
 async def end_backoff(client: Client, queue: QueueKeys, task_id: str) -> None:

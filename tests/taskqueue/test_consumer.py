@@ -6,7 +6,6 @@ import asyncio
 
 from ark_taskqueue import Client, Consumer, Leases, Outcome, Producer, QueueKeys, RetryPolicy, read_depth
 from ark_taskqueue.consumer import BACKOFF, READY
-
 from tests.taskqueue.moving_time import end_backoff, end_lease, owner_of
 
 LEASE = 60.0

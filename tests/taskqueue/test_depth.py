@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+
 from ark_taskqueue import (
     Client,
     Consumer,
@@ -18,7 +19,6 @@ from ark_taskqueue import (
 )
 from hack.local.process import free_port
 from hack.local.redis_server import RedisServer
-
 from tests.taskqueue.moving_time import end_lease
 
 
@@ -182,7 +182,7 @@ async def test_a_user_without_the_right_is_told_so(redis_server: RedisServer, qu
     redis_server.command("ACL", "SETUSER", "reader", "on", ">secret", "~other*", "+@all")
     try:
         client = connect(f"redis://reader:secret@127.0.0.1:{redis_server.port}")
-        with pytest.raises(Exception, match="cannot read default/writer: .*(?i:permission|acl)"):
+        with pytest.raises(Exception, match=r"cannot read default/writer: .*(?i:permission|acl)"):
             await read_depth(client, queue)
         await client.aclose()
     finally:

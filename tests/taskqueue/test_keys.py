@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from ark_taskqueue import InvalidQueueName, QueueKeys
 from redis.crc import key_slot
+
+from ark_taskqueue import InvalidQueueName, QueueKeys
 
 
 def test_an_agents_keys_are_those_of_the_contract() -> None:

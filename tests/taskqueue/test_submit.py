@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+
 from ark_taskqueue import Client, Consumer, Outcome, Producer, QueueFull, QueueKeys
 
 

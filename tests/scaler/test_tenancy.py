@@ -1,0 +1,46 @@
+"""A namespace reads its own queues, and what the settings allow beside them."""
+
+from __future__ import annotations
+
+import pytest
+
+from ark_scaler.errors import Forbidden
+from ark_scaler.tenancy import StreamRule, Tenancy
+from ark_taskqueue import QueueKeys
+
+OWN = QueueKeys.for_queue("team-a/writer")
+LEGACY = QueueKeys.for_stream("agent-tasks")
+
+
+@pytest.mark.parametrize(
+    ("namespace", "queue", "rules", "allowed"),
+    [
+        ("team-a", OWN, [], True),
+        ("team-a", QueueKeys.for_stream("ark:{team-a/writer}:tasks"), [], True),
+        ("team-b", OWN, [], False),
+        ("team", OWN, [], False),
+        ("", OWN, [], False),
+        ("team-a", LEGACY, [], False),
+        ("team-a", QueueKeys.for_stream("ark:{team-a/writer}:dead"), [], False),
+        ("team-a", LEGACY, ["team-a=agent-tasks"], True),
+        ("team-b", LEGACY, ["team-a=agent-tasks"], False),
+        ("team-b", LEGACY, ["team-a=agent-tasks", "*=agent-*"], True),
+        ("ops", OWN, ["ops=*"], True),
+        ("ops", OWN, ["ops=ark:{team-a/*}:tasks"], True),
+    ],
+)
+def test_who_may_read_what(namespace: str, queue: QueueKeys, rules: list[str], allowed: bool) -> None:
+    tenancy = Tenancy.of(StreamRule.parse(rule) for rule in rules)
+    if allowed:
+        tenancy.check(namespace, queue)
+        return
+    with pytest.raises(Forbidden) as caught:
+        tenancy.check(namespace, queue)
+    assert repr(queue.stream) in str(caught.value)
+    assert f"'ark:{{{namespace}/'" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "agent-tasks", "=x", "x="])
+def test_a_malformed_rule_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="NAMESPACE=STREAM"):
+        StreamRule.parse(text)

@@ -1,0 +1,130 @@
+"""The trigger's metadata: what is understood, and the message for what is not."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ark_scaler.errors import Refusal
+from ark_scaler.trigger import Trigger, parse
+from ark_taskqueue import QueueKeys
+
+WRITER = {"queue": "default/writer"}
+CONNECTIONS = ("default", "eu-west")
+
+
+def test_defaults() -> None:
+    assert parse(WRITER, CONNECTIONS) == Trigger(
+        queue=QueueKeys.for_queue("default/writer"),
+        redis="default",
+        tasks_per_replica=5,
+        activation_tasks=0,
+        target_wait_seconds=None,
+        max_daily_tokens=None,
+        max_tokens_per_call=8000,
+    )
+
+
+def test_every_key() -> None:
+    metadata = {
+        "stream": "agent-tasks",
+        "group": "old-workers",
+        "tasksPerReplica": "12",
+        "activationTasks": "3",
+        "targetWaitSeconds": "2.5",
+        "maxDailyTokens": "1000000",
+        "maxTokensPerCall": "4000",
+        "redis": "eu-west",
+        "scalerAddress": "ark-scaler.ark:6000",
+        "enableTLS": "true",
+        "unsafeSsl": "false",
+    }
+    queue = QueueKeys.for_stream("agent-tasks", "old-workers")
+    assert parse(metadata, CONNECTIONS) == Trigger(queue, "eu-west", 12, 3, 2.5, 1_000_000, 4000)
+
+
+def test_a_value_from_the_targets_environment_means_the_same() -> None:
+    """KEDA resolves ``xFromEnv`` and sends the value under that key."""
+    assert parse({"queueFromEnv": "default/writer"}, CONNECTIONS) == parse(WRITER, CONNECTIONS)
+
+
+def test_a_small_budget_has_a_smaller_call_by_default() -> None:
+    trigger = parse({**WRITER, "maxDailyTokens": "100"}, CONNECTIONS)
+    assert (trigger.max_daily_tokens, trigger.max_tokens_per_call) == (100, 100)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({**WRITER, "taskPerReplica": "5"}, "unknown key 'taskPerReplica': did you mean 'tasksPerReplica'?"),
+        ({**WRITER, "address": "redis:6379"}, "unknown key 'address': allowed are activationTasks, group"),
+        ({}, "neither 'queue' nor 'stream'"),
+        ({**WRITER, "stream": "s"}, "both 'queue' and 'stream'"),
+        ({**WRITER, "queueFromEnv": "a/b"}, "both 'queue' and 'queueFromEnv'"),
+        ({"queue": "writer"}, "queue is 'writer': give <namespace>/<agent>"),
+        ({"queue": "Default/Writer"}, "queue is 'Default/Writer': give <namespace>/<agent>"),
+        ({"stream": "a b"}, "stream is 'a b': give a stream's key"),
+        ({**WRITER, "group": ""}, "group is ''"),
+        ({**WRITER, "tasksPerReplica": "0"}, "tasksPerReplica is '0': give a whole number from 1"),
+        ({**WRITER, "tasksPerReplica": "-5"}, "tasksPerReplica is '-5': give a whole number from 1"),
+        ({**WRITER, "tasksPerReplica": "five"}, "tasksPerReplica is 'five'"),
+        ({**WRITER, "tasksPerReplica": "5.5"}, "tasksPerReplica is '5.5'"),
+        ({**WRITER, "tasksPerReplica": "\u0665"}, "tasksPerReplica is '\u0665'"),  # a five in Arabic
+        ({**WRITER, "tasksPerReplica": "9" * 400}, "tasksPerReplica is '999"),
+        ({**WRITER, "activationTasks": "-1"}, "activationTasks is '-1': give a whole number from 0"),
+        ({**WRITER, "activationTasks": ""}, "activationTasks is ''"),
+        ({**WRITER, "targetWaitSeconds": "0"}, "targetWaitSeconds is '0': give a number of seconds above 0"),
+        ({**WRITER, "targetWaitSeconds": "nan"}, "targetWaitSeconds is 'nan'"),
+        ({**WRITER, "targetWaitSeconds": "inf"}, "targetWaitSeconds is 'inf'"),
+        ({**WRITER, "maxDailyTokens": "1e6"}, "maxDailyTokens is '1e6'"),
+        ({**WRITER, "maxDailyTokens": "0"}, "maxDailyTokens is '0'"),
+        ({**WRITER, "maxTokensPerCall": "5"}, "'maxTokensPerCall' without 'maxDailyTokens'"),
+        (
+            {**WRITER, "maxDailyTokens": "9", "maxTokensPerCall": "10"},
+            "maxTokensPerCall is '10': no call would ever fit",
+        ),
+        ({**WRITER, "redis": "us"}, "redis is 'us': the scaler knows the connections default, eu-west"),
+    ],
+)
+def test_bad_metadata_is_refused_with_the_key_the_value_and_what_is_allowed(
+    metadata: dict[str, str], message: str
+) -> None:
+    with pytest.raises(Refusal) as caught:
+        parse(metadata, CONNECTIONS)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert caught.value.code.name == "INVALID_ARGUMENT"
+
+
+KEYS = [
+    "queue",
+    "stream",
+    "group",
+    "tasksPerReplica",
+    "activationTasks",
+    "targetWaitSeconds",
+    "maxDailyTokens",
+    "maxTokensPerCall",
+    "redis",
+    "scalerAddress",
+    "queueFromEnv",
+    "groupFromEnv",
+]
+VALUES = st.one_of(
+    st.text(), st.integers().map(str), st.floats().map(str), st.sampled_from(["default/writer", "default", "5"])
+)
+
+
+@given(st.dictionaries(st.one_of(st.sampled_from(KEYS), st.text()), VALUES))
+def test_no_metadata_ends_in_anything_but_a_sound_trigger_or_a_refusal(metadata: dict[str, str]) -> None:
+    try:
+        trigger = parse(metadata, CONNECTIONS)
+    except Refusal:
+        return
+    assert trigger.tasks_per_replica >= 1
+    assert trigger.activation_tasks >= 0
+    assert trigger.target_wait_seconds is None or trigger.target_wait_seconds > 0
+    assert trigger.max_daily_tokens is None or trigger.max_daily_tokens >= trigger.max_tokens_per_call >= 1
+    assert trigger.redis in CONNECTIONS
+    assert trigger.queue.stream

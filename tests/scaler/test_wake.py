@@ -1,0 +1,212 @@
+"""A task for an idle queue is pushed, whenever it comes and whatever happened to the stream before."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from ark_taskqueue import Client, Consumer, Outcome, QueueKeys, connect
+from hack.local.redis_server import RedisServer
+from hack.local.redis_topology import cluster_setup, sentinel_setup
+from tests.eventually import DEADLINE_SECONDS, eventually
+from tests.scaler.keda import Keda, add_task, scaler_and_keda, watched
+
+TRIALS = 2000
+QUEUES = 50
+
+
+@pytest.fixture
+async def keda(redis_server: RedisServer) -> AsyncIterator[Keda]:
+    async with scaler_and_keda(redis=redis_server.url) as (_, keda):
+        yield keda
+
+
+async def pushed(stream: Any) -> None:
+    """Wait for the next true."""
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        response = await stream.read()
+    assert response is not grpc.aio.EOF, "the stream ended"
+    assert response.result is True
+
+
+async def known_idle(keda: Keda, queue: str) -> None:
+    """Let the scaler see that the queue is idle, as KEDA's poll does."""
+
+    async def idle() -> bool:
+        return not await keda.is_active(keda.reference(queue))
+
+    await eventually(idle, "an idle queue")
+
+
+async def test_the_first_task_of_an_idle_queue_is_pushed(keda: Keda, client: Client) -> None:
+    stream = keda.stream(keda.reference())
+    await watched(client)
+    await add_task(client)
+    await pushed(stream)
+
+
+async def test_a_queue_that_is_active_when_the_stream_opens_is_pushed(keda: Keda, client: Client) -> None:
+    await add_task(client)
+    await pushed(keda.stream(keda.reference()))
+
+
+async def test_a_true_that_keda_missed_comes_again_until_a_worker_takes_a_task(
+    keda: Keda, client: Client, queue: QueueKeys
+) -> None:
+    """KEDA drops a true that comes before it has filled the ScaledObject's metric names."""
+    stream = keda.stream(keda.reference())
+    await watched(client)
+    await add_task(client)
+    await pushed(stream)
+    await pushed(stream)
+    await Consumer(client, queue, "w").claim(1)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(7):
+            await stream.read()
+
+
+async def test_a_pool_with_an_activation_is_woken_by_the_task_that_exceeds_it(keda: Keda, client: Client) -> None:
+    stream = keda.stream(keda.reference(activationTasks="3"))
+    waiting = asyncio.ensure_future(stream.read())
+    for _ in range(3):
+        await add_task(client)
+        await watched(client)
+        await eventually(lambda: keda.is_active(keda.reference()), "the task's reading")
+        assert not waiting.done()
+    await add_task(client)
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        assert (await waiting).result is True
+
+
+async def test_old_acknowledged_entries_do_not_keep_a_queue_from_being_woken(
+    keda: Keda, client: Client, queue: QueueKeys
+) -> None:
+    await add_task(client)
+    [task] = await Consumer(client, queue, "w").claim(1)
+    await client.execute_command("XACK", queue.stream, queue.group, task.id)
+    stream = keda.stream(keda.reference())
+    await known_idle(keda, "default/writer")
+    await watched(client)
+    await add_task(client)
+    await pushed(stream)
+
+
+@pytest.mark.parametrize("command", [("DEL", "ark:{default/writer}:tasks"), ("FLUSHALL",)])
+async def test_a_stream_that_was_deleted_and_made_anew_with_lower_ids_is_watched(
+    keda: Keda, client: Client, queue: QueueKeys, command: tuple[str, ...]
+) -> None:
+    await add_task(client)
+    worker = Consumer(client, queue, "w")
+    await worker.complete((await worker.claim(1))[0], Outcome(""), 0)
+    stream = keda.stream(keda.reference())
+    await known_idle(keda, "default/writer")
+    await watched(client)
+    await client.execute_command(*command)
+    await client.execute_command("XADD", queue.stream, "1-1", "prompt", "x")
+    await pushed(stream)
+
+
+async def test_one_more_stream_is_watched_while_others_are(keda: Keda, client: Client) -> None:
+    for number in range(20):
+        stream = keda.stream(keda.reference(f"default/agent-{number}"))
+        await asyncio.sleep(0.01 * (number % 3))
+        await add_task(client, f"default/agent-{number}")
+        await pushed(stream)
+
+
+async def test_the_watch_survives_a_stream_that_became_something_else(keda: Keda, client: Client) -> None:
+    streams = [keda.stream(keda.reference(f"default/{name}")) for name in ("good", "broken")]
+    await watched(client)
+    broken = QueueKeys.for_agent("default", "broken").stream
+    await client.execute_command("SET", broken, "x")
+    await asyncio.sleep(2.5)  # a new round of the watch
+    await add_task(client, "default/good")
+    await pushed(streams[0])
+    await client.execute_command("DEL", broken)
+    await add_task(client, "default/broken")
+    await pushed(streams[1])
+
+
+async def test_no_wake_up_is_lost_whenever_the_task_comes(keda: Keda, client: Client) -> None:
+    """Thousands of tasks at random moments around the reading that finds a queue idle and the start of its watch.
+
+    Each round a worker empties the queue, KEDA's poll makes the scaler read it, and a new task comes before, during
+    or after that: a true must follow, though nothing else happens.
+    """
+    chance = random.Random(1)
+    rounds = TRIALS // QUEUES
+
+    async def trial(number: int) -> None:
+        name = f"default/agent-{number}"
+        worker = Consumer(client, QueueKeys.for_queue(name), "w")
+        stream = keda.stream(keda.reference(name))
+        for _ in range(rounds):
+            poll = asyncio.create_task(keda.is_active(keda.reference(name)))
+            if chance.random() < 0.5:
+                await poll
+            await asyncio.sleep(chance.random() * chance.choice((0.0, 0.002, 0.02, 0.1)))
+            await add_task(client, name)
+            await pushed(stream)
+            await poll
+            [task] = await worker.claim(1)
+            await worker.complete(task, Outcome(""), 0.01)
+            await known_idle(keda, name)
+        stream.cancel()
+
+    async with asyncio.TaskGroup() as trials:
+        for number in range(QUEUES):
+            trials.create_task(trial(number))
+
+
+async def test_a_user_that_may_not_unblock_clients_still_wakes(redis_server: RedisServer, client: Client) -> None:
+    redis_server.command("ACL", "SETUSER", "scaler", "on", ">secret", "~ark:*", "+@all", "-@admin", "-client|unblock")
+    try:
+        url = f"redis://scaler:secret@127.0.0.1:{redis_server.port}"
+        async with scaler_and_keda(redis=url) as (_, keda):
+            for number in range(3):
+                stream = keda.stream(keda.reference(f"default/agent-{number}"))
+                await watched(client)
+                await asyncio.sleep(0.3)
+                await add_task(client, f"default/agent-{number}")
+                await pushed(stream)
+    finally:
+        redis_server.command("ACL", "DELUSER", "scaler")
+
+
+async def test_after_a_failover_queues_are_watched_on_the_new_primary(folder: Path) -> None:
+    with sentinel_setup(folder) as setup:
+        async with scaler_and_keda(redis=setup.url) as (_, keda):
+            streams = [keda.stream(keda.reference(f"default/{name}")) for name in ("one", "two")]
+            primary = connect(setup.primary.url)
+            await watched(primary)
+            await add_task(primary, "default/one")
+            await pushed(streams[0])
+            await primary.aclose()
+            setup.fail_over()
+            promoted = connect(setup.replica.url)
+            await add_task(promoted, "default/two")
+            await pushed(streams[1])
+            assert await keda.metric(keda.reference("default/two")) == 1
+            await promoted.aclose()
+
+
+async def test_in_a_cluster_queues_of_all_slots_are_watched(folder: Path) -> None:
+    with cluster_setup(folder) as nodes:
+        url = f"redis+cluster://127.0.0.1:{nodes[0].port}"
+        async with scaler_and_keda(redis=url) as (_, keda):
+            client = connect(url)
+            names = [f"default/agent-{number}" for number in range(12)]
+            streams = [keda.stream(keda.reference(name)) for name in names]
+            for name in names:
+                await known_idle(keda, name)
+            for name, stream in zip(names, streams, strict=True):
+                await add_task(client, name)
+                await pushed(stream)
+                assert await keda.metric(keda.reference(name)) == 1
+            await client.aclose()
