@@ -113,32 +113,13 @@ def parse_address(url: str) -> Address:
     if parts.scheme not in _SCHEMES:
         raise InvalidAddress(f"Redis URL has the scheme {parts.scheme!r}; allowed are {', '.join(_SCHEMES)}")
     base, kind = _SCHEMES[parts.scheme]
-    try:
-        query = {name: values[-1] for name, values in parse_qs(parts.query, strict_parsing=bool(parts.query)).items()}
-    except ValueError as error:
-        raise InvalidAddress(f"Redis URL has a malformed query: {error}") from None
-    allowed = (*(_TLS_OPTIONS if base == "rediss" else ()), *(_SENTINEL_OPTIONS if kind == "sentinel" else ()))
-    if unknown := sorted(set(query) - set(allowed)):
-        allowed_text = ", ".join(allowed) or "none"
-        raise InvalidAddress(
-            f"Redis URL has the unknown option {unknown[0]!r}; allowed for {base}:// are {allowed_text}"
-        )
-
+    query = _query(parts.query, base, kind)
     userinfo, at, hostlist = parts.netloc.rpartition("@")
     hosts = () if base == "unix" else _hosts(hostlist, kind)
-    service, path = None, parts.path
-    if kind == "sentinel":
-        service, _, path = path.lstrip("/").partition("/")
-        if not service:
-            raise InvalidAddress("Redis URL of Sentinels names no service: redis+sentinel://host:26379/mymaster")
-    if path.strip("/") and base != "unix" and (kind == "cluster" or not path.strip("/").isdecimal()):
-        only = "no database" if kind == "cluster" else "a database number"
-        raise InvalidAddress(f"Redis URL has the path {path!r}; a {kind} URL takes {only} there")
-    if base == "unix" and not path:
-        raise InvalidAddress("Redis URL of a socket file has no path: unix:///run/redis.sock")
+    service, path = _path(parts.path, base, kind)
     try:
         # Everything but the hosts: redis-py knows one host only.
-        login = dict(parse_url(f"{base}://{userinfo}{at}{'' if base == 'unix' else 'host'}/{path.lstrip('/')}"))
+        login = dict(parse_url(f"{base}://{userinfo}{at}{'' if base == 'unix' else 'host'}/{path}"))
     except ValueError as error:
         raise InvalidAddress(f"Redis URL cannot be read: {error}") from None
     for name in ("host", "port"):
@@ -148,6 +129,39 @@ def parse_address(url: str) -> Address:
         tls["ssl_check_hostname"] = tls["ssl_check_hostname"].lower() not in ("false", "no", "0")
     sentinel_login = {name.removeprefix("sentinel_"): query[name] for name in _SENTINEL_OPTIONS if name in query}
     return Address(kind, hosts, service, {**login, **tls}, {**sentinel_login, **tls})
+
+
+def _query(text: str, base: str, kind: Kind) -> dict[str, str]:
+    """Parse the options, and refuse those that mean nothing for this kind of URL."""
+    try:
+        query = {name: values[-1] for name, values in parse_qs(text, strict_parsing=bool(text)).items()}
+    except ValueError as error:
+        raise InvalidAddress(f"Redis URL has a malformed query: {error}") from None
+    allowed = (*(_TLS_OPTIONS if base == "rediss" else ()), *(_SENTINEL_OPTIONS if kind == "sentinel" else ()))
+    for name in query:
+        if name not in allowed:
+            shown = ", ".join(allowed) or "none"
+            raise InvalidAddress(f"Redis URL has the unknown option {name!r}; allowed for {base}:// are {shown}")
+    return query
+
+
+def _path(path: str, base: str, kind: Kind) -> tuple[str | None, str]:
+    """Split the path into the Sentinels' service and the database number, or the socket file's path."""
+    path = path.lstrip("/")
+    if base == "unix":
+        if not path:
+            raise InvalidAddress("Redis URL of a socket file has no path: unix:///run/redis.sock")
+        return None, path
+    service = None
+    if kind == "sentinel":
+        service, _, path = path.partition("/")
+        if not service:
+            raise InvalidAddress("Redis URL of Sentinels names no service: redis+sentinel://host:26379/mymaster")
+    path = path.rstrip("/")
+    if path and (kind == "cluster" or not path.isdecimal()):
+        only = "no database" if kind == "cluster" else "a database number"
+        raise InvalidAddress(f"Redis URL has the path {path!r}; a {kind} URL takes {only} there")
+    return service, path
 
 
 def _hosts(hostlist: str, kind: Kind) -> tuple[tuple[str, int], ...]:
