@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Sequence
 
 from ark_agent import providers
 from ark_agent.settings import AgentSettings, queue_of
@@ -15,8 +16,8 @@ _UPKEEP_CONNECTIONS = 4
 """Connections beside one for each task: fetch, renew, reclaim, and one to spare."""
 
 
-async def run(config: AgentSettings) -> None:
-    """Work until SIGTERM or Ctrl-C, then drain."""
+async def run(config: AgentSettings, signals: Sequence[signal.Signals] = (signal.SIGTERM, signal.SIGINT)) -> None:
+    """Work until one of the signals comes, then drain."""
     client = connect(
         config.redis, max_connections=config.max_concurrent_tasks + _UPKEEP_CONNECTIONS, name=f"ark-agent:{config.name}"
     )
@@ -30,7 +31,7 @@ async def run(config: AgentSettings) -> None:
     limits = WorkLimits(config.max_concurrent_tasks, config.timeout_seconds, config.grace_seconds)
     worker = Worker(consumer, providers.make(config.provider), limits)
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in signals:
         loop.add_signal_handler(number, worker.stop)
     try:
         await worker.run()

@@ -25,7 +25,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from ark_taskqueue import Client, QueueKeys, RedisUnavailable, TaskQueueError
-from ark_taskqueue.connection import from_response, translated
+from ark_taskqueue.connection import cancellable, from_response, translated
 
 BLOCK_SECONDS = 2.0
 """How long one XREAD blocks: so seldom is an idle Redis asked, and so soon is a dead connection noticed."""
@@ -201,7 +201,8 @@ class BlockingWatch:
             for client in (self._client, self._commands):
                 await client.connection_pool.disconnect(inuse_connections=False)
             async with asyncio.timeout(BLOCK_SECONDS):
-                connection = await self._client.connection_pool.get_connection()
+                with cancellable():
+                    connection = await self._client.connection_pool.get_connection()
             try:
                 await self._rounds(connection, connected)
             finally:
@@ -262,7 +263,8 @@ class BlockingWatch:
 
         Ends early when the set of streams changes.
         """
-        await connection.send_packed_command(command, check_health=False)
+        with cancellable():
+            await connection.send_packed_command(command, check_health=False)
         self._blocked = True
         reading = asyncio.create_task(connection.read_response(timeout=math.inf))
         interrupting = asyncio.create_task(self._interrupt_on_change(client_id))
@@ -338,7 +340,8 @@ class PollingWatch:
     async def _session(self, connected: Callable[[], None]) -> None:
         with translated("watch queues"):
             async with asyncio.timeout(BLOCK_SECONDS):
-                await self._client.ping(target_nodes=RedisCluster.PRIMARIES)
+                with cancellable():
+                    await self._client.ping(target_nodes=RedisCluster.PRIMARIES)
             connected()
             while True:
                 self._watcher.contact()
@@ -355,7 +358,8 @@ class PollingWatch:
         pipeline = self._client.pipeline()
         for stream in streams:
             pipeline.execute_command("XREAD", "COUNT", 1, "STREAMS", stream.key, stream.after)
-        replies: list[Any] = await pipeline.execute(raise_on_error=False)
+        with cancellable():
+            replies: list[Any] = await pipeline.execute(raise_on_error=False)
         for reply in replies:
             if isinstance(reply, Exception) and not isinstance(reply, ResponseError):
                 raise reply
@@ -382,8 +386,9 @@ async def _reconnecting(session: Callable[[Callable[[], None]], Any], lose: Call
 
 async def _ask(connection: AbstractConnection, *words: str) -> Any:
     async with asyncio.timeout(BLOCK_SECONDS):
-        await connection.send_command(*words, check_health=False)
-        return await connection.read_response(timeout=math.inf)
+        with cancellable():
+            await connection.send_command(*words, check_health=False)
+            return await connection.read_response(timeout=math.inf)
 
 
 def _pause(streams: int) -> float:

@@ -18,6 +18,7 @@ to repeat it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -245,10 +246,32 @@ async def _connect_to_primary(connection: AbstractConnection) -> None:
 
 
 @contextmanager
+def cancellable() -> Iterator[None]:
+    """Raise a cancellation again that came while Redis was asked and that redis-py swallowed.
+
+    It sends with `asyncio.wait_for`, which before Python 3.12 drops a cancellation that comes just when the sending is
+    done (python/cpython#86296); a worker that is told to stop at that moment would go on for ever.
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
+    try:
+        yield
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:
+        if task and task.cancelling() > before:
+            raise asyncio.CancelledError from error
+        raise
+    if task and task.cancelling() > before:
+        raise asyncio.CancelledError
+
+
+@contextmanager
 def translated(doing: str) -> Iterator[None]:
     """Turn redis-py's errors into this package's, with what was being done in the message."""
     try:
-        yield
+        with cancellable():
+            yield
     except ResponseError as error:
         raise from_response(error, doing) from error
     except _PASSING as error:

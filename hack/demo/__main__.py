@@ -1,0 +1,237 @@
+"""``make demo``, or ``python -m hack.demo``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+from rich.console import Console
+from rich.table import Table
+
+from ark_scaler.wire import externalscaler_pb2 as wire
+from ark_taskqueue import Producer, QueueKeys, TaskQueueError, connect
+from hack.demo import chart, hpa, picture, summary, trace
+from hack.demo.clock import DemoClock
+from hack.demo.keda import KedaStandIn, ScaledObject
+from hack.demo.load import Load
+from hack.demo.measure import Outcomes, Sampler, outcomes
+from hack.demo.pods import PodDeployment
+from hack.local.process import StartFailed
+from hack.local.redis_binary import NoServer
+from hack.local.redis_server import RedisServer
+from hack.local.scaler_process import ScalerProcess
+
+QUEUE = QueueKeys.for_agent("demo", "agent")
+SLOTS = 5
+"""Tasks that a pod works on at a time, and the metric's target."""
+COOLDOWN_SECONDS = 120.0
+POLLING_SECONDS = 30.0
+BEHAVIOR = hpa.Behavior(scale_up=hpa.UNTHROTTLED_UP, scale_down=hpa.Rules(60, (hpa.Policy("Percent", 100),)))
+_AIMED_SECONDS = 55.0
+"""Real seconds that a trace takes where no speed is given."""
+_SAMPLE_SECONDS = 0.2
+_LONGEST_END_SECONDS = 60.0
+"""Real seconds after the trace within which everything must be done and scaled to zero."""
+_RESULTS_FOLDER = Path(".demo")
+
+
+class DemoFailed(Exception):
+    """The demo could not be played to its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line says."""
+
+    trace: Path
+    speed: float | None
+    max_replicas: int
+    picture: Path
+
+
+def parse_options(arguments: Sequence[str]) -> Options:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        prog="make demo", description="Replay a trace through queue, scaler and workers, faster than it was."
+    )
+    parser.add_argument("--trace", type=Path, default=summary.DEFAULT, help="CSV file (TRACE=); default: %(default)s")
+    parser.add_argument("--speed", type=_positive, help="trace seconds in a second (SPEED=); default: a minute in all")
+    parser.add_argument(
+        "--max-replicas", type=_count, default=20, help="the pool's greatest size (REPLICAS=); default: %(default)s"
+    )
+    parser.add_argument("--picture", type=Path, default=_RESULTS_FOLDER / "demo.png", help="png or svg file to write")
+    return Options(**vars(parser.parse_args(arguments)))
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 100")
+    return value
+
+
+async def play(options: Options, arrivals: Sequence[trace.Arrival], console: Console) -> int:
+    """Play the demo; answer the exit code."""
+    trace_seconds = max(arrivals[-1].at, 1.0)
+    speed = options.speed or max(1.0, trace_seconds / _AIMED_SECONDS)
+    clock = DemoClock(speed)
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ark-demo-")))
+        redis = stack.enter_context(RedisServer(folder / "redis", persistent=False))
+        scaler = stack.enter_context(ScalerProcess(folder / "scaler", {"redis": redis.url}))
+        console.print(
+            f"{len(arrivals):,} requests over {trace_seconds / 60:.0f} min ({options.trace.name}), {speed:.0f} x faster;"
+            f" {redis.binary}, up to {options.max_replicas} workers of {SLOTS} slots"
+        )
+        client = connect(redis.url)
+        stack.push_async_callback(client.aclose)
+        channel = await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{scaler.grpc_port}"))
+        pods = PodDeployment(redis.url, QUEUE.name, SLOTS, folder)
+        await asyncio.to_thread(pods.warm_up)
+        await stack.enter_async_context(pods)
+        producer = Producer(client, QUEUE, max_depth=len(arrivals) + 1)
+        load = Load(producer, arrivals, clock)
+        sampler = Sampler(client, QUEUE, pods, load, clock)
+        keda = KedaStandIn(_scaled_object(options), channel, pods, clock)
+        display = chart.progress(console, trace_seconds)
+        stack.callback(display.close)
+        clock.restart()
+        try:
+            await _until_done(pods, load, sampler, keda, display, trace_seconds / speed)
+        except* (DemoFailed, TaskQueueError) as group:
+            raise group.exceptions[0] from None
+        display.close()
+        found = await outcomes(producer, load.task_ids, speed)
+    title = f"{options.trace.name}: {found.completed:,} tasks at {speed:.0f} x speed"
+    picture.save(sampler.samples, options.picture, title)
+    _show_table(console, found, sampler, pods, keda)
+    console.print(f"picture: {options.picture}")
+    problems = _problems(found, len(arrivals), pods)
+    for problem in problems:
+        print(f"demo: {problem}", file=sys.stderr)
+    return 1 if problems else 0
+
+
+def _scaled_object(options: Options) -> ScaledObject:
+    metadata = {"queue": QUEUE.name, "tasksPerReplica": str(SLOTS), "scalerAddress": "ark-scaler.ark:6000"}
+    return ScaledObject(
+        wire.ScaledObjectRef(name="agent", namespace="demo", scalerMetadata=metadata),
+        polling_seconds=POLLING_SECONDS,
+        cooldown_seconds=COOLDOWN_SECONDS,
+        max_replicas=options.max_replicas,
+        behavior=BEHAVIOR,
+    )
+
+
+async def _until_done(
+    pods: PodDeployment,
+    load: Load,
+    sampler: Sampler,
+    keda: KedaStandIn,
+    display: chart.Progress,
+    real_seconds: float,
+) -> None:
+    """Run everything until the trace is submitted, the queue empty and the pool back at zero."""
+    async with asyncio.TaskGroup() as tasks:
+        helpers = [tasks.create_task(pods.run()), tasks.create_task(keda.run())]
+        loading = tasks.create_task(load.run())
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        expected_end = real_seconds + (COOLDOWN_SECONDS + POLLING_SECONDS) / keda.speed
+        while True:
+            await asyncio.sleep(_SAMPLE_SECONDS)
+            sample = await sampler.look()
+            elapsed = loop.time() - began
+            phase = (
+                "replaying" if not loading.done() else "finishing" if sample.done < sample.submitted else "cooling down"
+            )
+            display.show(sampler.samples, max(0.0, expected_end - elapsed), phase)
+            if loading.done() and sample.waiting + sample.in_flight + sample.replicas == 0:
+                break
+            if elapsed > real_seconds + _LONGEST_END_SECONDS:
+                raise DemoFailed(
+                    f"{_LONGEST_END_SECONDS:.0f} s after the trace's end there are {sample.waiting} tasks waiting, "
+                    f"{sample.in_flight} in flight and {sample.replicas} replicas"
+                )
+        for helper in helpers:
+            helper.cancel()
+
+
+def _show_table(console: Console, found: Outcomes, sampler: Sampler, pods: PodDeployment, keda: KedaStandIn) -> None:
+    table = Table(title="Result (waits and replica-seconds in seconds of the trace)")
+    table.add_column("what")
+    table.add_column("value", justify="right")
+    for name, value in (
+        ("wait p50", f"{found.wait_percentile(50):.1f} s"),
+        ("wait p95", f"{found.wait_percentile(95):.1f} s"),
+        ("wait p99", f"{found.wait_percentile(99):.1f} s"),
+        ("replica-seconds", f"{sampler.replica_seconds:,.0f}"),
+        ("most replicas", f"{max(sample.replicas for sample in sampler.samples)}"),
+        ("tasks submitted", f"{found.submitted:,}"),
+        ("tasks done", f"{found.completed:,}"),
+        ("tasks retried", f"{found.retried:,}"),
+        ("tasks dead", f"{found.dead:,}"),
+        ("tasks lost", f"{found.lost:,}"),
+        ("pods killed", f"{pods.killed:,}"),
+        ("calls to the scaler that failed", f"{keda.errors:,}"),
+    ):
+        table.add_row(name, value)
+    console.print(table)
+
+
+def _problems(found: Outcomes, arrivals: int, pods: PodDeployment) -> list[str]:
+    problems = []
+    if found.submitted != arrivals:
+        problems.append(f"{arrivals} requests, but {found.submitted} tasks submitted")
+    if found.completed != found.submitted:
+        problems.append(f"{found.submitted} tasks submitted, but {found.completed} completed and {found.dead} dead")
+    if found.retried:
+        problems.append(f"{found.retried} tasks needed more than one attempt: a worker was cut off")
+    if pods.killed or pods.crashed:
+        problems.append(f"{pods.killed} pods had to be killed and {pods.crashed} crashed")
+    return problems
+
+
+async def _played(options: Options, arrivals: Sequence[trace.Arrival], console: Console) -> int:
+    """Play, and end in order on SIGTERM as on Ctrl-C."""
+    playing = asyncio.current_task()
+    assert playing is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, playing.cancel)
+    return await play(options, arrivals, console)
+
+
+def main() -> int:
+    """Run the demo."""
+    options = parse_options(sys.argv[1:])
+    console = Console(highlight=False)
+    try:
+        arrivals = trace.read(options.trace)
+        return asyncio.run(_played(options, arrivals, console))
+    except trace.BadTrace as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 2
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        print("demo: stopped", file=sys.stderr)
+        return 130
+    except (DemoFailed, NoServer, StartFailed, TaskQueueError) as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

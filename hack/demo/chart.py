@@ -1,0 +1,131 @@
+"""Show the demo while it runs: a live chart in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from hack.demo.measure import Sample
+
+_BARS = " ▁▂▃▄▅▆▇█"
+_LINE_SECONDS = 2.0
+_ROWS: tuple[tuple[str, str, Callable[[Sample], int]], ...] = (
+    ("waiting", "yellow", lambda sample: sample.waiting),
+    ("in flight", "cyan", lambda sample: sample.in_flight),
+    ("replicas", "green", lambda sample: sample.replicas),
+    ("tasks done", "blue", lambda sample: sample.done),
+)
+
+
+class Progress(Protocol):
+    """Shows samples as they come."""
+
+    def show(self, samples: Sequence[Sample], real_seconds_left: float, phase: str) -> None:
+        """Show the samples up to now."""
+
+    def close(self) -> None:
+        """End the display."""
+
+
+def progress(console: Console, trace_seconds: float) -> Progress:
+    """Answer the display that fits where the output goes."""
+    return LiveChart(console, trace_seconds) if console.is_terminal else PlainLines(console, trace_seconds)
+
+
+class PlainLines:
+    """A line every few seconds."""
+
+    def __init__(self, console: Console, trace_seconds: float) -> None:
+        self._console = console
+        self._trace_seconds = trace_seconds
+        self._shown_at = float("-inf")
+
+    def show(self, samples: Sequence[Sample], real_seconds_left: float, phase: str) -> None:
+        """Print a line, if the last one is old enough."""
+        now = time.monotonic()
+        if now - self._shown_at < _LINE_SECONDS:
+            return
+        self._shown_at = now
+        last = samples[-1]
+        percent = min(100, round(100 * last.at / self._trace_seconds))
+        print(
+            f"{percent:3d} %  {phase}: waiting {last.waiting}, in flight {last.in_flight}, replicas {last.replicas}, "
+            f"done {last.done}; about {real_seconds_left:.0f} s left",
+            file=self._console.file,
+            flush=True,
+        )
+
+    def close(self) -> None:
+        """Nothing is left to end."""
+
+
+class LiveChart:
+    """A chart that grows in place."""
+
+    def __init__(self, console: Console, trace_seconds: float) -> None:
+        self._console = console
+        self._trace_seconds = trace_seconds
+        self._live = Live(console=console, refresh_per_second=8, transient=False)
+        self._live.start()
+
+    def show(self, samples: Sequence[Sample], real_seconds_left: float, phase: str) -> None:
+        """Draw the samples up to now."""
+        self._live.update(render(samples, self._trace_seconds, real_seconds_left, phase, self._console.width))
+
+    def close(self) -> None:
+        """Leave the last drawing on the screen."""
+        self._live.stop()
+
+
+def render(
+    samples: Sequence[Sample], trace_seconds: float, real_seconds_left: float, phase: str, width: int
+) -> RenderableType:
+    """Draw a chart row for each quantity, over the whole trace, and a progress bar."""
+    last = samples[-1]
+    chart_width = max(10, width - 30)
+    table = Table.grid(padding=(0, 1))
+    for name, colour, quantity in _ROWS:
+        columns = _columns(samples, trace_seconds, chart_width, quantity)
+        most = max(columns, default=0)
+        table.add_row(
+            Text(name, style=f"bold {colour}"),
+            Text(f"{quantity(last):>6}", style=colour),
+            Text(sparkline(columns, most), style=colour),
+            Text(f"max {most}", style="dim"),
+        )
+    header = Text(
+        f"{phase} · trace {_clock(last.at)} of {_clock(trace_seconds)} · about {real_seconds_left:.0f} s left"
+    )
+    bar = ProgressBar(total=trace_seconds, completed=min(last.at, trace_seconds), width=max(10, width - 2))
+    return Group(header, bar, table)
+
+
+def sparkline(values: Sequence[int], most: int) -> str:
+    """Draw values as bars; anything above zero is seen."""
+    if most <= 0:
+        return _BARS[0] * len(values)
+    return "".join(_BARS[0 if value <= 0 else max(1, round(value / most * 8))] for value in values)
+
+
+def _columns(
+    samples: Sequence[Sample], trace_seconds: float, width: int, quantity: Callable[[Sample], int]
+) -> list[int]:
+    """Answer the greatest value in each of `width` parts of the trace, up to now; a part without a sample keeps on."""
+    columns: list[int] = []
+    for sample in samples:
+        column = min(width - 1, int(sample.at / trace_seconds * width))
+        while len(columns) <= column:
+            columns.append(columns[-1] if columns and len(columns) < column else 0)
+        columns[column] = max(columns[column], quantity(sample))
+    return columns
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
