@@ -67,7 +67,9 @@ def parse_options(arguments: Sequence[str]) -> Options:
     parser.add_argument(
         "--max-replicas", type=_count, default=20, help="the pool's greatest size (REPLICAS=); default: %(default)s"
     )
-    parser.add_argument("--picture", type=Path, default=_RESULTS_FOLDER / "demo.png", help="png or svg file to write")
+    parser.add_argument(
+        "--picture", type=_picture, default=_RESULTS_FOLDER / "demo.png", help="png or svg file to write"
+    )
     return Options(**vars(parser.parse_args(arguments)))
 
 
@@ -76,6 +78,12 @@ def _positive(text: str) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
     return value
+
+
+def _picture(text: str) -> Path:
+    if Path(text).suffix not in (".png", ".svg"):
+        raise argparse.ArgumentTypeError(f"{text!r} ends neither in .png nor in .svg")
+    return Path(text)
 
 
 def _count(text: str) -> int:
@@ -95,7 +103,7 @@ async def play(options: Options, arrivals: Sequence[trace.Arrival], console: Con
         redis = stack.enter_context(RedisServer(folder / "redis", persistent=False))
         scaler = stack.enter_context(ScalerProcess(folder / "scaler", {"redis": redis.url}))
         console.print(
-            f"{len(arrivals):,} requests over {trace_seconds / 60:.0f} min ({options.trace.name}), {speed:.0f} x faster;"
+            f"{len(arrivals):,} requests over {trace_seconds / 60:.0f} min ({options.trace.name}) at {speed:.0f} x;"
             f" {redis.binary}, up to {options.max_replicas} workers of {SLOTS} slots"
         )
         client = connect(redis.url)

@@ -8,14 +8,16 @@ from typing import Protocol
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
 from rich.text import Text
 
 from hack.demo.measure import Sample
 
 _BARS = " ▁▂▃▄▅▆▇█"
 _LINE_SECONDS = 2.0
+_WIDTH_OF_NUMBERS = 18
+_WIDTH_OF_MOST = 11
+_WIDTH_WITH_CHART = 30
+_WIDTH_WITH_MOST = 50
 _ROWS: tuple[tuple[str, str, Callable[[Sample], int]], ...] = (
     ("waiting", "yellow", lambda sample: sample.waiting),
     ("in flight", "cyan", lambda sample: sample.in_flight),
@@ -89,22 +91,21 @@ def render(
 ) -> RenderableType:
     """Draw a chart row for each quantity, over the whole trace, and a progress bar."""
     last = samples[-1]
-    chart_width = max(10, width - 30)
-    table = Table.grid(padding=(0, 1))
+    with_most, with_chart = width >= _WIDTH_WITH_MOST, width >= _WIDTH_WITH_CHART
+    chart_width = width - (_WIDTH_OF_NUMBERS if not with_most else _WIDTH_OF_NUMBERS + _WIDTH_OF_MOST)
+    rows = []
     for name, colour, quantity in _ROWS:
-        columns = _columns(samples, trace_seconds, chart_width, quantity)
-        most = max(columns, default=0)
-        table.add_row(
-            Text(name, style=f"bold {colour}"),
-            Text(f"{quantity(last):>6}", style=colour),
-            Text(sparkline(columns, most), style=colour),
-            Text(f"max {most}", style="dim"),
-        )
-    header = Text(
-        f"{phase} · trace {_clock(last.at)} of {_clock(trace_seconds)} · about {real_seconds_left:.0f} s left"
-    )
-    bar = ProgressBar(total=trace_seconds, completed=min(last.at, trace_seconds), width=max(10, width - 2))
-    return Group(header, bar, table)
+        columns = _columns(samples, trace_seconds, max(1, chart_width), quantity)
+        most = max(columns)
+        row = f"{name:<10} {quantity(last):>6}"
+        if with_chart:
+            row += f" {sparkline(columns, most):<{chart_width}}"
+        row += f" max {most}" if with_most else ""
+        rows.append(Text(row[:width], style=colour, no_wrap=True))
+    header = f"{phase} · trace {_clock(last.at)} of {_clock(trace_seconds)} · about {real_seconds_left:.0f} s left"
+    done = min(width, round(width * last.at / trace_seconds))
+    bar = Text("━" * done, style="magenta", no_wrap=True) + Text("━" * (width - done), style="dim")
+    return Group(Text(header[:width], no_wrap=True), bar, *rows)
 
 
 def sparkline(values: Sequence[int], most: int) -> str:
