@@ -131,6 +131,7 @@ def _server(config: ScalerSettings, servicer: ScalerServicer, checker: health.ai
             # KEDA sends no pings of its own: these notice a KEDA that is gone.
             ("grpc.keepalive_time_ms", keepalive_ms),
             ("grpc.keepalive_timeout_ms", keepalive_ms // 3),
+            ("grpc.http2.ping_timeout_ms", keepalive_ms // 3),  # what gRPC waits in fact; a minute by default
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.http2.max_pings_without_data", 0),
             ("grpc.http2.min_ping_interval_without_data_ms", 5000),

@@ -6,11 +6,13 @@ import asyncio
 import signal
 import time
 import urllib.request
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import grpc
 
 from ark_taskqueue import Client
+from hack.local.proxy import Proxy
 from hack.local.redis_server import RedisServer
 from hack.local.scaler_process import ScalerProcess
 from tests.eventually import eventually
@@ -55,6 +57,24 @@ async def test_clients_that_vanish_leave_nothing_behind_and_disturb_nobody(
         await add_task(client, "default/agent-0")
         async with asyncio.timeout(30):
             assert (await staying.read()).result is True
+
+
+async def test_a_client_whose_host_is_gone_is_noticed_by_keepalive(redis_server: RedisServer) -> None:
+    """KEDA sends no pings, and a host that is gone closes no connection."""
+    async with AsyncExitStack() as stack:
+        settings = {"redis": redis_server.url, "keepalive_seconds": 1}
+        scaler, keda = await stack.enter_async_context(scaler_and_keda(**settings))
+        proxy = await stack.enter_async_context(Proxy(scaler.grpc_port))
+        channel = await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{proxy.port}"))
+        stream = Keda(channel).stream(keda.reference())
+
+        async def open_streams(count: int) -> bool:
+            return await scraped(scaler.http_port, "ark_scaler_open_streams") == count
+
+        await eventually(lambda: open_streams(1), "the open stream")
+        proxy.hang()
+        await eventually(lambda: open_streams(0), "the end of the dead client's stream")
+        stream.cancel()
 
 
 async def test_on_sigterm_every_stream_ends_with_ok_and_the_process_with_zero(

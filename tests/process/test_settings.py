@@ -1,0 +1,50 @@
+"""Settings: declared once, read from flags and environment, refused in one line."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from ark_process.settings import ProgramSettings, load
+
+
+class Sample(ProgramSettings):
+    """A program."""
+
+    model_config = SettingsConfigDict(cli_prog_name="sample", env_prefix="SAMPLE_")
+
+    port: int = Field(6000, ge=0, le=65535, description="A port")
+    password: str = Field("", max_length=8, description="A secret", json_schema_extra={"secret": True})
+
+
+def test_a_flag_wins_over_the_environment_and_that_over_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load(Sample, []).port == 6000
+    monkeypatch.setenv("SAMPLE_PORT", "1")
+    assert load(Sample, []).port == 1
+    assert load(Sample, ["--port=2"]).port == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--port=70000"], "sample: --port (SAMPLE_PORT) is '70000': Input should be less than or equal to 65535"),
+        (["--port=x"], "sample: --port (SAMPLE_PORT) is 'x': Input should be a valid integer"),
+        (["--password=far too long"], "sample: --password (SAMPLE_PASSWORD): String should have at most 8 characters"),
+    ],
+)
+def test_a_bad_value_is_one_line_that_names_it_unless_it_is_secret(
+    arguments: list[str], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        load(Sample, arguments)
+    assert ended.value.code == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith(line)
+    assert shown.count("\n") == 1
+
+
+def test_every_bad_value_is_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        load(Sample, ["--port=x", "--log-level=loud"])
+    assert len(capsys.readouterr().err.splitlines()) == 2

@@ -1,0 +1,46 @@
+"""What the repository promises about itself."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def tracked(*patterns: str) -> list[Path]:
+    listed = subprocess.run(["git", "ls-files", *patterns], cwd=ROOT, capture_output=True, text=True, check=True)
+    return [ROOT / name for name in listed.stdout.splitlines()]
+
+
+def test_the_lock_file_pins_by_hash_and_names_no_host() -> None:
+    lock = (ROOT / "requirements.lock").read_text()
+    assert "://" not in lock
+    assert not re.search(r"^\s*(-i|--index-url|--extra-index-url|--find-links)", lock, re.MULTILINE)
+    requirements = re.findall(r"^[a-z0-9][^\s=]*==\S+", lock, re.MULTILINE)
+    assert len(requirements) > 50
+    for block in re.split(r"^(?=[a-z0-9])", lock, flags=re.MULTILINE)[1:]:
+        assert "--hash=sha256:" in block, f"no hash: {block[:60]}"
+
+
+def test_every_script_says_what_its_keys_and_arguments_are() -> None:
+    for path in tracked("*.lua"):
+        head, used = path.read_text().split("\nlocal ", 1)[0], path.read_text()
+        for number in set(re.findall(r"KEYS\[(\d)\]", used)):
+            assert f"KEYS[{number}]" in head, f"{path.name} does not explain KEYS[{number}]"
+        for number in set(re.findall(r"ARGV\[(\d+)\]", used)):
+            assert f"ARGV[{number}" in head, f"{path.name} does not explain ARGV[{number}]"
+
+
+def test_the_readme_names_every_metadata_key_and_nothing_that_is_not_there() -> None:
+    from ark_scaler import trigger
+
+    readme = (ROOT / "README.md").read_text()
+    for key in trigger._OWN_KEYS:
+        assert f"`{key}`" in readme, f"README does not explain {key}"
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"\bmake ([a-z]+)", readme):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"no make target {target}"
+    for link in re.findall(r"\]\(([a-z][^):]*)\)", readme):
+        assert (ROOT / link).exists(), f"README links to {link}"
