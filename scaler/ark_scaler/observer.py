@@ -44,6 +44,8 @@ _FORGET_SECONDS = 600.0
 _SWEEP_SECONDS = 60.0
 _FRESH_SECONDS = 10.0
 """A scrape reads again what is older than this."""
+_REFRESH_SECONDS = 2.0
+"""The most that a scrape waits for these readings."""
 
 
 class _KnownQueue:
@@ -169,7 +171,12 @@ class QueueObserver:
     async def refresh(self) -> None:
         """Read again every queue whose reading is old, as far as Redis answers; for a scrape of the metrics."""
         now = self._clock()
-        await self._read_all([known for known in self._queues.values() if self._age(known, now) > _FRESH_SECONDS])
+        old = [known for known in self._queues.values() if self._age(known, now) > _FRESH_SECONDS]
+        try:
+            async with asyncio.timeout(_REFRESH_SECONDS):
+                await self._read_all(old)
+        except TimeoutError:
+            return  # the rest is shown as old as it is, or not at all
 
     async def run(self) -> None:
         """Observe until cancelled."""
@@ -250,7 +257,7 @@ class QueueObserver:
         if known.depth is not None and age <= self._hold_seconds:
             self._held.inc()
             return known.depth
-        last = f"the last good value is {age:.0f} s old" if known.depth is not None else "it was never read before"
+        last = f"the last good value is {age:.0f} s old" if known.depth is not None else "there is no good value"
         raise NothingKnown(
             f"Redis {self.name!r} fails and queue {known.queue.name!r} is unknown ({last}, "
             f"values are held for {self._hold_seconds:g} s): {error}"

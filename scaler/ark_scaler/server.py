@@ -25,7 +25,8 @@ from ark_scaler.wire import externalscaler_pb2, externalscaler_pb2_grpc
 from ark_taskqueue import Client, connect
 
 _SERVICE = externalscaler_pb2.DESCRIPTOR.services_by_name["ExternalScaler"].full_name
-_LARGEST_REQUEST_BYTES = 256 * 1024
+_LARGEST_REQUEST_BYTES = 16 * 1024
+"""Far more than a trigger's metadata; parsed triggers are remembered by their bytes."""
 _MOST_PENDING_REQUESTS = 100_000
 _COMMAND_CONNECTIONS = 2
 _HEALTH_SECONDS = 0.5

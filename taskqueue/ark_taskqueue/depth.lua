@@ -23,7 +23,11 @@ local tasks, group = KEYS[1], ARGV[1]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local length = redis.call('XLEN', tasks)
-local mean = redis.call('HGET', KEYS[2], 'service_mean_ms') or ''
+
+-- Whoever may write to Redis may write this; only a sensible number is passed on.
+local stored_mean = redis.pcall('HGET', KEYS[2], 'service_mean_ms')
+local mean_number = type(stored_mean) == 'string' and tonumber(stored_mean)
+local mean = mean_number and mean_number > 0 and mean_number < 1e12 and stored_mean or ''
 
 local function flat_to_table(flat)
   local fields = {}

@@ -199,3 +199,19 @@ async def test_the_depth_of_a_queue_with_an_expired_lease_stays_what_it_is(
     assert (await read_depth(each_client, queue)).demand == 1
     await worker.reclaim(interval_seconds=0)
     assert (await read_depth(each_client, queue)).waiting == 1
+
+
+@pytest.mark.parametrize("written", ["abc", "nan", "inf", "-5", "0", ""])
+async def test_a_mean_service_time_that_is_no_time_is_not_passed_on(
+    each_client: Client, queue: QueueKeys, written: str
+) -> None:
+    """A NaN would reach KEDA as 0 tasks."""
+    await add(each_client, queue, 1)
+    await each_client.execute_command("HSET", queue.stats, "service_mean_ms", written)
+    assert (await read_depth(each_client, queue)).mean_service_ms is None
+
+
+async def test_statistics_of_another_type_do_not_matter(each_client: Client, queue: QueueKeys) -> None:
+    await add(each_client, queue, 1)
+    await each_client.execute_command("SET", queue.stats, "x")
+    assert (await read_depth(each_client, queue)).demand == 1
