@@ -189,12 +189,23 @@ class QueueObserver:
     # What the watch tells (see `wake_watch.Watcher`).
 
     def woken(self, queues: Sequence[QueueKeys]) -> None:
-        """New entries came: read these queues now."""
+        """New entries came: wake the pools that any task wakes, and read these queues."""
+        now = self._clock()
         for queue in queues:
             known = self._queues.get(queue)
             if known is not None:
+                for subscription in known.subscriptions:
+                    subscription.observe_task(now)
                 # What was known is known to be wrong: no failure may bring it back.
                 known.depth, known.watched, known.followed = None, False, 0
+                self._read_soon(known)
+
+    def unsure(self, queues: Sequence[QueueKeys]) -> None:
+        """These queues are not watched any more: read them."""
+        for queue in queues:
+            known = self._queues.get(queue)
+            if known is not None:
+                known.watched = False
                 self._read_soon(known)
 
     def contact(self) -> None:

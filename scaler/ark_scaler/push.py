@@ -65,8 +65,18 @@ class Subscription:
             depth: the reading.
             now: monotonic time, seconds.
         """
-        active = depth.demand > self.activation_tasks
-        if should_push(active, self._active, depth.in_flight, now - self._pushed_at):
+        self._follow(depth.demand > self.activation_tasks, depth.in_flight, now)
+
+    def observe_task(self, now: float) -> None:
+        """Take the news that a task came to the idle queue: enough to know, where any task wakes the pool.
+
+        The reading that follows would say the same a round trip later.
+        """
+        if self.activation_tasks == 0 and not self._active:
+            self._follow(active=True, in_flight=0, now=now)
+
+    def _follow(self, active: bool, in_flight: int, now: float) -> None:
+        if should_push(active, self._active, in_flight, now - self._pushed_at):
             self._pushed_at = now
             self._due = True
             self._wake()

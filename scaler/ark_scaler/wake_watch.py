@@ -35,6 +35,8 @@ _BLOCK_SECONDS_UNINTERRUPTED = 0.25
 """The same where CLIENT UNBLOCK is not permitted: so late may the watch of a further queue begin."""
 _UNBLOCK_TRIES = 50
 _UNBLOCK_PAUSE_SECONDS = 0.005
+_REFUSED_SECONDS = 1.0
+"""Pause after Redis refused a round, so that a user who may not XREAD costs a round a second and no more."""
 _CLUSTER_POLL_SECONDS = 0.25
 _CLUSTER_PAGE = 200
 
@@ -44,6 +46,9 @@ class Watcher(Protocol):
 
     def woken(self, queues: Sequence[QueueKeys]) -> None:
         """New entries came to these queues; they are not watched any more."""
+
+    def unsure(self, queues: Sequence[QueueKeys]) -> None:
+        """These queues cannot be watched together; they are not watched any more, and must be read."""
 
     def contact(self) -> None:
         """Redis answered. After a loss: nothing is watched, everything must be read again."""
@@ -272,7 +277,9 @@ class BlockingWatch:
             async with asyncio.timeout(BLOCK_SECONDS + _ANSWER_SECONDS):
                 reply = await reading
         except ResponseError as error:
-            return self._give_up_round(error)
+            self._give_up_round(error)
+            await asyncio.sleep(_REFUSED_SECONDS)
+            return []
         finally:
             self._blocked = False
             for task in (reading, interrupting):
@@ -282,12 +289,13 @@ class BlockingWatch:
             return [] if self._changed.is_set() else None
         return [key for key, _ in reply]
 
-    def _give_up_round(self, error: ResponseError) -> list[bytes]:
-        """One stream of the round became unreadable: have every one read again by itself."""
+    def _give_up_round(self, error: ResponseError) -> None:
+        """One stream of the round became unreadable: have every one read by itself."""
         known = from_response(error, "watch queues")
         if isinstance(known, RedisUnavailable):
             raise known
-        return [stream.key for stream in self._streams.all()]
+        self._watcher.unsure(self._streams.pop([stream.key for stream in self._streams.all()]))
+        self._changed.set()
 
     async def _interrupt_on_change(self, client_id: int) -> None:
         await self._changed.wait()
@@ -348,13 +356,13 @@ class PollingWatch:
                 streams = list(self._streams.all())
                 for start in range(0, len(streams), _CLUSTER_PAGE):
                     async with asyncio.timeout(BLOCK_SECONDS):
-                        woken = await self._poll(streams[start : start + _CLUSTER_PAGE])
-                    if woken:
-                        self._watcher.woken(self._streams.pop(woken))
+                        woken, unreadable = await self._poll(streams[start : start + _CLUSTER_PAGE])
+                    self._watcher.woken(self._streams.pop(woken))
+                    self._watcher.unsure(self._streams.pop(unreadable))
                 await asyncio.sleep(_CLUSTER_POLL_SECONDS)
 
-    async def _poll(self, streams: Sequence[_Stream]) -> list[bytes]:
-        """Ask which of the streams have entries after their ids; one that cannot be asked counts as if it had."""
+    async def _poll(self, streams: Sequence[_Stream]) -> tuple[list[bytes], list[bytes]]:
+        """Answer which of the streams have entries after their ids, and which cannot be read."""
         pipeline = self._client.pipeline()
         for stream in streams:
             pipeline.execute_command("XREAD", "COUNT", 1, "STREAMS", stream.key, stream.after)
@@ -363,7 +371,9 @@ class PollingWatch:
         for reply in replies:
             if isinstance(reply, Exception) and not isinstance(reply, ResponseError):
                 raise reply
-        return [stream.key for stream, reply in zip(streams, replies, strict=True) if reply]
+        found = [(stream.key, reply) for stream, reply in zip(streams, replies, strict=True) if reply]
+        unreadable = [key for key, reply in found if isinstance(reply, Exception)]
+        return [key for key, reply in found if not isinstance(reply, Exception)], unreadable
 
 
 async def _reconnecting(session: Callable[[Callable[[], None]], Any], lose: Callable[[TaskQueueError], None]) -> None:

@@ -68,3 +68,18 @@ async def test_closing_ends_the_wait_even_when_a_true_is_due() -> None:
     assert await waiting is False
     subscription.observe(depth(1), now=100.0)
     assert await subscription.wait() is False
+
+
+async def test_the_news_of_a_task_wakes_where_any_task_does_and_the_reading_after_it_repeats_nothing() -> None:
+    any_task, fourth_task = Subscription(QUEUE, activation_tasks=0), Subscription(QUEUE, activation_tasks=3)
+    waiting = [asyncio.ensure_future(subscription.wait()) for subscription in (any_task, fourth_task)]
+    for subscription in (any_task, fourth_task):
+        subscription.observe(depth(0), now=100.0)
+        subscription.observe_task(now=101.0)
+    assert [future.done() for future in waiting] == [True, False]
+    again = asyncio.ensure_future(any_task.wait())
+    any_task.observe(depth(1), now=101.01)
+    any_task.observe_task(now=120.0)
+    assert not again.done()
+    for future in (waiting[1], again):
+        future.cancel()
