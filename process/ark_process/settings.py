@@ -76,6 +76,8 @@ def describe(settings: type[ProgramSettings], detail: ErrorDetails) -> str:
         return problem
     flag = "--" + location.replace("_", "-")
     variable = f"{settings.model_config.get('env_prefix', '')}{location}".upper()
+    if detail["type"] == "missing":
+        return f"{flag} ({variable}) is missing: {field.description}"
     extra: Any = field.json_schema_extra
     if isinstance(extra, dict) and extra.get("secret"):
         return f"{flag} ({variable}): {problem}"

@@ -44,6 +44,20 @@ def test_a_bad_value_is_one_line_that_names_it_unless_it_is_secret(
     assert shown.count("\n") == 1
 
 
+class Needing(ProgramSettings):
+    """A program that cannot run without a setting."""
+
+    model_config = SettingsConfigDict(cli_prog_name="needing", env_prefix="NEEDING_")
+
+    queue: str = Field(description="Queue to take tasks from")
+
+
+def test_a_missing_value_is_named_with_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        load(Needing, [])
+    assert capsys.readouterr().err == "needing: --queue (NEEDING_QUEUE) is missing: Queue to take tasks from\n"
+
+
 def test_every_bad_value_is_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         load(Sample, ["--port=x", "--log-level=loud"])
