@@ -133,7 +133,8 @@ class PodDeployment:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.scale(0)
-        await self._tasks.__aexit__(kind, error, trace)
+        # Also when the demo was stopped or failed: with the error, the group would cancel what ends the pods.
+        await self._tasks.__aexit__(None, None, None)
 
 
 async def _ended(process: ForkServerProcess) -> None:
