@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+)
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from ark_taskqueue import Depth, QueueKeys
+
+# When each series began is noise to Prometheus, and doubles the page.
+disable_created_metrics()
 
 _LATENCY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 
@@ -45,7 +56,10 @@ class ScalerMetrics:
             "ark_scaler_redis_reads", "Queue depths that were asked of Redis", ["redis"], registry=self.registry
         )
         self.redis_errors = Counter(
-            "ark_scaler_redis_errors", "Queue depths that Redis did not answer", ["redis"], registry=self.registry
+            "ark_scaler_redis_errors",
+            "Queue depths that Redis did not answer, and connections of the watch that broke",
+            ["redis"],
+            registry=self.registry,
         )
         self.held_values = Counter(
             "ark_scaler_held_values",

@@ -111,6 +111,7 @@ class QueueObserver:
         self._reader = DepthReader(name, commands, timeout, metrics)
         self._watch = watch_of(watching, commands, self)
         self._held = metrics.held_values.labels(redis=name)
+        self._errors = metrics.redis_errors.labels(redis=name)
         self._up = metrics.redis_up.labels(redis=name)
         self._up.set(0)
         metrics.watched_queues.labels(redis=name).set_function(lambda: len(self._watch))
@@ -231,6 +232,7 @@ class QueueObserver:
         self._in_contact = False
         self._last_error = error
         self._up.set(0)
+        self._errors.inc()
 
     # Reading.
 

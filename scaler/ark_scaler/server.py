@@ -145,7 +145,8 @@ def _server(config: ScalerSettings, servicer: ScalerServicer, checker: health.ai
 
 
 def _listen(server: grpc.aio.Server, config: ScalerSettings) -> int:
-    address = f"{config.host}:{config.port}"
+    host = f"[{config.host}]" if ":" in config.host else config.host
+    address = f"{host}:{config.port}"
     try:
         if config.tls_cert is None or config.tls_key is None:
             return server.add_insecure_port(address)

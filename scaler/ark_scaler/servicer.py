@@ -11,7 +11,7 @@ import grpc
 import structlog
 
 from ark_scaler import metric
-from ark_scaler.errors import Refusal, UnusableQueue
+from ark_scaler.errors import NothingKnown, Refusal, UnusableQueue
 from ark_scaler.metrics import ScalerMetrics
 from ark_scaler.observer import QueueObserver
 from ark_scaler.tenancy import Tenancy
@@ -139,7 +139,9 @@ class ScalerServicer(ExternalScalerServicer):
         self, method: str, scaled_object: ScaledObjectRef, context: Context, refusal: Refusal
     ) -> NoReturn:
         self._metrics.requests.labels(method, refusal.code.name).inc()
-        self._log.warning(
+        # That Redis fails is logged once, by the observer; thousands of refused polls would bury it.
+        log = self._log.debug if isinstance(refusal, NothingKnown) else self._log.warning
+        log(
             "call refused",
             method=method,
             code=refusal.code.name,
