@@ -15,6 +15,9 @@ from ark_taskqueue import Client, Depth, QueueKeys, RedisUnavailable, TaskQueueE
 
 _LARGEST_PIPELINE = 50
 """Reads in one pipeline: about three milliseconds of work, so that other calls are answered in between."""
+_GATHER_SECONDS = 0.001
+"""How long reads that came while Redis answered wait for more of them: under load a round trip for each one or two
+would cost more than the reads (measured: 4,500 pipelines for 6,000 reads). A read that comes alone does not wait."""
 
 
 class DepthReader:
@@ -75,6 +78,8 @@ class DepthReader:
         batch: dict[QueueKeys, tuple[asyncio.Future[Depth | TaskQueueError], int]] = {}
         try:
             while True:
+                if self._wanted:
+                    await asyncio.sleep(_GATHER_SECONDS)
                 await self._work.wait()
                 batch = self._next_batch()
                 queues = list(batch)
