@@ -70,6 +70,6 @@ class AgentSettings(ProgramSettings):
     grace_seconds: float = Field(
         25,
         ge=0,
-        description="How long running tasks may take to end after SIGTERM, before they are given back; a little less "
-        "than the pod's terminationGracePeriodSeconds",
+        description="How long running tasks may take to end after SIGTERM, before they are given back; at least 15 s "
+        "less than the pod's terminationGracePeriodSeconds, for the rest of the end while Redis is slow",
     )

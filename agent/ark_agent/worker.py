@@ -50,7 +50,8 @@ class Worker:
         self._consumer = consumer
         self._provider = provider
         self._limits = limits
-        self._running: dict[str, tuple[Task, asyncio.Task[None]]] = {}
+        self._running: dict[tuple[str, int], tuple[Task, asyncio.Task[None]]] = {}
+        """By id and delivery: a task that was lost and came back runs beside the delivery that is to be dropped."""
         self._stopping = asyncio.Event()
         self._slot_free = asyncio.Event()
         self._log = structlog.get_logger(component="worker").bind(worker=consumer.name)
@@ -97,24 +98,23 @@ class Worker:
                 await self._give_back(tasks)  # they came with the answer to a wait that began before the stop
                 return
             for task in tasks:
-                self._running[task.id] = (task, work.create_task(self._work_on(task)))
+                self._running[task.id, task.delivery] = (task, work.create_task(self._work_on(task)))
 
     async def _work_on(self, task: Task) -> None:
         """Work on one task and report its end; a cancelled one is left to whoever cancelled it."""
         began = time.monotonic()
         log = self._log.bind(task=task.id, attempt=task.attempt)
+        limit = asyncio.timeout(self._limits.task_seconds)
         try:
             try:
-                async with asyncio.timeout(self._limits.task_seconds):
+                async with limit:
                     outcome = await self._provider.answer(task)
-            except TimeoutError:
-                await self._failed(task, f"no answer within {self._limits.task_seconds:g} s", log)
-            except Exception as error:  # noqa: BLE001 - whatever a handler raises is the task's failure
-                await self._failed(task, f"{type(error).__name__}: {error}", log)
-            else:
                 await self._completed(task, outcome, time.monotonic() - began, log)
+            except Exception as error:  # noqa: BLE001 - whatever a handler raises or answers is the task's failure
+                late = f"no answer within {self._limits.task_seconds:g} s"
+                await self._failed(task, late if limit.expired() else f"{type(error).__name__}: {error}", log)
         finally:
-            del self._running[task.id]
+            del self._running[task.id, task.delivery]
             self._slot_free.set()
 
     async def _completed(self, task: Task, outcome: Outcome, seconds: float, log: structlog.stdlib.BoundLogger) -> None:
@@ -175,13 +175,15 @@ class Worker:
 
     async def _renew(self) -> None:
         tasks = [task for task, _ in self._running.values()]
-        for task_id in await self._consumer.renew(tasks):
-            running = self._running.get(task_id)
+        for lost in await self._consumer.renew(tasks):
+            running = self._running.get((lost.id, lost.delivery))
             if running is not None:
-                self._log.warning("task is no longer ours, dropping it", task=task_id)
+                self._log.warning("task is no longer ours, dropping it", task=lost.id, delivery=lost.delivery)
                 running[1].cancel()
 
     async def _reclaim(self) -> None:
+        # First renewed: after an outage longer than the lease, what runs here must not be taken for a dead worker's.
+        await self._renew()
         reclaimed = await self._consumer.reclaim()
         if reclaimed and (reclaimed.expired or reclaimed.buried):
             self._log.warning("tasks of dead workers reclaimed", tasks=reclaimed.expired, dead_letters=reclaimed.buried)

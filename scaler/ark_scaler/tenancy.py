@@ -7,9 +7,9 @@ allowed in the server's settings.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Self
 
 from ark_scaler.errors import Forbidden
@@ -37,7 +37,12 @@ class StreamRule:
 
     def allows(self, namespace: str, stream: str) -> bool:
         """Whether this rule lets the namespace read the stream."""
-        return fnmatchcase(namespace, self.namespaces) and fnmatchcase(stream, self.streams)
+        return _matches(self.namespaces, namespace) and _matches(self.streams, stream)
+
+
+def _matches(pattern: str, name: str) -> bool:
+    """Whether a name matches a pattern in which only ``*`` is special; streams' names may have any other character."""
+    return re.fullmatch(".*".join(re.escape(part) for part in pattern.split("*")), name, re.DOTALL) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,10 +27,14 @@ redis.call('HSET', result, 'delivery', delivery, unpack(ARGV, 8))
 redis.call('PEXPIRE', result, ARGV[5])
 
 -- Exponentially weighted mean: exact while there are few samples, then each new one counts 1/ARGV[7].
-local samples = redis.call('HINCRBY', stats, 'completed', 1)
-local mean = tonumber(redis.call('HGET', stats, 'service_mean_ms') or 0)
-mean = mean + (tonumber(ARGV[6]) - mean) / math.min(samples, tonumber(ARGV[7]))
-redis.call('HSET', stats, 'service_mean_ms', string.format('%.3f', mean))
+-- A key that somebody else wrote, or no memory: the statistics suffer, the completion does not.
+local samples = redis.pcall('HINCRBY', stats, 'completed', 1)
+local stored = redis.pcall('HGET', stats, 'service_mean_ms')
+if type(samples) == 'number' then
+  local mean = type(stored) == 'string' and tonumber(stored) or 0
+  mean = mean + (tonumber(ARGV[6]) - mean) / math.min(samples, tonumber(ARGV[7]))
+  redis.pcall('HSET', stats, 'service_mean_ms', string.format('%.3f', mean))
+end
 
 -- The token ledger's settlement takes its place here, in the same call, so that a task's tokens count once.
 return 1

@@ -36,8 +36,10 @@ from redis.exceptions import (
     BusyLoadingError,
     ClusterError,
     ConnectionError,
+    OutOfMemoryError,
     ReadOnlyError,
     RedisClusterException,
+    RedisError,
     ResponseError,
     TimeoutError,
     TryAgainError,
@@ -59,6 +61,7 @@ _SCHEMES: dict[str, tuple[str, Kind]] = {
 }
 _TLS_OPTIONS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname")
 _SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
+_UNLIMITED_CONNECTIONS = 100_000
 _DEFAULT_PORTS: dict[Kind, int] = {"standalone": 6379, "sentinel": 26379, "cluster": 6379}
 
 _PASSING = (
@@ -73,8 +76,10 @@ _PASSING = (
     OSError,
     EOFError,
 )
-_UNBLOCKED = "UNBLOCKED"
-"""Code of the error that ends a blocked read when a primary is demoted; redis-py has no class for it."""
+_PASSING_CODES = ("UNBLOCKED", "BUSY ", "MISCONF", "NOREPLICAS", "OOM")
+"""Codes of errors that pass, and that redis-py has no class of its own for: a primary was demoted under a blocked
+read, a script runs too long, the disk or the memory is full, replicas are missing."""
+_CERTIFICATE_CHECKS = ("required", "optional", "none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +115,10 @@ def parse_address(url: str) -> Address:
     Raises:
         InvalidAddress: the URL is malformed; the message does not contain the password.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise InvalidAddress(f"Redis URL cannot be read: {error}") from None
     if parts.scheme not in _SCHEMES:
         raise InvalidAddress(f"Redis URL has the scheme {parts.scheme!r}; allowed are {', '.join(_SCHEMES)}")
     base, kind = _SCHEMES[parts.scheme]
@@ -143,7 +151,22 @@ def _query(text: str, base: str, kind: Kind) -> dict[str, str]:
         if name not in allowed:
             shown = ", ".join(allowed) or "none"
             raise InvalidAddress(f"Redis URL has the unknown option {name!r}; allowed for {base}:// are {shown}")
+    if query.get("ssl_cert_reqs", "required") not in _CERTIFICATE_CHECKS:
+        allowed_checks = ", ".join(_CERTIFICATE_CHECKS)
+        raise InvalidAddress(f"Redis URL has ssl_cert_reqs={query['ssl_cert_reqs']!r}; allowed are {allowed_checks}")
+    for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
+        if name in query:
+            _check_readable(name, query[name])
     return query
+
+
+def _check_readable(option: str, path: str) -> None:
+    """Say at the start which file is missing; TLS itself says only that one is."""
+    try:
+        with open(path, "rb"):
+            return
+    except OSError as error:
+        raise InvalidAddress(f"Redis URL has {option}={path!r}, which cannot be read: {error.strerror}") from None
 
 
 def _path(path: str, base: str, kind: Kind) -> tuple[str | None, str]:
@@ -188,6 +211,7 @@ def connect(url: str | Address, *, timeout: float = 5.0, max_connections: int = 
         url: one of the forms above, or its parsed form.
         timeout: the most that one connection attempt or one answer may take, seconds.
         max_connections: connections to one server at a time; further callers wait for a free one, up to `timeout`.
+            With Sentinels and Cluster there is no waiting, and so as many as there are callers.
         name: shown by Redis' CLIENT LIST.
 
     Raises:
@@ -206,7 +230,7 @@ def connect(url: str | Address, *, timeout: float = 5.0, max_connections: int = 
         return RedisCluster(
             startup_nodes=[ClusterNode(host, port) for host, port in address.hosts],
             ssl=address.tls,
-            max_connections=max_connections,
+            max_connections=_UNLIMITED_CONNECTIONS,
             **common,
             **login,
         )
@@ -216,7 +240,13 @@ def connect(url: str | Address, *, timeout: float = 5.0, max_connections: int = 
         sentinel = Sentinel(
             list(address.hosts),
             sentinel_kwargs={**common, **tls, **address.sentinel_login},
-            **{**common, **tls, **login, "max_connections": max_connections, "redis_connect_func": _connect_to_primary},
+            **{
+                **common,
+                **tls,
+                **login,
+                "max_connections": _UNLIMITED_CONNECTIONS,
+                "redis_connect_func": _connect_to_primary,
+            },
         )
         return cast("Redis", sentinel.master_for(address.service or "", redis_class=_SentinelsRedis))
     place: dict[str, Any] = dict(zip(("host", "port"), address.hosts[0], strict=True)) if address.hosts else {}
@@ -276,9 +306,11 @@ def translated(doing: str) -> Iterator[None]:
         raise from_response(error, doing) from error
     except _PASSING as error:
         raise RedisUnavailable(f"cannot {doing}: {str(error) or type(error).__name__}") from error
+    except RedisError as error:
+        raise RedisRefused(f"cannot {doing}: {error}") from error
 
 
 def from_response(error: ResponseError, doing: str) -> RedisRefused | RedisUnavailable:
     """Answer this package's error for an error reply."""
-    passing = isinstance(error, _PASSING) or str(error).startswith(_UNBLOCKED)
+    passing = isinstance(error, (*_PASSING, OutOfMemoryError)) or str(error).startswith(_PASSING_CODES)
     return (RedisUnavailable if passing else RedisRefused)(f"cannot {doing}: {error}")

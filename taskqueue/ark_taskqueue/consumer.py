@@ -152,16 +152,16 @@ class Consumer:
         now_ms = int(time.monotonic() * 1000 + self._server_minus_local_ms)
         return [Task(text(id_), 1, now_ms, decoded(fields)) for id_, fields in entries]
 
-    async def renew(self, tasks: Sequence[Task]) -> set[str]:
-        """Renew the lease of tasks in one call; answer the ids of those that are no longer this worker's.
+    async def renew(self, tasks: Sequence[Task]) -> list[Task]:
+        """Renew the lease of tasks in one call; answer the deliveries that are no longer this worker's.
 
         Raises:
             RedisUnavailable, RedisRefused: see `claim`.
         """
         if not tasks:
-            return set()
+            return []
         reply = await _RENEW.run(self._client, (self._queue.stream,), self._queue.group, self.name, *_deliveries(tasks))
-        return {text(id_) for id_ in reply}
+        return [tasks[int(position) - 1] for position in reply]
 
     async def complete(self, task: Task, outcome: Outcome, service_seconds: float) -> bool:
         """Finish a task: it leaves the queue and its result is stored, in one step.

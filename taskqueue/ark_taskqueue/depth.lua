@@ -27,7 +27,7 @@ local length = redis.call('XLEN', tasks)
 -- Whoever may write to Redis may write this; only a sensible number is passed on.
 local stored_mean = redis.pcall('HGET', KEYS[2], 'service_mean_ms')
 local mean_number = type(stored_mean) == 'string' and tonumber(stored_mean)
-local mean = mean_number and mean_number > 0 and mean_number < 1e12 and stored_mean or ''
+local mean = mean_number and mean_number > 0 and mean_number < 1e12 and string.format('%.3f', mean_number) or ''
 
 local function flat_to_table(flat)
   local fields = {}
@@ -63,6 +63,8 @@ if info then
     undelivered = math.min(undelivered, length)
     if undelivered > 0 and undelivered <= (fits and FEW or tonumber(ARGV[4])) then
       undelivered = #redis.call('XRANGE', tasks, '(' .. delivered_id, '+', 'COUNT', undelivered)
+    elseif not fits and undelivered > 0 then
+      undelivered = -1
     end
   else
     -- Delivered entries that are still there are few where workers delete what they complete.

@@ -13,6 +13,8 @@ A failed read is an error and never a depth of zero.
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +31,8 @@ from ark_taskqueue.task import milliseconds_of, text
 
 COUNT_LIMIT = 10_000
 """Entries that are counted on each side of the group's position before the depth becomes an estimate."""
+_COUNT_SECONDS = 0.15
+"""The most that counting may take for all queues of one call, seconds."""
 _PAGE = 500
 """Entries counted in one step, so that Redis is never busy for more than a millisecond or so."""
 
@@ -125,8 +129,9 @@ async def read_depths(
             for i, reply in zip(unknown, await _pipeline(client, sent_whole), strict=True):
                 replies[i] = reply
     read = [_decode(queue, reply) for queue, reply in zip(queues, replies, strict=True)]
+    deadline = time.monotonic() + _COUNT_SECONDS
     return [
-        await _counted(client, queue, item) if isinstance(item, _Snapshot) else item
+        await _counted(client, queue, item, deadline) if isinstance(item, _Snapshot) else item
         for queue, item in zip(queues, read, strict=True)
     ]
 
@@ -167,9 +172,13 @@ def _decode(queue: QueueKeys, reply: Any) -> Depth | _Snapshot | TaskQueueError:
     return snapshot if undelivered < 0 else snapshot.depth(undelivered, exact=True)
 
 
-async def _counted(client: Client, queue: QueueKeys, snapshot: _Snapshot) -> Depth | TaskQueueError:
+async def _counted(client: Client, queue: QueueKeys, snapshot: _Snapshot, deadline: float) -> Depth | TaskQueueError:
+    """Count in the time that is left; an upper bound where it does not suffice: no queue may keep others waiting."""
     try:
-        return await _count_undelivered(client, queue, snapshot)
+        async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+            return await _count_undelivered(client, queue, snapshot)
+    except TimeoutError:
+        return snapshot.depth(snapshot.length, exact=False)
     except TaskQueueError as error:
         return error
 

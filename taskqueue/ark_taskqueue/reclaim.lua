@@ -24,11 +24,13 @@
 local tasks, group, ready, backoff, limit = KEYS[1], ARGV[1], ARGV[4], ARGV[5], ARGV[10]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local last = tonumber(redis.call('HGET', KEYS[3], 'reclaimed_at_ms') or 0)
+local stored = redis.pcall('HGET', KEYS[3], 'reclaimed_at_ms')
+local last = type(stored) == 'string' and tonumber(stored) or 0
 if now >= last and now - last < tonumber(ARGV[8]) then
   return false
 end
-redis.call('HSET', KEYS[3], 'reclaimed_at_ms', string.format('%.0f', now))
+-- Without memory this is refused, and what follows is needed all the more.
+redis.pcall('HSET', KEYS[3], 'reclaimed_at_ms', string.format('%.0f', now))
 
 local function make_claimable(id, idle, deliveries)
   redis.call('XCLAIM', tasks, group, ready, 0, id, 'IDLE', idle, 'RETRYCOUNT', deliveries, 'JUSTID')
@@ -50,9 +52,10 @@ for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', tasks, group)) do
       redis.call('XGROUP', 'DELCONSUMER', tasks, group, name)
     elseif pending > 0 then
       for _, entry in ipairs(redis.call('XPENDING', tasks, group, 'IDLE', ARGV[2], '-', '+', limit, name)) do
-        if entry[4] >= tonumber(ARGV[3]) then
-          local error = 'its worker died or stopped renewing its lease, the last one was ' .. name
-          bury(tasks, KEYS[2], KEYS[4] .. entry[1], KEYS[3], group, entry[1], entry[4], error, ARGV[7])
+        local reason = 'its worker died or stopped renewing its lease, the last one was ' .. name
+        if entry[4] >= tonumber(ARGV[3])
+          and pcall(bury, tasks, KEYS[2], KEYS[4] .. entry[1], KEYS[3], group, entry[1], entry[4], reason, ARGV[7])
+        then
           buried = buried + 1
         else
           make_claimable(entry[1], ARGV[2], entry[4])

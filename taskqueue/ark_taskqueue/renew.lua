@@ -6,7 +6,7 @@
 -- ARGV[2]  consumer that holds them
 -- ARGV[3...]  id, delivery count, id, delivery count ...
 --
--- Answers the ids that are no longer this consumer's: they are somebody else's now, or gone.
+-- Answers the positions (1, 2 ...) of those that are no longer this consumer's: somebody else's now, or gone.
 local tasks, group, consumer = KEYS[1], ARGV[1], ARGV[2]
 local lost = {}
 for i = 3, #ARGV, 2 do
@@ -15,7 +15,7 @@ for i = 3, #ARGV, 2 do
     -- JUSTID: a renewal is no delivery.
     redis.call('XCLAIM', tasks, group, consumer, 0, id, 'JUSTID')
   else
-    lost[#lost + 1] = id
+    lost[#lost + 1] = (i - 1) / 2
   end
 end
 return lost

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 FIRST_ATTEMPT = 1
+_ATTEMPT_DIGITS = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,8 @@ class Task:
     def attempt(self) -> int:
         """Number of this attempt, 1 for the first. Deliveries that were given back do not count."""
         submitted_as = self.fields.get("attempt", "")
-        first = int(submitted_as) if submitted_as.isdecimal() else FIRST_ATTEMPT
+        sensible = submitted_as.isdecimal() and len(submitted_as) <= _ATTEMPT_DIGITS
+        first = int(submitted_as) if sensible else FIRST_ATTEMPT
         return max(first, FIRST_ATTEMPT) + self.delivery - 1
 
     @property
@@ -110,8 +112,11 @@ def text(value: bytes | str) -> str:
 
 
 def raw(value: str) -> bytes:
-    """Encode what `text` decoded."""
-    return value.encode("utf-8", "surrogateescape")
+    """Encode what `text` decoded; what no UTF-8 can say is written out, so that no answer of a handler is refused."""
+    try:
+        return value.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return value.encode("utf-8", "backslashreplace")
 
 
 def fields_from(flat: Sequence[bytes]) -> dict[str, str]:

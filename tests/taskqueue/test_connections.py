@@ -32,7 +32,7 @@ async def works(client: Client, queue: QueueKeys) -> None:
     task_id = (await producer.submit("hello", idempotency_key="once")).task_id
     assert (await read_depth(client, queue)).waiting == 1
     [task] = await worker.claim(1)
-    assert await worker.renew([task]) == set()
+    assert await worker.renew([task]) == []
     await worker.give_back([task])
     [task] = await worker.claim(1)
     assert await worker.complete(task, Outcome("done"), 0.1)

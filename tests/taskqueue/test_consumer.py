@@ -126,7 +126,7 @@ async def test_a_renewed_task_is_not_given_to_another(each_client: Client, queue
     held = await slow.claim(1)
     for _ in range(5):
         await end_lease(each_client, queue, task_id, LEASE * 0.9)
-        assert await slow.renew(held) == set()
+        assert await slow.renew(held) == []
         await other.reclaim(interval_seconds=0)
         assert await other.claim(1) == []
     assert held[0].delivery == 1
@@ -154,7 +154,7 @@ async def test_who_lost_a_task_can_do_nothing_with_it(each_client: Client, queue
     await end_lease(each_client, queue, task_id, LEASE)
     await holder.reclaim(interval_seconds=0)
     held = await holder.claim(1)
-    assert await loser.renew(lost) == {task_id}
+    assert await loser.renew(lost) == lost
     assert not await loser.complete(lost[0], Outcome("stale"), 1)
     assert await loser.fail(lost[0], "stale") == "lost"
     assert await loser.give_back(lost) == {task_id}
@@ -204,7 +204,7 @@ async def test_the_group_is_made_again_after_everything_was_deleted(each_client:
     worker = Consumer(each_client, queue, "w")
     held = await worker.claim(1)
     await each_client.execute_command("FLUSHALL")
-    assert await worker.renew(held) == {held[0].id}
+    assert await worker.renew(held) == held
     assert not await worker.complete(held[0], Outcome(""), 1)
     assert await worker.reclaim(interval_seconds=0) is not None
     assert await worker.wait_for_new(1, 0.01) == []

@@ -144,8 +144,8 @@ class QueueMachine(RuleBasedStateMachine):
     def renew(self, worker: str) -> None:
         tasks = [task for owner, task in self.deliveries if owner == worker]
         lost = self.play(self.workers[worker].renew(tasks))
-        # An id that was delivered twice is lost for the first delivery and held for the second.
-        assert {task.id for task in tasks if not self.holds(worker, task)} == lost
+        # A task that was delivered twice is lost for the first delivery and held for the second.
+        assert [task for task in tasks if not self.holds(worker, task)] == lost
 
     @rule(worker=st.sampled_from(WORKERS))
     def die(self, worker: str) -> None:
