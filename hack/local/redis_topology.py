@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,13 +62,13 @@ def sentinel_setup(folder: Path) -> Iterator[SentinelSetup]:
 
 
 @contextmanager
-def cluster_setup(folder: Path, nodes: int = 3) -> Iterator[list[RedisServer]]:
+def cluster_setup(folder: Path, nodes: int = 3, options: Sequence[str] = ()) -> Iterator[list[RedisServer]]:
     """Run a Redis Cluster of primaries that share the slots."""
     with ExitStack() as stack:
         servers = []
         for number in range(nodes):
-            options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port", str(free_port())]
-            servers.append(stack.enter_context(RedisServer(folder / f"node-{number}", options=options)))
+            own = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port", str(free_port())]
+            servers.append(stack.enter_context(RedisServer(folder / f"node-{number}", options=[*own, *options])))
         for number, server in enumerate(servers):
             first, last = number * _SLOTS // nodes, (number + 1) * _SLOTS // nodes - 1
             server.command("CLUSTER", "ADDSLOTSRANGE", str(first), str(last))

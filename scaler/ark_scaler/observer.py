@@ -19,11 +19,12 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import structlog
 
-from ark_scaler.depth_reader import DepthReader
+from ark_scaler.depth_reader import PAGE, DepthReader
 from ark_scaler.errors import NothingKnown
 from ark_scaler.metrics import ScalerMetrics
 from ark_scaler.push import REPEAT_SECONDS, Subscription
@@ -51,7 +52,17 @@ _REFRESH_SECONDS = 2.0
 class _KnownQueue:
     """What is known of one queue."""
 
-    __slots__ = ("asked_at", "confirmed_at", "depth", "due_at", "followed", "queue", "subscriptions", "watched")
+    __slots__ = (
+        "asked_at",
+        "confirmed_at",
+        "depth",
+        "due_at",
+        "followed",
+        "outdated_at",
+        "queue",
+        "subscriptions",
+        "watched",
+    )
 
     def __init__(self, queue: QueueKeys) -> None:
         self.queue = queue
@@ -59,6 +70,8 @@ class _KnownQueue:
         """The last good reading."""
         self.confirmed_at = 0.0
         """When it was true for the last time, monotonic seconds."""
+        self.outdated_at = float("-inf")
+        """Readings that were asked for before this moment know less than we do."""
         self.watched = False
         """Whether the watch vouches that nothing came since."""
         self.asked_at = 0.0
@@ -192,14 +205,18 @@ class QueueObserver:
     def woken(self, queues: Sequence[QueueKeys]) -> None:
         """New entries came: wake the pools that any task wakes, and read these queues."""
         now = self._clock()
+        groups = Counter(queue.stream for queue in queues)
         for queue in queues:
             known = self._queues.get(queue)
-            if known is not None:
+            if known is None:
+                continue
+            if groups[queue.stream] == 1:  # else the task may be old to this group: the reading tells
                 for subscription in known.subscriptions:
                     subscription.observe_task(now)
-                # What was known is known to be wrong: no failure may bring it back.
-                known.depth, known.watched, known.followed = None, False, 0
-                self._read_soon(known)
+            # What was known is known to be wrong: no failure and no earlier reading may bring it back.
+            known.depth, known.watched, known.followed = None, False, 0
+            known.outdated_at = now
+            self._read_soon(known)
 
     def unsure(self, queues: Sequence[QueueKeys]) -> None:
         """These queues are not watched any more: read them."""
@@ -249,24 +266,34 @@ class QueueObserver:
         return 0.0 if self._is_idle_and_watched(known) else now - known.confirmed_at
 
     async def _read(self, known: _KnownQueue) -> Depth:
+        asked_at = self._clock()
         depth = await self._reader.read(known.queue, known.watch_up_to)
-        self._observe(known, depth)
+        self._observe(known, depth, asked_at)
         return depth
 
     async def _read_all(self, queues: Sequence[_KnownQueue]) -> None:
-        """Read queues for their streams or the metrics; a failure leaves what is known as it is."""
-        depths = await self._reader.read_many([(known.queue, known.watch_up_to) for known in queues])
-        for known, depth in zip(queues, depths, strict=True):
-            if isinstance(depth, Depth):
-                self._observe(known, depth)
-                continue
-            # When Redis is back, the watch notices it, and every queue with a stream is read at once.
+        """Read queues for their streams or the metrics, a page at a time; a failure leaves what is known as it is."""
+        for start in range(0, len(queues), PAGE):
+            page = queues[start : start + PAGE]
+            asked_at = self._clock()
+            depths = await self._reader.read_page([(known.queue, known.watch_up_to) for known in page])
+            for known, depth in zip(page, depths, strict=True):
+                if isinstance(depth, Depth):
+                    self._observe(known, depth, asked_at)
+                else:
+                    self._read_later(known, depth)
+
+    def _read_later(self, known: _KnownQueue, error: TaskQueueError) -> None:
+        """A reading failed. When Redis is back, the watch notices, and every queue with a stream is read at once."""
+        if not isinstance(error, RedisUnavailable):
+            self._log.warning("queue cannot be read", queue=known.queue.name, error=str(error))
+        if known.subscriptions and known.due_at is None:
             known.due_at = self._clock() + _FOLLOW_SECONDS[-1]
-            if not isinstance(depth, RedisUnavailable):
-                self._log.warning("queue cannot be read", queue=known.queue.name, error=str(depth))
+            self._due[known.queue] = known
 
     def _hold(self, known: _KnownQueue, error: RedisUnavailable) -> Depth:
-        age = self._clock() - known.confirmed_at
+        vouched_at = self._contact_at if known.watched else known.confirmed_at
+        age = self._clock() - max(known.confirmed_at, vouched_at)
         if known.depth is not None and age <= self._hold_seconds:
             self._held.inc()
             return known.depth
@@ -276,10 +303,18 @@ class QueueObserver:
             f"values are held for {self._hold_seconds:g} s): {error}"
         ) from error
 
-    def _observe(self, known: _KnownQueue, depth: Depth) -> None:
-        """Take a reading: remember it, tell the open streams, watch or follow the queue."""
+    def _observe(self, known: _KnownQueue, depth: Depth, asked_at: float) -> None:
+        """Take a reading: remember it, tell the open streams, watch or follow the queue.
+
+        One that was asked for before a task came, or before a reading that is known already, is passed over: pages
+        and calls overlap, and it may be older.
+        """
+        if asked_at < known.outdated_at:
+            if known.subscriptions and known.due_at is None:
+                self._read_soon(known)
+            return
         now = self._clock()
-        known.depth, known.confirmed_at = depth, now
+        known.depth, known.confirmed_at, known.outdated_at = depth, asked_at, asked_at
         for subscription in known.subscriptions:
             subscription.observe(depth, now)
         all_active = bool(known.subscriptions) and all(subscription.active for subscription in known.subscriptions)
@@ -299,8 +334,10 @@ class QueueObserver:
             self._due.pop(known.queue, None)
             return
         pause = _FOLLOW_SECONDS[min(known.followed, len(_FOLLOW_SECONDS) - 1)]
-        if known.watched:
+        if known.watched and not any(subscription.active for subscription in known.subscriptions):
             pause = _VERIFY_SECONDS
+        elif depth.in_flight and known.followed >= len(_FOLLOW_SECONDS):
+            pause *= 1 + random.random()  # noqa: S311 - a pool that runs: nothing to repeat, and no hurry
         # Queues that woke together are not read together for ever: each reading keeps other calls waiting a little.
         pause *= 1 - random.random() * _SPREAD  # noqa: S311 - no secret
         if known.due_at is None or known.due_at <= now:

@@ -25,7 +25,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from ark_taskqueue import Client, QueueKeys, RedisUnavailable, TaskQueueError
-from ark_taskqueue.connection import cancellable, from_response, translated
+from ark_taskqueue.connection import cancellable, from_response, pipelined, translated
 
 BLOCK_SECONDS = 2.0
 """How long one XREAD blocks: so seldom is an idle Redis asked, and so soon is a dead connection noticed."""
@@ -35,8 +35,8 @@ _BLOCK_SECONDS_UNINTERRUPTED = 0.25
 """The same where CLIENT UNBLOCK is not permitted: so late may the watch of a further queue begin."""
 _UNBLOCK_TRIES = 50
 _UNBLOCK_PAUSE_SECONDS = 0.005
-_REFUSED_SECONDS = 1.0
-"""Pause after Redis refused a round, so that a user who may not XREAD costs a round a second and no more."""
+_REFUSED_ROUNDS, _REFUSED_SECONDS = 3, 1.0
+"""Rounds that Redis refused one after the other, and the pause between further ones."""
 _CLUSTER_POLL_SECONDS = 0.25
 _CLUSTER_PAGE = 200
 
@@ -100,7 +100,7 @@ _FROM_EMPTY = _word(_EMPTY.encode())
 class _Stream:
     """A watched stream."""
 
-    __slots__ = ("after", "after_word", "key", "key_word", "queues", "round")
+    __slots__ = ("after", "after_word", "key", "key_word", "members", "queues", "round")
 
     def __init__(self, key: bytes) -> None:
         self.key = key
@@ -108,6 +108,8 @@ class _Stream:
         self.after = ""
         self.after_word = _FROM_EMPTY
         self.queues: tuple[QueueKeys, ...] = ()
+        self.members = 0
+        """Queues that the id was chosen for."""
         self.round = 0
         """Number of the XREAD round that has this stream and this id; 0 for none yet."""
 
@@ -133,13 +135,14 @@ class _Streams:
         stream = self._by_key.get(key)
         if stream is None:
             stream = self._by_key[key] = _Stream(key)
-        known = queue in stream.queues
-        if known and stream.after == after:
-            return False
-        if not known:
-            # The earlier id of two groups: the later group is read once more than needed.
-            after = min(after, stream.after, key=_id_order) if stream.after else after
+        if queue not in stream.queues:
             stream.queues += (queue,)
+        if len(stream.queues) > 1 and stream.after:
+            # The earlier id of two groups: the later group is read once more than needed.
+            after = min(after, stream.after, key=_id_order)
+        if stream.after == after and len(stream.queues) == stream.members:
+            return False
+        stream.members = len(stream.queues)
         stream.after, stream.round = after, 0
         stream.after_word = _FROM_EMPTY if after == _EMPTY else _word(after.encode())
         return True
@@ -172,6 +175,7 @@ class BlockingWatch:
         self._round = 0
         self._blocked = False
         self._may_unblock = True
+        self._refused_rounds = 0
 
     def __len__(self) -> int:
         return len(self._streams)
@@ -216,8 +220,7 @@ class BlockingWatch:
                 await self._client.connection_pool.release(connection)
 
     async def _rounds(self, connection: AbstractConnection, connected: Callable[[], None]) -> None:
-        client_id = await _ask(connection, "CLIENT", "ID")
-        connected()
+        client_id = await self._client_id(connection)
         self._watcher.contact()
         command = b""
         while True:
@@ -225,14 +228,23 @@ class BlockingWatch:
                 await self._wait_for_streams(connection)
             if self._changed.is_set() or not command:
                 command = self._command()
-            woken = await self._blocked_round(connection, command, client_id)
+            changes = await self._blocked_round(connection, command, client_id)
+            connected()
             self._watcher.contact()
-            if woken is None:
-                continue
-            if woken:
-                self._watcher.woken(self._streams.pop(woken))
+            if self._refused_rounds >= _REFUSED_ROUNDS:
+                await asyncio.sleep(_REFUSED_SECONDS)
+            if changes:
                 command = b""
-            await asyncio.sleep(_pause(len(self._streams)))
+                await asyncio.sleep(_pause(len(self._streams)))
+
+    async def _client_id(self, connection: AbstractConnection) -> int | None:
+        """Answer what CLIENT UNBLOCK needs; None where the user may not ask."""
+        try:
+            client_id: int = await _ask(connection, "CLIENT", "ID")
+        except NoPermissionError:
+            self._may_unblock = False
+            return None
+        return client_id
 
     async def _wait_for_streams(self, connection: AbstractConnection) -> None:
         """Nothing is watched: only see that Redis lives."""
@@ -261,45 +273,42 @@ class BlockingWatch:
         # Joined from words that were encoded when the stream was added: this runs at each wake-up.
         return b"".join([b"*%d\r\n" % (len(words) + len(keys) + len(ids)), *map(_word, words), *keys, *ids])
 
-    async def _blocked_round(
-        self, connection: AbstractConnection, command: bytes, client_id: int
-    ) -> list[bytes] | None:
-        """Send one XREAD; answer the streams with new entries, and None when it just ran out.
+    async def _blocked_round(self, connection: AbstractConnection, command: bytes, client_id: int | None) -> bool:
+        """Send one XREAD and tell of the streams with new entries; answer whether the set of streams changes.
 
-        Ends early when the set of streams changes.
+        Ends early when it is to change.
         """
         with cancellable():
             await connection.send_packed_command(command, check_health=False)
         self._blocked = True
-        reading = asyncio.create_task(connection.read_response(timeout=math.inf))
         interrupting = asyncio.create_task(self._interrupt_on_change(client_id))
         try:
             async with asyncio.timeout(BLOCK_SECONDS + _ANSWER_SECONDS):
-                reply = await reading
+                reply = await connection.read_response(timeout=math.inf)
+            self._blocked, self._refused_rounds = False, 0
+            if reply:
+                # Before anything else is awaited: pools wait for it.
+                self._watcher.woken(self._streams.pop(key for key, _ in reply))
+            return bool(reply) or self._changed.is_set()
         except ResponseError as error:
             self._give_up_round(error)
-            await asyncio.sleep(_REFUSED_SECONDS)
-            return []
+            return True
         finally:
             self._blocked = False
-            for task in (reading, interrupting):
-                task.cancel()
-            await asyncio.gather(reading, interrupting, return_exceptions=True)
-        if not reply:
-            return [] if self._changed.is_set() else None
-        return [key for key, _ in reply]
+            interrupting.cancel()
+            await asyncio.wait([interrupting])
 
     def _give_up_round(self, error: ResponseError) -> None:
         """One stream of the round became unreadable: have every one read by itself."""
         known = from_response(error, "watch queues")
-        if isinstance(known, RedisUnavailable):
-            raise known
+        if isinstance(known, RedisUnavailable) or isinstance(error, NoPermissionError):
+            raise known  # nothing can be watched: the session ends, and the next one comes after a pause
+        self._refused_rounds += 1
         self._watcher.unsure(self._streams.pop([stream.key for stream in self._streams.all()]))
-        self._changed.set()
 
-    async def _interrupt_on_change(self, client_id: int) -> None:
+    async def _interrupt_on_change(self, client_id: int | None) -> None:
         await self._changed.wait()
-        if not self._may_unblock:
+        if client_id is None or not self._may_unblock:
             return
         await asyncio.sleep(_pause(len(self._streams)))
         for _ in range(_UNBLOCK_TRIES):
@@ -347,11 +356,11 @@ class PollingWatch:
 
     async def _session(self, connected: Callable[[], None]) -> None:
         with translated("watch queues"):
-            async with asyncio.timeout(BLOCK_SECONDS):
-                with cancellable():
-                    await self._client.ping(target_nodes=RedisCluster.PRIMARIES)
-            connected()
             while True:
+                async with asyncio.timeout(BLOCK_SECONDS):
+                    with cancellable():
+                        await self._client.ping(target_nodes=RedisCluster.RANDOM)
+                connected()
                 self._watcher.contact()
                 streams = list(self._streams.all())
                 for start in range(0, len(streams), _CLUSTER_PAGE):
@@ -363,14 +372,8 @@ class PollingWatch:
 
     async def _poll(self, streams: Sequence[_Stream]) -> tuple[list[bytes], list[bytes]]:
         """Answer which of the streams have entries after their ids, and which cannot be read."""
-        pipeline = self._client.pipeline()
-        for stream in streams:
-            pipeline.execute_command("XREAD", "COUNT", 1, "STREAMS", stream.key, stream.after)
-        with cancellable():
-            replies: list[Any] = await pipeline.execute(raise_on_error=False)
-        for reply in replies:
-            if isinstance(reply, Exception) and not isinstance(reply, ResponseError):
-                raise reply
+        commands = [("XREAD", "COUNT", 1, "STREAMS", stream.key, stream.after) for stream in streams]
+        replies = await pipelined(self._client, [stream.key for stream in streams], commands)
         found = [(stream.key, reply) for stream, reply in zip(streams, replies, strict=True) if reply]
         unreadable = [key for key, reply in found if isinstance(reply, Exception)]
         return [key for key, reply in found if not isinstance(reply, Exception)], unreadable

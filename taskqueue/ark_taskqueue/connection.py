@@ -19,7 +19,7 @@ to repeat it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, cast
@@ -273,6 +273,54 @@ async def _connect_to_primary(connection: AbstractConnection) -> None:
     role = (await connection.read_response())[0]
     if role not in (b"master", "master"):
         raise ConnectionError(f"{connection!r} is no primary but {role!r}: a failover is under way")
+
+
+async def pipelined(client: Client, keys: Sequence[str | bytes], commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """Send commands together and answer their replies; an error takes the place of its command's reply.
+
+    In a Cluster one pipeline goes to each node, all at the same time: a node that is down fails its own keys only.
+
+    Args:
+        client: see `connect`.
+        keys: each command's key; with a Cluster it says which node is asked.
+        commands: the commands.
+
+    Raises:
+        RedisError, OSError: nothing was answered; see `translated`.
+    """
+    with cancellable():
+        if isinstance(client, Redis):
+            return await _one_pipeline(client, commands)
+        await client.initialize()
+        by_node: dict[str, list[int]] = {}
+        for position, key in enumerate(keys):
+            node = client.get_node_from_key(_text(key))
+            by_node.setdefault(node.name if node else "", []).append(position)
+        answered = await asyncio.gather(
+            *(_one_pipeline(client, [commands[i] for i in positions]) for positions in by_node.values()),
+            return_exceptions=True,
+        )
+        replies: list[Any] = [None] * len(commands)
+        for positions, answer in zip(by_node.values(), answered, strict=True):
+            if isinstance(answer, BaseException) and not isinstance(answer, Exception):
+                raise answer
+            for place, position in enumerate(positions):
+                replies[position] = answer if isinstance(answer, BaseException) else answer[place]
+        if replies and all(isinstance(reply, Exception) and not isinstance(reply, ResponseError) for reply in replies):
+            raise replies[0]
+        return replies
+
+
+async def _one_pipeline(client: Client, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    pipeline = client.pipeline(transaction=False) if isinstance(client, Redis) else client.pipeline()
+    for command in commands:
+        pipeline.execute_command(*command)
+    replies: list[Any] = await pipeline.execute(raise_on_error=False)
+    return replies
+
+
+def _text(key: str | bytes) -> str:
+    return key.decode() if isinstance(key, bytes) else key
 
 
 @contextmanager

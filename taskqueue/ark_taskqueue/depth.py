@@ -19,10 +19,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, ResponseError
 
-from ark_taskqueue.connection import Client, from_response, translated
+from ark_taskqueue.connection import Client, from_response, pipelined, translated
 from ark_taskqueue.consumer import BACKOFF, READY
 from ark_taskqueue.errors import NotAStream, RedisUnavailable, TaskQueueError
 from ark_taskqueue.keys import QueueKeys
@@ -122,11 +121,13 @@ async def read_depths(
     """
     limits = watch_up_to or [0] * len(queues)
     with translated("read queue depths"):
-        replies = await _pipeline(client, [_command(*item) for item in zip(queues, limits, strict=True)])
+        keys = [queue.stream for queue in queues]
+        replies = await pipelined(client, keys, [_command(*item) for item in zip(queues, limits, strict=True)])
         unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
         if unknown:
             sent_whole = [_command(queues[i], limits[i], whole=True) for i in unknown]
-            for i, reply in zip(unknown, await _pipeline(client, sent_whole), strict=True):
+            answers = await pipelined(client, [keys[i] for i in unknown], sent_whole)
+            for i, reply in zip(unknown, answers, strict=True):
                 replies[i] = reply
     read = [_decode(queue, reply) for queue, reply in zip(queues, replies, strict=True)]
     deadline = time.monotonic() + _COUNT_SECONDS
@@ -139,14 +140,6 @@ async def read_depths(
 def _command(queue: QueueKeys, watch_up_to: int, whole: bool = False) -> tuple[Any, ...]:
     script = ("EVAL", _DEPTH.text) if whole else ("EVALSHA", _DEPTH.sha)
     return (*script, 2, queue.stream, queue.stats, queue.group, READY, BACKOFF, _PAGE, watch_up_to)
-
-
-async def _pipeline(client: Client, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-    pipeline = client.pipeline(transaction=False) if isinstance(client, Redis) else client.pipeline()
-    for command in commands:
-        pipeline.execute_command(*command)
-    replies: list[Any] = await pipeline.execute(raise_on_error=False)
-    return replies
 
 
 def _decode(queue: QueueKeys, reply: Any) -> Depth | _Snapshot | TaskQueueError:

@@ -32,6 +32,7 @@ from ark_taskqueue import (
 from hack.local.process import ChildProcess
 from hack.local.redis_server import RedisServer
 from tests.eventually import eventually
+from tests.taskqueue.moving_time import end_lease
 
 FAST = RetryPolicy(max_failures=3, first_backoff=0.01, longest_backoff=0.01)
 
@@ -206,6 +207,45 @@ async def test_work_goes_on_after_redis_was_away(folder: Path, queue: QueueKeys)
             for submission in (first, second):
                 assert (await result_of(client, queue, submission.task_id)).attempts == 1
         await client.aclose()
+
+
+async def test_an_outage_longer_than_the_lease_neither_crashes_the_worker_nor_doubles_its_tasks(
+    client: Client, queue: QueueKeys
+) -> None:
+    """The worker's own reclaim took its running tasks for a dead worker's, and it claimed them a second time."""
+    provider = Counting()
+    leases = Leases(seconds=60)
+    async with working(client, queue, provider, limits=WorkLimits(concurrent_tasks=3), leases=leases):
+        submission = await Producer(client, queue).submit("x")
+        await eventually(lambda: provider.running == 1, "the running task")
+        for _ in range(4):
+            await end_lease(client, queue, submission.task_id, 61)
+            await asyncio.sleep(0.6)
+        provider.go_on.set()
+        assert (await result_of(client, queue, submission.task_id)).attempts == 1
+    assert provider.started == [submission.task_id]
+
+
+class Odd:
+    """A provider whose answers and errors cannot be written down as they are."""
+
+    async def answer(self, task: Task) -> Outcome:
+        """Answer or fail oddly."""
+        if task.prompt == "error":
+            raise ValueError("lone surrogate \ud800")
+        return Outcome("lone surrogate \ud800") if task.prompt == "text" else Outcome(object())  # type: ignore[arg-type]
+
+
+async def test_odd_answers_and_errors_end_their_task_and_not_the_worker(client: Client, queue: QueueKeys) -> None:
+    async with working(client, queue, Odd()):
+        producer = Producer(client, queue)
+        ids = [(await producer.submit(prompt)).task_id for prompt in ("error", "object", "text")]
+        await client.execute_command("XADD", queue.stream, "*", "prompt", "text", "attempt", "9" * 5000)
+        results = [await result_of(client, queue, task_id) for task_id in ids]
+    assert [result.status for result in results] == ["dead", "dead", "completed"]
+    assert "ud800" in results[0].error
+    assert "ud800" in results[2].output
+    assert (await read_depth(client, queue)).demand == 0
 
 
 def agent(folder: Path, redis: RedisServer, name: str, **settings: Any) -> ChildProcess:

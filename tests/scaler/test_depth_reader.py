@@ -56,7 +56,7 @@ async def test_one_callers_end_is_not_the_others(reader: DepthReader, queue: Que
 async def test_an_unreadable_queue_fails_alone(reader: DepthReader, client: Client, queue: QueueKeys) -> None:
     broken = QueueKeys.for_agent("default", "broken")
     await client.execute_command("SET", broken.stream, "x")
-    good, bad = await reader.read_many([(queue, 0), (broken, 0)])
+    good, bad = await reader.read_page([(queue, 0), (broken, 0)])
     assert not isinstance(good, Exception)
     assert isinstance(bad, NotAStream)
 

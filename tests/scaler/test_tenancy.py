@@ -26,6 +26,8 @@ LEGACY = QueueKeys.for_stream("agent-tasks")
         ("team-b", LEGACY, ["team-a=agent-tasks"], False),
         ("team-b", LEGACY, ["team-a=agent-tasks", "*=agent-*"], True),
         ("ops", OWN, ["ops=*"], True),
+        ("team-a", QueueKeys.for_stream("jobs[1]"), ["team-a=jobs[1]"], True),
+        ("team-a", QueueKeys.for_stream("jobs1"), ["team-a=jobs[1]"], False),
         ("ops", OWN, ["ops=ark:{team-a/*}:tasks"], True),
     ],
 )

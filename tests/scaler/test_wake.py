@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import pytest
+from redis.asyncio.cluster import RedisCluster
 
 from ark_taskqueue import Client, Consumer, Outcome, QueueKeys, connect
 from hack.local.redis_server import RedisServer
 from hack.local.redis_topology import cluster_setup, sentinel_setup
 from tests.eventually import DEADLINE_SECONDS, eventually
-from tests.scaler.keda import Keda, add_task, scaler_and_keda, watched
+from tests.scaler.keda import Keda, add_task, failure, scaler_and_keda, watched
 
 TRIALS = 2000
 QUEUES = 50
@@ -164,8 +166,41 @@ async def test_no_wake_up_is_lost_whenever_the_task_comes(keda: Keda, client: Cl
             trials.create_task(trial(number))
 
 
+async def test_the_readmes_acl_user_is_enough(redis_server: RedisServer, client: Client, queue: QueueKeys) -> None:
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+    [rules] = re.findall(r"`ACL SETUSER (ark-scaler [^`]+)`", readme)
+    assert redis_server.command("ACL", "SETUSER", *rules.split()).startswith(b"+OK")
+    try:
+        url = f"redis://ark-scaler:password@127.0.0.1:{redis_server.port}"
+        async with scaler_and_keda(redis=url) as (_, keda):
+            stream = keda.stream(keda.reference())
+            await watched(client)
+            await add_task(client)
+            await pushed(stream)
+            await Consumer(client, queue, "w").claim(1)
+            assert await keda.metric(keda.reference()) == 1
+    finally:
+        redis_server.command("ACL", "DELUSER", "ark-scaler")
+
+
+async def test_two_groups_of_one_stream_are_both_watched(keda: Keda, client: Client, queue: QueueKeys) -> None:
+    """The second group's later position must not become the first one's."""
+    other = QueueKeys(queue.stream, "others")
+    streams = [keda.stream(keda.reference()), keda.stream(keda.reference(group="others", activationTasks="1"))]
+    await Consumer(client, queue, "w").claim(1)
+    await Consumer(client, other, "w").claim(1)
+    await known_idle(keda, "default/writer")
+    await watched(client)
+    await add_task(client)
+    await pushed(streams[0])
+    await add_task(client)
+    await pushed(streams[1])
+
+
 async def test_a_user_that_may_not_unblock_clients_still_wakes(redis_server: RedisServer, client: Client) -> None:
-    redis_server.command("ACL", "SETUSER", "scaler", "on", ">secret", "~ark:*", "+@all", "-@admin", "-client|unblock")
+    redis_server.command(
+        "ACL", "SETUSER", "scaler", "on", ">secret", "~ark:*", "+@all", "-@admin", "-client|unblock", "-client|id"
+    )
     try:
         url = f"redis://scaler:secret@127.0.0.1:{redis_server.port}"
         async with scaler_and_keda(redis=url) as (_, keda):
@@ -209,4 +244,35 @@ async def test_in_a_cluster_queues_of_all_slots_are_watched(folder: Path) -> Non
                 await add_task(client, name)
                 await pushed(stream)
                 assert await keda.metric(keda.reference(name)) == 1
+            await client.aclose()
+
+
+async def test_in_a_cluster_a_dead_node_is_its_own_queues_failure_only(folder: Path) -> None:
+    with cluster_setup(folder, options=["--cluster-require-full-coverage", "no"]) as nodes:
+        url = f"redis+cluster://127.0.0.1:{nodes[0].port},127.0.0.1:{nodes[1].port}"
+        async with scaler_and_keda(redis=url, hold_seconds=0) as (_, keda):
+            client = connect(url)
+            names = [f"default/agent-{number}" for number in range(12)]
+            streams = {name: keda.stream(keda.reference(name)) for name in names}
+            for name in names:
+                await known_idle(keda, name)
+            cluster = cast("RedisCluster", client)
+            dead = {
+                name
+                for name in names
+                if cluster.get_node_from_key(QueueKeys.for_queue(name).stream).port == nodes[2].port  # type: ignore[union-attr]
+            }
+            assert dead
+            assert len(dead) < len(names)
+            nodes[2].kill()
+            for name in set(names) - dead:
+                await add_task(client, name)
+                await pushed(streams[name])
+
+                async def counted(name: str = name) -> bool:
+                    return await keda.metric(keda.reference(name)) == 1
+
+                await eventually(counted, "the reading of a queue on a node that lives")
+            code, _ = await failure(keda.is_active(keda.reference(dead.pop())))
+            assert code == "UNAVAILABLE"
             await client.aclose()

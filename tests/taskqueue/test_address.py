@@ -52,6 +52,9 @@ def test_user_password_and_database_are_decoded() -> None:
         ("redis://h?timeout=3", "unknown option 'timeout'"),
         ("redis://h?ssl_keyfile=k", "unknown option 'ssl_keyfile'"),
         ("unix://", "no path"),
+        ("redis://[::1", "cannot be read"),
+        ("rediss://h?ssl_cert_reqs=foo", "ssl_cert_reqs='foo'; allowed are required, optional, none"),
+        ("rediss://h?ssl_ca_certs=/nowhere.pem", "ssl_ca_certs='/nowhere.pem', which cannot be read: No such file"),
     ],
 )
 def test_a_malformed_url_is_refused_with_what_is_wrong(url: str, message: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+from redis.exceptions import ResponseError
 
 from ark_taskqueue import (
     Client,
@@ -17,6 +18,7 @@ from ark_taskqueue import (
     read_depth,
     read_depths,
 )
+from ark_taskqueue.connection import from_response
 from hack.local.process import free_port
 from hack.local.redis_server import RedisServer
 from tests.taskqueue.moving_time import end_lease
@@ -201,7 +203,7 @@ async def test_the_depth_of_a_queue_with_an_expired_lease_stays_what_it_is(
     assert (await read_depth(each_client, queue)).waiting == 1
 
 
-@pytest.mark.parametrize("written", ["abc", "nan", "inf", "-5", "0", ""])
+@pytest.mark.parametrize("written", ["abc", "nan", "inf", "-5", "0", "", "1e300"])
 async def test_a_mean_service_time_that_is_no_time_is_not_passed_on(
     each_client: Client, queue: QueueKeys, written: str
 ) -> None:
@@ -215,3 +217,32 @@ async def test_statistics_of_another_type_do_not_matter(each_client: Client, que
     await add(each_client, queue, 1)
     await each_client.execute_command("SET", queue.stats, "x")
     assert (await read_depth(each_client, queue)).demand == 1
+
+
+async def test_any_number_that_lua_takes_is_one_that_python_takes(each_client: Client, queue: QueueKeys) -> None:
+    await add(each_client, queue, 1)
+    await each_client.execute_command("HSET", queue.stats, "service_mean_ms", "0x10")
+    assert (await read_depth(each_client, queue)).mean_service_ms == 16.0
+
+
+async def test_a_queue_that_takes_long_to_count_is_bounded_and_keeps_no_other_waiting(
+    each_client: Client, queue: QueueKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(depth, "_COUNT_SECONDS", 0.0)
+    monkeypatch.setattr(depth, "_PAGE", 5)
+    ids = await add(each_client, queue, 40)
+    await Consumer(each_client, queue, "w").claim(20)
+    await each_client.execute_command("XACK", queue.stream, queue.group, *ids[:20])
+    await each_client.execute_command("XDEL", queue.stream, ids[30])
+    other = QueueKeys.for_agent("default", "other")
+    await add(each_client, other, 2)
+    bounded, quick = await read_depths(each_client, [queue, other])
+    assert not isinstance(bounded, Exception)
+    assert (bounded.exact, bounded.waiting >= 19) == (False, True)
+    assert quick.demand == 2  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("code", ["BUSY x", "MISCONF x", "NOREPLICAS x", "UNBLOCKED x"])
+def test_what_passes_is_told_from_what_does_not(code: str) -> None:
+    assert isinstance(from_response(ResponseError(code), "read"), RedisUnavailable)
+    assert not isinstance(from_response(ResponseError("ERR x"), "read"), RedisUnavailable)
