@@ -292,15 +292,19 @@ async def pipelined(client: Client, keys: Sequence[str | bytes], commands: Seque
         if isinstance(client, Redis):
             return await _one_pipeline(client, commands)
         await client.initialize()
+        replies: list[Any] = [None] * len(commands)
         by_node: dict[str, list[int]] = {}
         for position, key in enumerate(keys):
-            node = client.get_node_from_key(_text(key))
-            by_node.setdefault(node.name if node else "", []).append(position)
+            try:
+                node = client.get_node_from_key(_text(key))
+            except RedisClusterException as error:  # nobody serves the key's slot now
+                replies[position] = error
+            else:
+                by_node.setdefault(node.name if node else "", []).append(position)
         answered = await asyncio.gather(
             *(_one_pipeline(client, [commands[i] for i in positions]) for positions in by_node.values()),
             return_exceptions=True,
         )
-        replies: list[Any] = [None] * len(commands)
         for positions, answer in zip(by_node.values(), answered, strict=True):
             if isinstance(answer, BaseException) and not isinstance(answer, Exception):
                 raise answer

@@ -19,6 +19,7 @@ from hack.local.redis_topology import cluster_setup, sentinel_setup
 from tests.eventually import DEADLINE_SECONDS, eventually
 from tests.scaler.keda import Keda, add_task, failure, scaler_and_keda, watched
 
+README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
 TRIALS = 2000
 QUEUES = 50
 
@@ -167,8 +168,7 @@ async def test_no_wake_up_is_lost_whenever_the_task_comes(keda: Keda, client: Cl
 
 
 async def test_the_readmes_acl_user_is_enough(redis_server: RedisServer, client: Client, queue: QueueKeys) -> None:
-    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
-    [rules] = re.findall(r"`ACL SETUSER (ark-scaler [^`]+)`", readme)
+    [rules] = re.findall(r"`ACL SETUSER (ark-scaler [^`]+)`", README)
     assert redis_server.command("ACL", "SETUSER", *rules.split()).startswith(b"+OK")
     try:
         url = f"redis://ark-scaler:password@127.0.0.1:{redis_server.port}"
@@ -256,7 +256,7 @@ async def test_in_a_cluster_a_dead_node_is_its_own_queues_failure_only(folder: P
             streams = {name: keda.stream(keda.reference(name)) for name in names}
             for name in names:
                 await known_idle(keda, name)
-            cluster = cast("RedisCluster", client)
+            cluster = await cast("RedisCluster", client).initialize()
             dead = {
                 name
                 for name in names
