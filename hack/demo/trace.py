@@ -8,10 +8,9 @@ with ``#`` are comments.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import pairwise
 from pathlib import Path
 
 REQUEST_COLUMNS = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
@@ -51,11 +50,6 @@ def read(path: Path) -> list[Arrival]:
     arrivals.sort(key=lambda arrival: arrival.at)
     first = arrivals[0].at
     return [Arrival(arrival.at - first, arrival.input_tokens, arrival.output_tokens) for arrival in arrivals]
-
-
-def longest_gap(arrivals: Sequence[Arrival]) -> float:
-    """Answer the longest time between two arrivals, trace seconds."""
-    return max((later.at - earlier.at for earlier, later in pairwise(arrivals)), default=0.0)
 
 
 @dataclass(frozen=True, slots=True)

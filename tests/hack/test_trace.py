@@ -27,7 +27,6 @@ def test_requests_are_read_in_order_and_from_zero(tmp_path: Path) -> None:
     first, second, third = trace.read(path)
     assert (first, second) == (Arrival(0.0, 4808, 10), Arrival(0.5, 7, 0))
     assert third.at == pytest.approx(1.02004)
-    assert trace.longest_gap([first, second, third]) == pytest.approx(0.52004)
 
 
 def test_columns_may_come_in_any_order_and_with_others(tmp_path: Path) -> None:
