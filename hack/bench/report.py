@@ -73,8 +73,8 @@ class Report:
     def show(self) -> None:
         """Print the table."""
         table = Table(title=f"Benchmark {self.name}{' (quick)' if self.quick else ''}")
-        for column, justify in (("what", "left"), ("value", "right"), ("unit", "left"), ("bar", "left"), ("", "left")):
-            table.add_column(column, justify=justify)  # type: ignore[arg-type]
+        for column in ("what", "value", "unit", "bar", ""):
+            table.add_column(column, justify="right" if column == "value" else "left")
         for figure in self.figures:
             verdict = {True: "met", False: "MISSED", None: ""}[figure["met"]]
             table.add_row(figure["name"], f"{figure['value']:,.4g}", figure["unit"], figure["bar"] or "", verdict)

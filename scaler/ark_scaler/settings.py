@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -51,9 +52,9 @@ def parse_rules(text: str) -> tuple[StreamRule, ...]:
     return tuple(StreamRule.parse(item) for item in text.split())
 
 
-def _checked_with(parse: object) -> BeforeValidator:
+def _checked_with(parse: Callable[[str], object]) -> BeforeValidator:
     def check(value: object) -> object:
-        parse(str(value))  # type: ignore[operator]
+        parse(str(value))
         return value
 
     return BeforeValidator(check)
