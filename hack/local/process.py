@@ -59,7 +59,7 @@ class ChildProcess:
         """The exit code, None while it runs, negative for a signal."""
         return self._process.poll()
 
-    def wait_until(self, ready: Callable[[], bool], seconds: float, what: str) -> None:
+    def wait_until(self, ready: Callable[[], bool], seconds: float, what: str, every: float = 0.005) -> None:
         """Wait until the process is ready.
 
         Raises:
@@ -71,7 +71,7 @@ class ChildProcess:
                 raise StartFailed(f"{what} ended with exit code {self.exit_code}:\n{self.output()[-2000:]}")
             if time.monotonic() > deadline:
                 raise StartFailed(f"{what} was not ready after {seconds:g} s:\n{self.output()[-2000:]}")
-            time.sleep(0.005)
+            time.sleep(every)
 
     def output(self) -> str:
         """All that the process has printed."""

@@ -1,0 +1,170 @@
+"""etcd, kube-apiserver and kube-controller-manager on free ports of loopback."""
+
+from __future__ import annotations
+
+import ssl
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+from hack.cluster.certificates import ADMINISTRATORS, Authority, KeyPair, kubeconfig
+from hack.cluster.component import Component, Components
+from hack.cluster.kubectl import Kubectl
+from hack.cluster.programs import ETCD, KUBERNETES, Programs
+from hack.local.process import free_port
+
+SERVICE_RANGE = "127.96.0.0/16"
+"""Cluster addresses of Services; loopback, so that the process node can listen on them."""
+_CONTROLLERS = (
+    "deployment-controller",
+    "garbage-collector-controller",
+    "horizontal-pod-autoscaler-controller",
+    "namespace-controller",
+    "replicaset-controller",
+    "serviceaccount-controller",
+)
+_LOOPBACK = ("localhost", "127.0.0.1")
+_PROBE_SECONDS = 2.0
+
+
+class ControlPlane:
+    """The control plane's processes, files and credentials."""
+
+    def __init__(self, folder: Path, programs: Programs, *, hpa_sync_seconds: float = 15.0) -> None:
+        """
+        Args:
+            folder: gets keys, logs and etcd's data.
+            programs: the built programs.
+            hpa_sync_seconds: time between two decisions of the autoscaler; real clusters have 15 s.
+        """
+        self.folder = folder
+        self._programs = programs
+        self._hpa_sync_seconds = hpa_sync_seconds
+        self.authority = Authority(folder / "pki")
+        self.front_proxy = Authority(folder / "pki-front-proxy")
+        self._etcd_port = free_port()
+        self.port = free_port()
+        self._server_pair = self.authority.issue("kube-apiserver", *_LOOPBACK, "kubernetes.default.svc")
+        self._account_pair = self.authority.issue("service-accounts")
+        self.kubelet_client = self.authority.issue("kube-apiserver-kubelet-client", group=ADMINISTRATORS)
+        self.admin = self.kubeconfig_for("admin", group=ADMINISTRATORS)
+
+    @property
+    def url(self) -> str:
+        """The API server's address."""
+        return f"https://127.0.0.1:{self.port}"
+
+    @property
+    def kubectl(self) -> Kubectl:
+        """kubectl with all rights."""
+        return Kubectl(self._programs.kubectl, self.admin)
+
+    def kubeconfig_for(self, user: str, group: str | None = None) -> Path:
+        """Write a kubeconfig with a certificate for a user, and answer its path."""
+        pair = self.authority.issue(user, group=group)
+        path = self.folder / f"{user.replace(':', '-')}.kubeconfig"
+        path.write_text(kubeconfig(self.url, self.authority.certificate, pair=pair))
+        path.chmod(0o600)
+        return path
+
+    def start(self, components: Components) -> None:
+        """Start the three programs, each when the one before it is ready.
+
+        Raises:
+            StartFailed: one did not come up.
+        """
+        components.start(self._etcd())
+        components.start(self._api_server())
+        components.start(self._controller_manager())
+
+    def _etcd(self) -> Component:
+        client, peer = f"http://127.0.0.1:{self._etcd_port}", f"http://127.0.0.1:{free_port()}"
+        return Component(
+            "etcd",
+            [
+                str(self._programs.path(ETCD, "etcd")),
+                f"--data-dir={self.folder / 'etcd'}",
+                f"--listen-client-urls={client}",
+                f"--advertise-client-urls={client}",
+                f"--listen-peer-urls={peer}",
+                f"--initial-advertise-peer-urls={peer}",
+                f"--initial-cluster=default={peer}",
+                "--unsafe-no-fsync",
+                "--log-level=warn",
+            ],
+            ready=lambda: answers(f"{client}/health"),
+        )
+
+    def _api_server(self) -> Component:
+        proxy_client = self.front_proxy.issue("front-proxy-client")
+        return Component(
+            "kube-apiserver",
+            [
+                str(self._programs.path(KUBERNETES, "kube-apiserver")),
+                f"--etcd-servers=http://127.0.0.1:{self._etcd_port}",
+                "--bind-address=127.0.0.1",
+                f"--secure-port={self.port}",
+                f"--service-cluster-ip-range={SERVICE_RANGE}",
+                f"--cert-dir={self.folder / 'apiserver-certs'}",
+                *_pair_flags("tls-cert-file", "tls-private-key-file", self._server_pair),
+                f"--client-ca-file={self.authority.certificate}",
+                "--authorization-mode=RBAC",
+                "--disable-admission-plugins=ServiceAccount",
+                "--service-account-issuer=https://kubernetes.default.svc",
+                f"--service-account-key-file={self._account_pair.key}",
+                f"--service-account-signing-key-file={self._account_pair.key}",
+                f"--requestheader-client-ca-file={self.front_proxy.certificate}",
+                "--requestheader-allowed-names=front-proxy-client",
+                "--requestheader-username-headers=X-Remote-User",
+                "--requestheader-group-headers=X-Remote-Group",
+                "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+                *_pair_flags("proxy-client-cert-file", "proxy-client-key-file", proxy_client),
+                *_pair_flags("kubelet-client-certificate", "kubelet-client-key", self.kubelet_client),
+                f"--kubelet-certificate-authority={self.authority.certificate}",
+                "--kubelet-preferred-address-types=InternalIP",
+            ],
+            ready=self._https_probe(self.port, "/readyz"),
+        )
+
+    def _controller_manager(self) -> Component:
+        port = free_port()
+        config = self.kubeconfig_for("system:kube-controller-manager")
+        return Component(
+            "kube-controller-manager",
+            [
+                str(self._programs.path(KUBERNETES, "kube-controller-manager")),
+                f"--kubeconfig={config}",
+                f"--authentication-kubeconfig={config}",
+                f"--authorization-kubeconfig={config}",
+                "--bind-address=127.0.0.1",
+                f"--secure-port={port}",
+                *_pair_flags("tls-cert-file", "tls-private-key-file", self._server_pair),
+                f"--client-ca-file={self.authority.certificate}",
+                f"--requestheader-client-ca-file={self.front_proxy.certificate}",
+                "--use-service-account-credentials=true",
+                f"--service-account-private-key-file={self._account_pair.key}",
+                f"--root-ca-file={self.authority.certificate}",
+                "--leader-elect=false",
+                f"--controllers={','.join(_CONTROLLERS)}",
+                f"--horizontal-pod-autoscaler-sync-period={self._hpa_sync_seconds:g}s",
+            ],
+            ready=self._https_probe(port, "/healthz"),
+        )
+
+    def _https_probe(self, port: int, path: str) -> Callable[[], bool]:
+        context = ssl.create_default_context(cafile=str(self.authority.certificate))
+        context.load_cert_chain(self.kubelet_client.certificate, self.kubelet_client.key)
+        return lambda: answers(f"https://127.0.0.1:{port}{path}", context)
+
+
+def _pair_flags(certificate: str, key: str, pair: KeyPair) -> list[str]:
+    return [f"--{certificate}={pair.certificate}", f"--{key}={pair.key}"]
+
+
+def answers(url: str, context: ssl.SSLContext | None = None) -> bool:
+    """Whether an HTTP GET is answered with 200."""
+    try:
+        with urllib.request.urlopen(url, timeout=_PROBE_SECONDS, context=context) as response:  # noqa: S310 - our own
+            return bool(response.status == 200)
+    except OSError:
+        return False

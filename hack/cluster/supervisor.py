@@ -1,0 +1,107 @@
+"""Owns every process of a cluster: ``python -m hack.cluster.supervisor --folder=...``.
+
+It starts them, writes its `State` into the folder when all are ready, starts again what crashes, and ends all of them
+on SIGTERM, or when its standard input ends: that happens whenever whoever started it is gone, however it went.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import select
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+
+from hack.cluster import programs
+from hack.cluster.component import Component, Components
+from hack.cluster.control_plane import ControlPlane
+from hack.cluster.keda import Keda
+from hack.cluster.kubectl import KubectlFailed
+from hack.cluster.node.container import end_forgotten
+from hack.cluster.node.node import NAME
+from hack.cluster.state import State
+from hack.local.process import StartFailed
+
+_LOOK_SECONDS = 0.5
+
+
+class _Stopped(Exception):
+    """A signal asked for the end."""
+
+
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    raise _Stopped
+
+
+def main() -> int:
+    """Run a cluster."""
+    parser = argparse.ArgumentParser(prog="python -m hack.cluster.supervisor", description=__doc__)
+    parser.add_argument("--folder", type=Path, required=True, help="gets all files")
+    parser.add_argument("--hpa-sync-seconds", type=float, default=15.0, help="time between two decisions of the HPA")
+    options = parser.parse_args()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop)
+    folder: Path = options.folder.resolve()
+    logs = folder / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    components = Components(logs)
+    try:
+        state = _start(folder, components, options.hpa_sync_seconds)
+        state.write(folder)
+        while not _input_has_ended():
+            if components.restart_crashed():
+                replace(state, pids=components.pids).write(folder)
+    except _Stopped:
+        pass
+    except (StartFailed, KubectlFailed, programs.CannotBuild) as error:
+        print(f"cluster: {error}", file=sys.stderr, flush=True)
+        return 1
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)  # the end is not to be interrupted
+        components.stop()
+        end_forgotten(folder / "pods")
+    return 0
+
+
+def _start(folder: Path, components: Components, hpa_sync_seconds: float) -> State:
+    built = programs.ensure()
+    control_plane = ControlPlane(folder, built, hpa_sync_seconds=hpa_sync_seconds)
+    control_plane.start(components)
+    components.launch(_node(folder, control_plane, components))
+    Keda(folder, built, control_plane).start(components)
+    components.wait(NAME)
+    return State(control_plane.admin, built.kubectl, components.folder, components.pids)
+
+
+def _node(folder: Path, control_plane: ControlPlane, components: Components) -> Component:
+    pair = control_plane.authority.issue(NAME, "localhost", "127.0.0.1")
+    config = control_plane.kubeconfig_for(f"system:node:{NAME}", group="system:masters")
+    return Component(
+        NAME,
+        [
+            sys.executable,
+            "-m",
+            "hack.cluster.node",
+            f"--kubeconfig={config}",
+            f"--server={control_plane.url}",
+            f"--authority={control_plane.authority.certificate}",
+            f"--certificate={pair.certificate}",
+            f"--key={pair.key}",
+            f"--folder={folder / 'pods'}",
+        ],
+        ready=lambda: "node is ready" in components.log(NAME).read_text(),
+    )
+
+
+def _input_has_ended() -> bool:
+    """Wait a moment, and answer whether standard input has come to its end."""
+    readable, _, _ = select.select([sys.stdin], [], [], _LOOK_SECONDS)
+    return bool(readable) and not os.read(sys.stdin.fileno(), 1024)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
