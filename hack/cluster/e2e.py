@@ -1,0 +1,85 @@
+"""``make e2e``: run the end-to-end tests on a cluster of the wanted kind.
+
+All test processes share the one cluster; each test has a namespace, a Redis and a scaler of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from hack.cluster import kind, programs
+from hack.cluster.access import KINDS, NoCluster, current
+from hack.cluster.kubectl import KubectlFailed
+from hack.cluster.process_cluster import CannotStart, ProcessCluster
+
+CLUSTER_VARIABLE = "ARK_E2E_CLUSTER"
+"""Tells the tests which cluster to use: ``current``, or the folder of a running process cluster."""
+_ROOT = Path(__file__).resolve().parents[2]
+_KEPT = _ROOT / ".e2e"
+
+
+def main() -> int:
+    """Run the tests and answer pytest's exit code."""
+    parser = argparse.ArgumentParser(prog="make e2e", description="End-to-end tests on a real Kubernetes and KEDA.")
+    parser.add_argument("--cluster", choices=KINDS, default="local", help="where (CLUSTER=); default: %(default)s")
+    parser.add_argument("--keda-manifest", type=Path, help="KEDA's release manifest, for CLUSTER=kind (KEDA_MANIFEST=)")
+    parser.add_argument(
+        "pytest", nargs="*", help="arguments for pytest; default: all end-to-end tests, three at a time"
+    )
+    options = parser.parse_args()
+    try:
+        with ExitStack() as stack:
+            environment = _prepare(options, stack)
+            return _run_tests(options.pytest or ["-n", "3", "tests/cluster"], environment)
+    except (CannotStart, KubectlFailed, NoCluster, kind.CannotMake, programs.CannotBuild) as error:
+        print(f"e2e: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _prepare(options: argparse.Namespace, stack: ExitStack) -> dict[str, str]:
+    """Start the cluster where it is ours to start; answer what tells the tests about it."""
+    if options.cluster == "current":
+        current()
+        return {CLUSTER_VARIABLE: "current"}
+    if options.cluster == "kind":
+        kubeconfig = stack.enter_context(kind.cluster(options.keda_manifest))
+        return {CLUSTER_VARIABLE: "current", "KUBECONFIG": str(kubeconfig)}
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ark-e2e-", ignore_cleanup_errors=True)))
+    stack.callback(_keep_logs, folder)
+    stack.enter_context(ProcessCluster(folder))
+    return {CLUSTER_VARIABLE: str(folder)}
+
+
+def _run_tests(arguments: Sequence[str], environment: dict[str, str]) -> int:
+    command = [sys.executable, "-m", "pytest", "--timeout=600", *arguments]
+    with subprocess.Popen(command, cwd=_ROOT, env={**os.environ, **environment}) as process:
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                process.send_signal(signal.SIGINT)  # pytest has had it from the terminal; from elsewhere it has not
+
+
+def _keep_logs(folder: Path) -> None:
+    """Leave the logs of the last run where a person looks for them."""
+    shutil.rmtree(_KEPT, ignore_errors=True)
+    wanted = [*folder.glob("*.log"), *folder.glob("logs/*.log"), *folder.glob("pods/*/*.log")]
+    for path in wanted:
+        target = _KEPT / path.relative_to(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,37 @@
+"""The cluster that the end-to-end tests share, and a stack of its own for each test."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from hack.cluster.access import Access, current, local
+from hack.cluster.e2e import CLUSTER_VARIABLE
+from hack.cluster.process_cluster import ProcessCluster
+from hack.cluster.state import State
+from tests.cluster.stack import Stack, deployed
+
+
+@pytest.fixture(scope="session")
+def access(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Access]:
+    """The cluster that ``make e2e`` has started, else a process cluster of this test process's own."""
+    named = os.environ.get(CLUSTER_VARIABLE)
+    if named == "current":
+        yield current()
+    elif named:
+        state = State.read(Path(named))
+        assert state is not None, f"no cluster runs in {named}"
+        yield local(state)
+    else:
+        with ProcessCluster(tmp_path_factory.mktemp("cluster")) as cluster:
+            yield local(cluster.state)
+
+
+@pytest.fixture
+async def stack(access: Access) -> AsyncIterator[Stack]:
+    """A namespace with a Redis and a scaler."""
+    async with deployed(access) as stack:
+        yield stack

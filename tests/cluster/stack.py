@@ -1,0 +1,219 @@
+"""What an end-to-end test works with: a namespace with a Redis and a scaler, and pools of workers in it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from ark_taskqueue import Client, Producer, QueueKeys, Result, connect, read_depth
+from hack.cluster import api, manifests
+from hack.cluster.access import Access
+from hack.cluster.api import DEPLOYMENTS, PODS, SCALED_OBJECTS, SERVICES, Api
+from hack.cluster.manifests import Object, Scaling
+from tests.eventually import eventually
+
+SYNC_SECONDS = 15.0
+"""The HPA's sync period, on the process cluster as everywhere."""
+
+
+@dataclass(slots=True)
+class Stack:
+    """One test's namespace."""
+
+    access: Access
+    api: Api
+    namespace: str
+    redis: Client
+    """To the Redis itself, whatever happens to its Service."""
+    redis_url: str
+    """What Pods reach it by."""
+    scaler_address: str
+
+    async def apply(self, *objects: Object) -> None:
+        """Apply objects."""
+        await asyncio.to_thread(self.access.kubectl.apply, objects)
+
+    async def kubectl(self, *arguments: str) -> str:
+        """Run kubectl in the namespace."""
+        return await asyncio.to_thread(self.access.kubectl.run, *arguments, "-n", self.namespace)
+
+    async def ready(self, deployment: str) -> None:
+        """Wait until a Deployment's Pods are all ready."""
+        await asyncio.to_thread(self.access.wait_ready, self.namespace, deployment)
+
+    async def pods(self, app: str) -> list[Object]:
+        """Answer the Pods labelled ``app``."""
+        found = await self.api.get(PODS.path(self.namespace), labelSelector=f"app={app}")
+        return list(found["items"])
+
+    async def cut_off_redis(self) -> None:
+        """Make Redis unreachable for everybody in the cluster; it keeps its data."""
+        await self._select_redis("nobody")
+        await self.redis.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+
+    async def bring_back_redis(self) -> None:
+        """Make Redis reachable again."""
+        await self._select_redis(manifests.REDIS)
+
+    async def _select_redis(self, app: str) -> None:
+        await self.api.patch(SERVICES.path(self.namespace, manifests.REDIS), {"spec": {"selector": {"app": app}}})
+
+    async def kill_scaler(self) -> None:
+        """Kill the scaler's Pod without a grace period; its Deployment makes a new one."""
+        [pod] = await self.pods(manifests.SCALER)
+        await self.kubectl("delete", "pod", pod["metadata"]["name"], "--grace-period=0", "--force", "--wait=true")
+
+
+@dataclass(slots=True)
+class Pool:
+    """An agent's workers and how they are scaled."""
+
+    stack: Stack
+    agent: str
+
+    @property
+    def queue(self) -> QueueKeys:
+        """Its queue."""
+        return QueueKeys.for_agent(self.stack.namespace, self.agent)
+
+    @property
+    def producer(self) -> Producer:
+        """Submits to its queue."""
+        return Producer(self.stack.redis, self.queue)
+
+    @property
+    def path(self) -> str:
+        """Its Deployment's path in the API."""
+        return DEPLOYMENTS.path(self.stack.namespace, f"{self.agent}-agent")
+
+    async def submit(self, seconds: Sequence[float]) -> list[str]:
+        """Submit tasks that take so long each; answer their ids."""
+        submitted = [await self.producer.submit("x", meta={"latency_seconds": latency}) for latency in seconds]
+        return [submission.task_id for submission in submitted]
+
+    async def results(self, task_ids: Sequence[str], seconds: float = 240.0) -> list[Result]:
+        """Wait for the results of tasks."""
+        async with asyncio.timeout(seconds):
+            return [await self.producer.wait_for_result(task_id) for task_id in task_ids]
+
+    async def demand(self) -> int:
+        """Answer the queue's demand."""
+        return (await read_depth(self.stack.redis, self.queue)).demand
+
+    async def replicas(self) -> int:
+        """Answer the Deployment's ``spec.replicas``."""
+        return int((await self.stack.api.get(self.path))["spec"]["replicas"])
+
+    async def reaches(self, replicas: int, seconds: float = 90.0) -> None:
+        """Wait for a number of replicas."""
+
+        async def there() -> bool:
+            return await self.replicas() == replicas
+
+        await eventually(there, f"{self.agent} at {replicas} replicas", seconds, every=0.1)
+
+    async def condition(self, kind: str) -> Object:
+        """Answer a condition of the ScaledObject; an empty one where it has none yet."""
+        scaled = await self.stack.api.get(SCALED_OBJECTS.path(self.stack.namespace, self.agent))
+        found = [entry for entry in scaled.get("status", {}).get("conditions", []) if entry["type"] == kind]
+        return found[0] if found else {}
+
+    async def accepted(self) -> None:
+        """Wait until KEDA has taken the ScaledObject and listens for pushes."""
+
+        async def listening() -> bool:
+            scaled = await self.stack.api.get(SCALED_OBJECTS.path(self.stack.namespace, self.agent))
+            return bool(scaled.get("status", {}).get("externalMetricNames"))
+
+        await eventually(listening, f"ScaledObject {self.agent} taken by KEDA", 60.0, every=0.1)
+
+
+async def make_pool(
+    stack: Stack,
+    agent: str,
+    scaling: Scaling,
+    *,
+    replicas: int = 0,
+    grace_seconds: int = 25,
+    trigger: Object | None = None,
+    **metadata: str,
+) -> Pool:
+    """Deploy a pool and the ScaledObject for it."""
+    own = {"queue": f"{stack.namespace}/{agent}", "tasksPerReplica": "5", **metadata}
+    pool = Pool(stack, agent)
+    await stack.apply(
+        manifests.workers(stack.namespace, agent, stack.redis_url, replicas=replicas, grace_seconds=grace_seconds),
+        manifests.scaled_object(
+            stack.namespace, agent, [trigger or manifests.ark_trigger(stack.scaler_address, **own)], scaling
+        ),
+    )
+    return pool
+
+
+@asynccontextmanager
+async def deployed(access: Access, **scaler: Any) -> AsyncIterator[Stack]:
+    """Deploy a Redis and a scaler in a namespace of their own while the context is open.
+
+    Args:
+        access: the cluster.
+        scaler: further arguments of `manifests.scaler`.
+    """
+    namespace = f"e2e-{uuid.uuid4().hex[:8]}"
+    kubectl = access.kubectl
+    await asyncio.to_thread(kubectl.apply, [manifests.namespace(namespace), *manifests.redis(namespace)])
+    try:
+        redis_url = (
+            f"redis://{await asyncio.to_thread(access.address, namespace, manifests.REDIS, manifests.REDIS_PORT)}/0"
+        )
+        await asyncio.to_thread(kubectl.apply, manifests.scaler(namespace, redis_url, **scaler))
+        for name in (manifests.REDIS, manifests.SCALER):
+            await asyncio.to_thread(access.wait_ready, namespace, name)
+        scaler_address = await asyncio.to_thread(access.address, namespace, manifests.SCALER, manifests.SCALER_PORT)
+        with access.reach(namespace, manifests.REDIS, manifests.REDIS_PORT) as redis:
+            client = connect(f"redis://{redis}/0")
+            try:
+                async with api.connect(kubectl.kubeconfig) as connected:
+                    yield Stack(access, connected, namespace, client, redis_url, scaler_address)
+            finally:
+                await client.aclose()
+    finally:
+        await asyncio.to_thread(kubectl.run, "delete", "namespace", namespace, "--wait=false")
+
+
+class Recorder:
+    """Notes every change of a Deployment's ``spec.replicas``, with its time."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self.changes: list[tuple[float, int]] = []
+        """Monotonic time in seconds, and the number from then on."""
+
+    async def run(self) -> None:
+        """Follow the Deployment until cancelled."""
+        name = f"metadata.name={self._pool.agent}-agent"
+        async for event in self._pool.stack.api.watch(DEPLOYMENTS.path(self._pool.stack.namespace), fieldSelector=name):
+            replicas = int(event.object["spec"]["replicas"])
+            if not self.changes or self.changes[-1][1] != replicas:
+                self.changes.append((time.monotonic(), replicas))
+
+    @property
+    def values(self) -> list[int]:
+        """The numbers, one after the other."""
+        return [replicas for _, replicas in self.changes]
+
+
+@asynccontextmanager
+async def recorded(pool: Pool) -> AsyncIterator[Recorder]:
+    """Record a pool's replicas while the context is open."""
+    recorder = Recorder(pool)
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(recorder.run())
+        try:
+            yield recorder
+        finally:
+            task.cancel()

@@ -1,0 +1,47 @@
+"""A pool's life on a real cluster: from zero by push, out, in, and back to zero, with real workers."""
+
+from __future__ import annotations
+
+import asyncio
+
+from hack.cluster.api import PODS
+from hack.cluster.manifests import Scaling
+from tests.cluster.stack import Pool, Stack, make_pool, recorded
+
+SCALING = Scaling(max_replicas=10, polling_seconds=30, cooldown_seconds=20, scale_down_seconds=0)
+LONG, SHORT = 100.0, 45.0
+
+
+async def exit_codes(pool: Pool, found: dict[str, int]) -> None:
+    """Note how every worker of a pool ends, until cancelled."""
+    selector = f"app={pool.agent}-agent"
+    async for event in pool.stack.api.watch(PODS.path(pool.stack.namespace), labelSelector=selector):
+        for status in event.object.get("status", {}).get("containerStatuses", []):
+            if "terminated" in status["state"]:
+                found[event.object["metadata"]["name"]] = status["state"]["terminated"]["exitCode"]
+
+
+async def test_from_zero_by_push_out_exactly_in_without_a_kill_and_back_to_zero(stack: Stack) -> None:
+    """37 tasks ask for ceil(37 / 5) = 8 replicas; 12 of them last longer and ask for 3."""
+    pool = await make_pool(stack, "writer", SCALING, grace_seconds=120)
+    await pool.accepted()
+    codes: dict[str, int] = {}
+    async with recorded(pool) as recorder, asyncio.TaskGroup() as group:
+        watching = group.create_task(exit_codes(pool, codes))
+        # Long ones among the short ones, so that nearly every worker that goes has one to finish.
+        tasks = await pool.submit([LONG if number % 3 == 0 else SHORT for number in range(36)] + [SHORT])
+        await pool.reaches(1, 10)  # a poll would come after 15 s on average
+        await pool.reaches(8)
+        await pool.reaches(3, 120)
+        results = await pool.results(tasks)
+        await pool.reaches(0, 120)
+        watching.cancel()
+    assert recorder.values[:3] == [0, 1, 8], "from zero to one by push, and from there to what is asked for at once"
+    assert max(recorder.values) == 8
+    assert recorder.values[-1] == 0
+    assert {result.status for result in results} == {"completed"}
+    assert {result.attempts for result in results} == {1}
+    late = [result for result in results if result.waited_ms > SHORT * 1000]
+    assert not late, "a task that a worker gave back waits until that worker is stopped"
+    assert len(codes) >= 5
+    assert set(codes.values()) == {0}, "a killed worker ends with 137"
