@@ -9,6 +9,11 @@ METRIC_NAME = "ark-demand"
 """KEDA shows it as ``s<trigger index>-ark-demand``."""
 
 
+def refused_name(message: str) -> str:
+    """Answer the name of a metric that stands for a refused trigger; the API server refuses it for its slash."""
+    return f"refused: {message} / see the trigger's metadata"
+
+
 def is_active(depth: Depth, trigger: Trigger) -> bool:
     """Whether the pool should run at all.
 

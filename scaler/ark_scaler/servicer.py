@@ -37,11 +37,7 @@ _R = TypeVar("_R")
 
 
 class ScalerServicer(ExternalScalerServicer):
-    """The service of the wire contract (protos/externalscaler.proto) but for StreamMetricSpec.
-
-    That call is left unimplemented on purpose: a trigger's target never changes without its metadata, KEDA 2.21 falls
-    back to GetMetricSpec silently, and each open stream costs some 25 kB.
-    """
+    """The service of the wire contract (protos/externalscaler.proto)."""
 
     def __init__(self, observers: Mapping[str, QueueObserver], tenancy: Tenancy, metrics: ScalerMetrics) -> None:
         """
@@ -64,14 +60,30 @@ class ScalerServicer(ExternalScalerServicer):
             observer.close_subscriptions()
 
     async def GetMetricSpec(self, request: ScaledObjectRef, context: Context) -> GetMetricSpecResponse:
-        """Answer the metric and its target from the metadata alone, so that it works while Redis does not."""
+        """Answer the metric and its target from the metadata alone, so that it works while Redis does not.
 
-        async def answer(trigger: Trigger) -> GetMetricSpecResponse:
-            target = trigger.tasks_per_replica
-            spec = MetricSpec(metricName=metric.METRIC_NAME, targetSize=target, targetSizeFloat=target)
-            return GetMetricSpecResponse(metricSpecs=[spec])
+        KEDA drops this call's error, so bad metadata is answered with a metric whose name is the refusal: the API
+        server refuses it, and with that it stands in the ScaledObject's Ready condition (docs/adr/0005).
+        """
+        method = "GetMetricSpec"
+        try:
+            trigger = self._trigger(request.SerializeToString())
+        except Refusal as refusal:
+            self._note(method, request, refusal)
+            name, target = metric.refused_name(str(refusal)), 1
+        else:
+            self._metrics.requests.labels(method, grpc.StatusCode.OK.name).inc()
+            name, target = metric.METRIC_NAME, trigger.tasks_per_replica
+        spec = MetricSpec(metricName=name, targetSize=target, targetSizeFloat=target)
+        return GetMetricSpecResponse(metricSpecs=[spec])
 
-        return await self._answered("GetMetricSpec", request, context, answer)
+    async def StreamMetricSpec(self, request: ScaledObjectRef, context: Context) -> None:
+        """Say that there is nothing to stream: a trigger's target never changes without its metadata.
+
+        KEDA 2.21 then goes on without a word, and is spared a stream that would cost some 25 kB.
+        """
+        self._metrics.requests.labels("StreamMetricSpec", grpc.StatusCode.UNIMPLEMENTED.name).inc()
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "targets never change without the metadata")
 
     async def GetMetrics(self, request: GetMetricsRequest, context: Context) -> GetMetricsResponse:
         """Answer the demand, in slots."""
@@ -138,6 +150,11 @@ class ScalerServicer(ExternalScalerServicer):
     async def _refuse(
         self, method: str, scaled_object: ScaledObjectRef, context: Context, refusal: Refusal
     ) -> NoReturn:
+        self._note(method, scaled_object, refusal)
+        await context.abort(refusal.code, str(refusal))
+
+    def _note(self, method: str, scaled_object: ScaledObjectRef, refusal: Refusal) -> None:
+        """Count and log a refusal."""
         self._metrics.requests.labels(method, refusal.code.name).inc()
         # That Redis fails is logged once, by the observer; thousands of refused polls would bury it.
         log = self._log.debug if isinstance(refusal, NothingKnown) else self._log.warning
@@ -149,7 +166,6 @@ class ScalerServicer(ExternalScalerServicer):
             scaled_object=scaled_object.name,
             error=str(refusal),
         )
-        await context.abort(refusal.code, str(refusal))
 
     def _parse(self, scaled_object: bytes) -> Trigger:
         """Parse and check the trigger of a serialized ScaledObjectRef; its bytes are what is remembered."""

@@ -76,11 +76,10 @@ async def test_a_stream_and_group_of_another_name(keda: Keda, client: Client) ->
         (Keda.reference(namespace=""), "PERMISSION_DENIED", "namespace '' may not read"),
     ],
 )
-async def test_every_call_refuses_bad_metadata_with_one_line(
+async def test_bad_metadata_is_refused_with_one_line(
     keda: Keda, reference: wire.ScaledObjectRef, code: str, message: str
 ) -> None:
     calls = (
-        keda.stub.GetMetricSpec(reference),
         keda.stub.IsActive(reference),
         keda.stub.GetMetrics(wire.GetMetricsRequest(scaledObjectRef=reference, metricName="ark-demand")),
         keda.stream(reference).read(),
@@ -90,6 +89,11 @@ async def test_every_call_refuses_bad_metadata_with_one_line(
         assert found_code == code
         assert message in found_message
         assert "\n" not in found_message
+    # KEDA drops an error of this call; a metric's name that the API server refuses reaches the user.
+    name, _, target = await keda.spec(reference)
+    assert message in name
+    assert "/" in name
+    assert target > 0
 
 
 async def test_a_key_that_is_no_stream_is_said_so(keda: Keda, client: Client, queue: QueueKeys) -> None:
@@ -100,9 +104,13 @@ async def test_a_key_that_is_no_stream_is_said_so(keda: Keda, client: Client, qu
     assert not await keda.is_active(keda.reference())
 
 
-async def test_stream_metric_spec_is_left_unimplemented(keda: Keda) -> None:
+async def test_stream_metric_spec_is_left_unimplemented_and_nobody_is_alarmed(
+    keda: Keda, caplog: pytest.LogCaptureFixture
+) -> None:
+    """gRPC's own answer for a method that is not there logs an error with a traceback, on every call."""
     code, _ = await failure(keda.stub.StreamMetricSpec(keda.reference()).read())
     assert code == "UNIMPLEMENTED"
+    assert not caplog.records
 
 
 async def test_health_says_serving(keda: Keda) -> None:
