@@ -25,13 +25,17 @@ def namespace(name: str) -> Object:
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
 
 
-def service(namespace: str, name: str, port: int, *, target: str | None = None) -> Object:
-    """Answer a Service with one port, which leads to the Pods labelled ``app: <target or name>``."""
+def service(namespace: str, name: str, port: int, *, ready_only: bool = True) -> Object:
+    """Answer a Service with one port, which leads to the Pods labelled ``app: <name>``."""
     return {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": name, "namespace": namespace},
-        "spec": {"selector": {"app": target or name}, "ports": [{"port": port}]},
+        "spec": {
+            "selector": {"app": name},
+            "ports": [{"port": port}],
+            "publishNotReadyAddresses": not ready_only,
+        },
     }
 
 
@@ -116,7 +120,16 @@ def scaler(
         container["volumeMounts"] = [{"name": "certificates", "mountPath": _CERTIFICATES, "readOnly": True}]
         pod["volumes"] = [{"name": "certificates", "secret": {"secretName": tls_secret}}]
     container["args"] = [f"--{name}={value}" for name, value in flags.items()]
-    return [service(namespace, SCALER, SCALER_PORT), deployment(namespace, SCALER, container, **pod)]
+    return [scaler_service(namespace), deployment(namespace, SCALER, container, **pod)]
+
+
+def scaler_service(namespace: str) -> Object:
+    """Answer the scaler's Service, which also leads to Pods that are not ready.
+
+    A scaler without Redis is not ready, but it has answers: held values, then errors that say what is wrong, and the
+    metric's name, without which KEDA neither sets up a ScaledObject nor falls back to its ``fallback``.
+    """
+    return service(namespace, SCALER, SCALER_PORT, ready_only=False)
 
 
 def workers(

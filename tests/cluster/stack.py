@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+
+import trustme
 
 from ark_taskqueue import Client, Producer, QueueKeys, Result, connect, read_depth
 from hack.cluster import api, manifests
@@ -17,8 +18,18 @@ from hack.cluster.api import DEPLOYMENTS, PODS, SCALED_OBJECTS, SERVICES, Api
 from hack.cluster.manifests import Object, Scaling
 from tests.eventually import eventually
 
+_TLS = "scaler-tls"
 SYNC_SECONDS = 15.0
 """The HPA's sync period, on the process cluster as everywhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What KEDA needs to reach a scaler that asks for certificates; PEM text."""
+
+    authority: str
+    certificate: str
+    key: str
 
 
 @dataclass(slots=True)
@@ -33,6 +44,7 @@ class Stack:
     redis_url: str
     """What Pods reach it by."""
     scaler_address: str
+    credentials: Credentials | None = None
 
     async def apply(self, *objects: Object) -> None:
         """Apply objects."""
@@ -141,10 +153,10 @@ async def make_pool(
     replicas: int = 0,
     grace_seconds: int = 25,
     trigger: Object | None = None,
-    **metadata: str,
+    metadata: Mapping[str, str] | None = None,
 ) -> Pool:
     """Deploy a pool and the ScaledObject for it."""
-    own = {"queue": f"{stack.namespace}/{agent}", "tasksPerReplica": "5", **metadata}
+    own = {"queue": f"{stack.namespace}/{agent}", "tasksPerReplica": "5", **(metadata or {})}
     pool = Pool(stack, agent)
     await stack.apply(
         manifests.workers(stack.namespace, agent, stack.redis_url, replicas=replicas, grace_seconds=grace_seconds),
@@ -155,22 +167,43 @@ async def make_pool(
     return pool
 
 
+def _certificates(namespace: str, host: str) -> tuple[Object, Credentials]:
+    """Answer the scaler's Secret, and the credentials of a client that it lets in."""
+    ca = trustme.CA()
+    server, client = ca.issue_cert(host), ca.issue_cert("keda-operator.keda")
+    authority = ca.cert_pem.bytes().decode()
+    chain, key = (leaf.cert_chain_pems[0].bytes().decode() for leaf in (server, client)), client.private_key_pem
+    server_chain, client_chain = chain
+    files = {"ca.crt": authority, "tls.crt": server_chain, "tls.key": server.private_key_pem.bytes().decode()}
+    return manifests.secret(namespace, _TLS, files), Credentials(authority, client_chain, key.bytes().decode())
+
+
 @asynccontextmanager
-async def deployed(access: Access, **scaler: Any) -> AsyncIterator[Stack]:
+async def deployed(
+    access: Access, *, tls: bool = False, settings: Mapping[str, str] | None = None
+) -> AsyncIterator[Stack]:
     """Deploy a Redis and a scaler in a namespace of their own while the context is open.
 
     Args:
         access: the cluster.
-        scaler: further arguments of `manifests.scaler`.
+        tls: whether the scaler asks for certificates; `Stack.credentials` are accepted.
+        settings: further flags of the scaler.
     """
     namespace = f"e2e-{uuid.uuid4().hex[:8]}"
     kubectl = access.kubectl
-    await asyncio.to_thread(kubectl.apply, [manifests.namespace(namespace), *manifests.redis(namespace)])
+    service = manifests.scaler_service(namespace)
+    await asyncio.to_thread(kubectl.apply, [manifests.namespace(namespace), *manifests.redis(namespace), service])
     try:
+        credentials = None
+        if tls:
+            host = await asyncio.to_thread(access.host, namespace, manifests.SCALER)
+            secret, credentials = _certificates(namespace, host)
+            await asyncio.to_thread(kubectl.apply, [secret])
         redis_url = (
             f"redis://{await asyncio.to_thread(access.address, namespace, manifests.REDIS, manifests.REDIS_PORT)}/0"
         )
-        await asyncio.to_thread(kubectl.apply, manifests.scaler(namespace, redis_url, **scaler))
+        scaler = manifests.scaler(namespace, redis_url, tls_secret=_TLS if tls else None, settings=settings)
+        await asyncio.to_thread(kubectl.apply, scaler)
         for name in (manifests.REDIS, manifests.SCALER):
             await asyncio.to_thread(access.wait_ready, namespace, name)
         scaler_address = await asyncio.to_thread(access.address, namespace, manifests.SCALER, manifests.SCALER_PORT)
@@ -178,7 +211,7 @@ async def deployed(access: Access, **scaler: Any) -> AsyncIterator[Stack]:
             client = connect(f"redis://{redis}/0")
             try:
                 async with api.connect(kubectl.kubeconfig) as connected:
-                    yield Stack(access, connected, namespace, client, redis_url, scaler_address)
+                    yield Stack(access, connected, namespace, client, redis_url, scaler_address, credentials)
             finally:
                 await client.aclose()
     finally:

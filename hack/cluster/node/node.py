@@ -175,8 +175,8 @@ class ProcessNode:
     def _endpoints(self, namespace: str) -> Iterable[Endpoint]:
         for entry in self._entries.values():
             processes = entry.processes
-            if processes.pod["metadata"]["namespace"] == namespace and processes.ready and entry.ending is None:
-                yield Endpoint(processes.ip, processes.labels, _named_ports(processes.pod))
+            if processes.pod["metadata"]["namespace"] == namespace and entry.ending is None:
+                yield Endpoint(processes.ip, processes.labels, _named_ports(processes.pod), processes.ready)
 
 
 def _named_ports(pod: Object) -> dict[str, int]:

@@ -18,25 +18,27 @@ _CONNECT_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A Pod that may take connections."""
+    """A Pod that runs."""
 
     ip: str
     labels: dict[str, str]
     ports: dict[str, int]
     """Its containers' named ports."""
+    ready: bool = True
 
 
 Endpoints = Callable[[str], Iterable[Endpoint]]
-"""Answers the ready Pods of a namespace."""
+"""Answers the Pods of a namespace that run."""
 
 
 def chosen(service: Object, port: Object, endpoints: Iterable[Endpoint]) -> list[tuple[str, int]]:
-    """Answer the addresses that a Service's port leads to."""
+    """Answer the addresses that a Service's port leads to: those of ready Pods, or of all where it says so."""
     selector = service["spec"].get("selector") or {}
+    unready_too = service["spec"].get("publishNotReadyAddresses", False)
     target = port.get("targetPort", port["port"])
     found = []
     for endpoint in endpoints:
-        if selector and selector.items() <= endpoint.labels.items():
+        if (endpoint.ready or unready_too) and selector and selector.items() <= endpoint.labels.items():
             number = endpoint.ports.get(target) if isinstance(target, str) else target
             if number is not None:
                 found.append((endpoint.ip, number))
@@ -49,7 +51,7 @@ class ServiceProxy:
     def __init__(self, endpoints: Endpoints) -> None:
         """
         Args:
-            endpoints: answers the ready Pods of a namespace.
+            endpoints: answers the Pods of a namespace that run.
         """
         self._endpoints = endpoints
         self._services: dict[str, Object] = {}
