@@ -23,6 +23,8 @@ Object = dict[str, Any]
 NAME = "process-node"
 _HOST = "127.0.0.1"
 _MOST_PODS = 500
+_SCHEDULER = "default-scheduler"
+"""Pods for another scheduler stay pending, as everywhere."""
 _DEFAULT_GRACE_SECONDS = 30
 
 
@@ -112,7 +114,7 @@ class ProcessNode:
     async def _bind(self, pod: Object) -> None:
         """Do what a scheduler does; the Pod comes back with this node's name."""
         metadata = pod["metadata"]
-        if metadata.get("deletionTimestamp"):
+        if metadata.get("deletionTimestamp") or pod["spec"].get("schedulerName", _SCHEDULER) != _SCHEDULER:
             return
         binding = {
             "apiVersion": "v1",
