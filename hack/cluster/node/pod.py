@@ -9,13 +9,13 @@ from typing import Any
 
 import structlog
 
-from hack.cluster.api import CONFIG_MAPS, PODS, SECRETS, SERVICE_ACCOUNTS, Api, ApiError, ApiUnavailable, Kind
+from hack.cluster.api import CONFIG_MAPS, EVENTS, PODS, SECRETS, SERVICE_ACCOUNTS, Api, ApiError, ApiUnavailable, Kind
 from hack.cluster.certificates import kubeconfig
 from hack.cluster.node import unsupported, volumes
 from hack.cluster.node.command import command_line, relocated
 from hack.cluster.node.container import Container, Recipe
 from hack.cluster.node.environment import MissingReference, Sources, decoded, environment, referred
-from hack.cluster.node.status import pod_status
+from hack.cluster.node.status import pod_status, timestamp
 
 Object = dict[str, Any]
 
@@ -61,6 +61,7 @@ class PodProcesses:
         self._restart_policy = policy
         self._containers = [Container(spec, policy, ip, self._dirty.set) for spec in pod["spec"]["containers"]]
         self._written: Object | None = None
+        self._held_for: str | None = None
         self._log = structlog.get_logger(component="pod").bind(
             namespace=pod["metadata"]["namespace"], pod=pod["metadata"]["name"]
         )
@@ -123,18 +124,42 @@ class PodProcesses:
                 unsupported.check(self.pod)
                 return await self._prepare()
             except unsupported.Unsupported as error:
-                self._hold("CreateContainerError", str(error))
+                await self._hold("CreateContainerError", str(error))
                 await asyncio.Event().wait()  # nothing but a new Pod changes that
             except (MissingReference, ApiError) as error:
-                self._hold("CreateContainerConfigError", str(error))
+                await self._hold("CreateContainerConfigError", str(error))
             except ApiUnavailable as error:
                 self._log.warning("cannot prepare the pod, trying again", error=str(error))
             await asyncio.sleep(_RETRY_SECONDS)
 
-    def _hold(self, reason: str, message: str) -> None:
-        self._log.warning("pod cannot start", reason=reason, error=message)
+    async def _hold(self, reason: str, message: str) -> None:
+        """Say why the Pod cannot start: in its status, and once for each reason as an event."""
         for container in self._containers:
             container.hold(reason, message)
+        if message == self._held_for:
+            return
+        self._held_for = message
+        self._log.warning("pod cannot start", reason=reason, error=message)
+        try:
+            await self._api.create(EVENTS.path(self.pod["metadata"]["namespace"]), self._event(message))
+        except (ApiError, ApiUnavailable) as error:
+            self._log.warning("event cannot be written", error=str(error))
+
+    def _event(self, message: str) -> Object:
+        metadata = self.pod["metadata"]
+        now = timestamp(datetime.now(UTC))
+        reference = {key: metadata[key] for key in ("namespace", "name", "uid")}
+        return {
+            "metadata": {"generateName": f"{metadata['name']}.", "namespace": metadata["namespace"]},
+            "involvedObject": {"apiVersion": "v1", "kind": "Pod", **reference},
+            "type": "Warning",
+            "reason": "Failed",
+            "message": message,
+            "source": {"component": "process-node"},
+            "firstTimestamp": now,
+            "lastTimestamp": now,
+            "count": 1,
+        }
 
     async def _prepare(self) -> list[Recipe]:
         secrets, config_maps = referred(self.pod)
