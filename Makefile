@@ -1,15 +1,16 @@
 # Every target sets itself up: virtual environment, pinned packages, Redis (the machine's own when it is 7.0 or
-# later, else the Valkey that comes with the packages). Only Python 3.11 or newer has to be there.
+# later, else the Valkey that comes with the packages). Only Python 3.11 or newer has to be there; e2e, cluster,
+# cluster-demo and bench NAME=wake also need Linux and Go 1.26, and build Kubernetes and KEDA once (a quarter of an hour).
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lint format test demo bench protos lock clean
+.PHONY: help venv lint format test e2e demo cluster cluster-demo bench protos lock clean
 SHELL := /bin/bash
 PY := .venv/bin/python
 # Two processes: the tests wait for servers more than they compute.
 TEST_ARGS ?= -n 2
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 venv:
 	@hack/venv.sh
@@ -27,10 +28,19 @@ format: venv ## mend what can be mended by machine
 test: venv ## all tests; TEST_ARGS="tests/scaler -k wake" for some
 	$(PY) -m pytest $(TEST_ARGS)
 
+e2e: venv ## end-to-end tests on a real Kubernetes and KEDA; CLUSTER=local|kind|current, E2E_ARGS="tests/cluster/test_mtls.py"
+	@$(PY) -m hack.cluster.e2e $(if $(CLUSTER),--cluster "$(CLUSTER)") $(if $(KEDA_MANIFEST),--keda-manifest "$(KEDA_MANIFEST)") -- $(E2E_ARGS)
+
+cluster: venv ## a real Kubernetes and KEDA with the scaler to play with, until Ctrl-C
+	@$(PY) -m hack.cluster
+
+cluster-demo: venv ## the demo on that cluster, at real speed; TRACE=file.csv FROM=0 MINUTES=5 REPLICAS=10
+	@$(PY) -m hack.cluster.demo $(if $(TRACE),--trace "$(TRACE)") $(if $(FROM),--from-minute "$(FROM)") $(if $(MINUTES),--minutes "$(MINUTES)") $(if $(REPLICAS),--max-replicas "$(REPLICAS)")
+
 demo: venv ## a real trace through queue, scaler and workers; TRACE=file.csv SPEED=60 REPLICAS=10
 	@$(PY) -m hack.demo $(if $(TRACE),--trace "$(TRACE)") $(if $(SPEED),--speed "$(SPEED)") $(if $(REPLICAS),--max-replicas "$(REPLICAS)")
 
-bench: venv ## a benchmark against its bars; NAME=scaler, QUICK=1 for a short one
+bench: venv ## a benchmark against its bars; NAME=scaler or wake, QUICK=1 for a short one
 	@$(PY) -m hack.bench $(if $(NAME),"$(NAME)")
 
 protos: venv ## generate the gRPC code from protos/
@@ -41,4 +51,4 @@ lock: venv ## pin the newest allowed packages into requirements.lock
 	  --no-emit-index-url --no-annotate --no-header --extra dev pyproject.toml -o requirements.lock
 
 clean: ## remove what the targets have made
-	rm -rf .venv .bench .demo .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .bench .demo .e2e .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -14,15 +14,14 @@ from pathlib import Path
 
 import grpc
 from rich.console import Console
-from rich.table import Table
 
 from ark_scaler.wire import externalscaler_pb2 as wire
 from ark_taskqueue import Producer, QueueKeys, TaskQueueError, connect
-from hack.demo import chart, hpa, picture, summary, trace
+from hack.demo import chart, hpa, picture, result, summary, trace
 from hack.demo.clock import DemoClock
 from hack.demo.keda import KedaStandIn, ScaledObject
 from hack.demo.load import Load
-from hack.demo.measure import Outcomes, Sampler, outcomes
+from hack.demo.measure import Sampler, outcomes
 from hack.demo.pods import PodDeployment
 from hack.local.process import StartFailed
 from hack.local.redis_binary import NoServer
@@ -127,12 +126,12 @@ async def play(options: Options, arrivals: Sequence[trace.Arrival], console: Con
         found = await outcomes(producer, load.task_ids, speed)
     title = f"{options.trace.name}: {found.completed:,} tasks at {speed:.0f} x speed"
     picture.save(sampler.samples, options.picture, title)
-    _show_table(console, found, sampler, pods, keda)
-    console.print(f"picture: {options.picture}")
-    problems = _problems(found, len(arrivals), pods)
-    for problem in problems:
-        print(f"demo: {problem}", file=sys.stderr)
-    return 1 if problems else 0
+    ends = result.WorkerEnds(pods.killed, pods.crashed)
+    console.print(
+        result.table(found, sampler, ends, [("calls to the scaler that failed", f"{keda.errors:,}")]),
+        f"picture: {options.picture}",
+    )
+    return result.tell(result.problems(found, len(arrivals), ends))
 
 
 def _scaled_object(options: Options) -> ScaledObject:
@@ -178,41 +177,6 @@ async def _until_done(
                 )
         for helper in helpers:
             helper.cancel()
-
-
-def _show_table(console: Console, found: Outcomes, sampler: Sampler, pods: PodDeployment, keda: KedaStandIn) -> None:
-    table = Table(title="Result (waits and replica-seconds in seconds of the trace)")
-    table.add_column("what")
-    table.add_column("value", justify="right")
-    for name, value in (
-        ("wait p50", f"{found.wait_percentile(50):.1f} s"),
-        ("wait p95", f"{found.wait_percentile(95):.1f} s"),
-        ("wait p99", f"{found.wait_percentile(99):.1f} s"),
-        ("replica-seconds", f"{sampler.replica_seconds:,.0f}"),
-        ("most replicas", f"{max(sample.replicas for sample in sampler.samples)}"),
-        ("tasks submitted", f"{found.submitted:,}"),
-        ("tasks done", f"{found.completed:,}"),
-        ("tasks retried", f"{found.retried:,}"),
-        ("tasks dead", f"{found.dead:,}"),
-        ("tasks lost", f"{found.lost:,}"),
-        ("pods killed", f"{pods.killed:,}"),
-        ("calls to the scaler that failed", f"{keda.errors:,}"),
-    ):
-        table.add_row(name, value)
-    console.print(table)
-
-
-def _problems(found: Outcomes, arrivals: int, pods: PodDeployment) -> list[str]:
-    problems = []
-    if found.submitted != arrivals:
-        problems.append(f"{arrivals} requests, but {found.submitted} tasks submitted")
-    if found.completed != found.submitted:
-        problems.append(f"{found.submitted} tasks submitted, but {found.completed} completed and {found.dead} dead")
-    if found.retried:
-        problems.append(f"{found.retried} tasks needed more than one attempt: a worker was cut off")
-    if pods.killed or pods.crashed:
-        problems.append(f"{pods.killed} pods had to be killed and {pods.crashed} crashed")
-    return problems
 
 
 async def _played(options: Options, arrivals: Sequence[trace.Arrival], console: Console) -> int:

@@ -6,10 +6,10 @@ import asyncio
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from ark_taskqueue import Client, Producer, QueueKeys, read_depth
 from hack.demo.clock import DemoClock
-from hack.demo.keda import Deployment
 from hack.demo.load import Load
 
 _PAGE = 200
@@ -32,10 +32,18 @@ class Sample:
         return self.submitted - self.waiting - self.in_flight
 
 
+class Replicated(Protocol):
+    """What has replicas."""
+
+    @property
+    def replicas(self) -> int:
+        """``spec.replicas``."""
+
+
 class Sampler:
     """Looks at the queue and the deployment, at a fixed rhythm."""
 
-    def __init__(self, client: Client, queue: QueueKeys, deployment: Deployment, load: Load, clock: DemoClock) -> None:
+    def __init__(self, client: Client, queue: QueueKeys, deployment: Replicated, load: Load, clock: DemoClock) -> None:
         self._client = client
         self._queue = queue
         self._deployment = deployment

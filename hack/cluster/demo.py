@@ -1,0 +1,222 @@
+"""``make cluster-demo``: replay a stretch of a trace on the process cluster, at real speed, with the live chart.
+
+What `hack.demo` plays with a stand-in for KEDA, on the real one: KEDA and the HPA keep their own time, so nothing can
+be played faster than it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+
+from ark_taskqueue import Producer, QueueKeys, TaskQueueError, connect
+from hack.cluster import api, manifests, programs
+from hack.cluster.access import Access, local
+from hack.cluster.api import DEPLOYMENTS, PODS, Api, ApiError
+from hack.cluster.kubectl import KubectlFailed
+from hack.cluster.manifests import REDIS, SCALER, Scaling
+from hack.cluster.process_cluster import CannotStart, ProcessCluster
+from hack.demo import chart, picture, result, summary, trace
+from hack.demo.clock import DemoClock
+from hack.demo.load import Load
+from hack.demo.measure import Sampler, outcomes
+
+_NAMESPACE = "demo"
+_AGENT = "agent"
+_QUEUE = QueueKeys.for_agent(_NAMESPACE, _AGENT)
+_SLOTS = 5
+_GRACE_SECONDS = 90
+_COOLDOWN_SECONDS = 30
+_SAMPLE_SECONDS = 0.5
+_LONGEST_END_SECONDS = 300.0
+_KILLED = 137
+
+
+class DemoFailed(Exception):
+    """The demo could not be played to its end."""
+
+
+@dataclass(slots=True)
+class Pool:
+    """The workers' Deployment, as the cluster has it."""
+
+    replicas: int = 0
+    exits: dict[str, int] = field(default_factory=dict)
+    """Exit codes of workers, by Pod."""
+
+    async def follow_replicas(self, cluster: Api) -> None:
+        """Keep `replicas` up to date, until cancelled."""
+        async for event in cluster.watch(DEPLOYMENTS.path(_NAMESPACE), fieldSelector=f"metadata.name={_AGENT}-agent"):
+            self.replicas = event.object["spec"]["replicas"]
+
+    async def follow_exits(self, cluster: Api) -> None:
+        """Keep `exits` up to date, until cancelled."""
+        async for event in cluster.watch(PODS.path(_NAMESPACE), labelSelector=f"app={_AGENT}-agent"):
+            for status in event.object.get("status", {}).get("containerStatuses", []):
+                for state in (status["state"], status["lastState"]):
+                    if "terminated" in state:
+                        self.exits[event.object["metadata"]["name"]] = state["terminated"]["exitCode"]
+
+    @property
+    def ends(self) -> result.WorkerEnds:
+        """Workers that did not end as they should."""
+        codes = list(self.exits.values())
+        return result.WorkerEnds(codes.count(_KILLED), sum(code not in (0, _KILLED) for code in codes))
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="make cluster-demo",
+        description="Replay a stretch of a trace on a real Kubernetes and KEDA, at real speed.",
+    )
+    parser.add_argument("--trace", type=Path, default=summary.DEFAULT, help="CSV file (TRACE=); default: %(default)s")
+    parser.add_argument("--minutes", type=float, default=5.0, help="length of the stretch (MINUTES=); default: 5")
+    parser.add_argument("--from-minute", type=float, default=0.0, help="where it begins (FROM=); default: 0")
+    parser.add_argument(
+        "--max-replicas", type=int, default=10, help="the pool's greatest size (REPLICAS=); default: %(default)s"
+    )
+    parser.add_argument("--picture", type=Path, default=Path(".demo/cluster.png"), help="png or svg file to write")
+    options = parser.parse_args(arguments)
+    if not 0 < options.minutes < float("inf") or not 0 <= options.from_minute < float("inf"):
+        parser.error("--minutes must be above 0 and --from-minute 0 or more")
+    if not 1 <= options.max_replicas <= 100:
+        parser.error("--max-replicas must be from 1 to 100")
+    if options.picture.suffix not in (".png", ".svg"):
+        parser.error(f"--picture: {str(options.picture)!r} ends neither in .png nor in .svg")
+    return options
+
+
+def stretch(arrivals: Sequence[trace.Arrival], from_minute: float, minutes: float) -> list[trace.Arrival]:
+    """Answer the arrivals of a stretch, in seconds since its beginning.
+
+    Raises:
+        BadTrace: no request lies in it.
+    """
+    first = from_minute * 60
+    found = [
+        trace.Arrival(arrival.at - first, arrival.input_tokens, arrival.output_tokens)
+        for arrival in arrivals
+        if first <= arrival.at < first + minutes * 60
+    ]
+    if not found:
+        raise trace.BadTrace(f"the trace has no request in the {minutes:g} minutes from minute {from_minute:g} on")
+    return found
+
+
+def _deploy(access: Access, max_replicas: int) -> str:
+    """Deploy everything; answer the URL of Redis."""
+    access.kubectl.apply([manifests.namespace(_NAMESPACE), *manifests.redis(_NAMESPACE)])
+    redis = f"redis://{access.address(_NAMESPACE, REDIS, manifests.REDIS_PORT)}/0"
+    access.kubectl.apply(manifests.scaler(_NAMESPACE, redis))
+    for name in (REDIS, SCALER):
+        access.wait_ready(_NAMESPACE, name)
+    scaler = access.address(_NAMESPACE, SCALER, manifests.SCALER_PORT)
+    trigger = manifests.ark_trigger(scaler, queue=_QUEUE.name, tasksPerReplica=str(_SLOTS))
+    scaling = Scaling(max_replicas=max_replicas, cooldown_seconds=_COOLDOWN_SECONDS, scale_down_seconds=60)
+    access.kubectl.apply(
+        [
+            manifests.workers(_NAMESPACE, _AGENT, redis, slots=_SLOTS, grace_seconds=_GRACE_SECONDS),
+            manifests.scaled_object(_NAMESPACE, _AGENT, [trigger], scaling),
+        ]
+    )
+    return redis
+
+
+async def _play(options: argparse.Namespace, arrivals: Sequence[trace.Arrival], console: Console) -> int:
+    seconds = options.minutes * 60
+    async with AsyncExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ark-cluster-", ignore_cleanup_errors=True))
+        cluster = ProcessCluster(Path(folder))
+        stack.callback(cluster.stop)
+        await asyncio.to_thread(cluster.start)
+        access = local(cluster.state)
+        redis = await asyncio.to_thread(_deploy, access, options.max_replicas)
+        console.print(
+            f"{len(arrivals):,} requests over {options.minutes:g} min ({options.trace.name}) at real speed; "
+            f"Kubernetes {programs.KUBERNETES.version}, KEDA {programs.KEDA.version}"
+        )
+        client = connect(redis)
+        stack.push_async_callback(client.aclose)
+        connected = await stack.enter_async_context(api.connect(access.kubectl.kubeconfig))
+        pool, clock = Pool(), DemoClock(1.0)
+        producer = Producer(client, _QUEUE, max_depth=len(arrivals) + 1)
+        load = Load(producer, arrivals, clock)
+        sampler = Sampler(client, _QUEUE, pool, load, clock)
+        display = chart.progress(console, seconds)
+        stack.callback(display.close)
+        clock.restart()
+        async with asyncio.TaskGroup() as group:
+            watches = [
+                group.create_task(pool.follow_replicas(connected)),
+                group.create_task(pool.follow_exits(connected)),
+            ]
+            loading = group.create_task(load.run())
+            await _until_done(sampler, loading, display, seconds)
+            for watch in watches:
+                watch.cancel()
+        display.close()
+        found = await outcomes(producer, load.task_ids, 1.0)
+    picture.save(sampler.samples, options.picture, f"{options.trace.name} on Kubernetes and KEDA, at real speed")
+    console.print(result.table(found, sampler, pool.ends), f"picture: {options.picture}")
+    return result.tell(result.problems(found, len(arrivals), pool.ends))
+
+
+async def _until_done(sampler: Sampler, loading: asyncio.Task[None], display: chart.Progress, seconds: float) -> None:
+    """Sample until everything is submitted, done, and the pool back at zero."""
+    expected_end = seconds + _COOLDOWN_SECONDS + 60.0
+    while True:
+        await asyncio.sleep(_SAMPLE_SECONDS)
+        sample = await sampler.look()
+        phase = "replaying" if not loading.done() else "finishing" if sample.done < sample.submitted else "cooling down"
+        display.show(sampler.samples, max(0.0, expected_end - sample.at), phase)
+        if loading.done() and sample.waiting + sample.in_flight + sample.replicas == 0:
+            return
+        if sample.at > seconds + _LONGEST_END_SECONDS:
+            raise DemoFailed(
+                f"{_LONGEST_END_SECONDS:.0f} s after the trace's end there are {sample.waiting} tasks waiting, "
+                f"{sample.in_flight} in flight and {sample.replicas} replicas"
+            )
+
+
+async def _played(options: argparse.Namespace, arrivals: Sequence[trace.Arrival], console: Console) -> int:
+    """Play, and end in order on SIGTERM as on Ctrl-C."""
+    playing = asyncio.current_task()
+    assert playing is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, playing.cancel)
+    return await _play(options, arrivals, console)
+
+
+def main() -> int:
+    """Run the demo."""
+    options = _parse(sys.argv[1:])
+    try:
+        arrivals = stretch(trace.read(options.trace), options.from_minute, options.minutes)
+        return asyncio.run(_played(options, arrivals, Console(highlight=False)))
+    except trace.BadTrace as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 2
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        print("demo: stopped", file=sys.stderr)
+        return 130
+    except (CannotStart, KubectlFailed, programs.CannotBuild, TaskQueueError) as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+    except BaseExceptionGroup as group:
+        expected, rest = group.split((DemoFailed, ApiError, TaskQueueError))
+        if rest is not None or expected is None:
+            raise
+        print(f"demo: {expected.exceptions[0]}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
