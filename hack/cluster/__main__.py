@@ -18,7 +18,6 @@ from hack.cluster.process_cluster import CannotStart, ProcessCluster
 
 _NAMESPACE = "ark"
 _DEMO, _AGENT = "demo", "writer"
-_INTERRUPTED = 130
 
 
 def main() -> int:
@@ -35,8 +34,7 @@ def main() -> int:
                 print(_welcome(access, redis, time.monotonic() - began), flush=True)
                 threading.Event().wait()
     except KeyboardInterrupt:
-        print("\ncluster: stopped", file=sys.stderr)
-        return _INTERRUPTED
+        print("\ncluster: stopped", file=sys.stderr)  # its usual end, no failure
     except (CannotStart, KubectlFailed, programs.CannotBuild) as error:
         print(f"cluster: {error}", file=sys.stderr)
         return 1
