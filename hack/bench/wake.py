@@ -81,8 +81,8 @@ async def run(report: Report) -> None:
     wakes = 8 if report.quick else 30
     with tempfile.TemporaryDirectory(prefix="ark-bench-", ignore_cleanup_errors=True) as folder:
         cluster = ProcessCluster(Path(folder))
-        await asyncio.to_thread(cluster.start)
         try:
+            await asyncio.to_thread(cluster.start)
             report.software = {
                 "kubernetes": programs.KUBERNETES.version,
                 "keda": programs.KEDA.version,

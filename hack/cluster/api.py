@@ -28,6 +28,7 @@ _PAUSE_SECONDS = 0.5
 """Between a watch that broke and the next."""
 _FIELD_MANAGER = "ark-hack"
 _NOT_FOUND = 404
+_TOO_MANY = 429
 _GONE = 410
 _SERVER_ERRORS = 500
 
@@ -41,7 +42,7 @@ class ApiError(Exception):
 
 
 class ApiUnavailable(Exception):
-    """The API server did not answer."""
+    """The API server did not answer, or cannot do so just now; the same call may work later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +152,7 @@ class Api:
             except ApiUnavailable:
                 await asyncio.sleep(_PAUSE_SECONDS)
             except ApiError as error:
-                if error.status != _GONE and error.status < _SERVER_ERRORS:
+                if error.status != _GONE:
                     raise
                 await asyncio.sleep(_PAUSE_SECONDS)
 
@@ -176,7 +177,7 @@ class Api:
                 change = json.loads(line)
                 if change["type"] == "ERROR":
                     status = change["object"]
-                    raise ApiError(f"watch {path}", status.get("code", 0), status.get("message", ""))
+                    raise _error(f"watch {path}", status.get("code", _SERVER_ERRORS), status.get("message", ""))
                 if change["type"] != "BOOKMARK":
                     yield Event(change["type"], change["object"])
         except (aiohttp.ClientError, TimeoutError) as error:
@@ -223,10 +224,16 @@ class Api:
             response: aiohttp.ClientResponse = answer.response
             if response.status >= 400:
                 text = await response.text()
-                raise ApiError(f"{method} {path}", response.status, _message(text))
+                raise _error(f"{method} {path}", response.status, _message(text))
         except (aiohttp.ClientError, TimeoutError) as error:
             raise ApiUnavailable(f"{method} {path}: {error or type(error).__name__}") from error
         return response
+
+
+def _error(call: str, status: int, message: str) -> ApiError | ApiUnavailable:
+    """Answer the error for a status: too many requests and a server's own failures pass by themselves."""
+    error = ApiError(call, status, message)
+    return ApiUnavailable(str(error)) if status == _TOO_MANY or status >= _SERVER_ERRORS else error
 
 
 def _message(text: str) -> str:

@@ -49,7 +49,8 @@ class Components:
 
     def launch(self, component: Component) -> None:
         """Start a program without waiting for it."""
-        process = ChildProcess(component.command, self.log(component.name), environment=component.environment)
+        log, environment = self.log(component.name), component.environment
+        process = ChildProcess(component.command, log, environment=environment, dies_with_parent=True)
         self._running[component.name] = (component, process)
 
     def wait(self, name: str) -> None:

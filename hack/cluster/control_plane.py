@@ -13,8 +13,6 @@ from hack.cluster.kubectl import Kubectl
 from hack.cluster.programs import ETCD, KUBERNETES, Programs
 from hack.local.process import free_port
 
-SERVICE_RANGE = "127.96.0.0/16"
-"""Cluster addresses of Services; loopback, so that the process node can listen on them."""
 _CONTROLLERS = (
     "deployment-controller",
     "garbage-collector-controller",
@@ -30,15 +28,17 @@ _PROBE_SECONDS = 2.0
 class ControlPlane:
     """The control plane's processes, files and credentials."""
 
-    def __init__(self, folder: Path, programs: Programs, *, hpa_sync_seconds: float = 15.0) -> None:
+    def __init__(self, folder: Path, programs: Programs, *, services: str, hpa_sync_seconds: float = 15.0) -> None:
         """
         Args:
             folder: gets keys, logs and etcd's data.
             programs: the built programs.
+            services: range of the Services' addresses; loopback, so that the process node can listen on them.
             hpa_sync_seconds: time between two decisions of the autoscaler; real clusters have 15 s.
         """
         self.folder = folder
         self._programs = programs
+        self._services = services
         self._hpa_sync_seconds = hpa_sync_seconds
         self.authority = Authority(folder / "pki")
         self.front_proxy = Authority(folder / "pki-front-proxy")
@@ -78,7 +78,9 @@ class ControlPlane:
         components.start(self._controller_manager())
 
     def _etcd(self) -> Component:
-        client, peer = f"http://127.0.0.1:{self._etcd_port}", f"http://127.0.0.1:{free_port()}"
+        client, peer = f"https://127.0.0.1:{self._etcd_port}", f"https://127.0.0.1:{free_port()}"
+        health = f"http://127.0.0.1:{free_port()}"
+        pair = self.authority.issue("etcd", *_LOOPBACK)
         return Component(
             "etcd",
             [
@@ -89,10 +91,18 @@ class ControlPlane:
                 f"--listen-peer-urls={peer}",
                 f"--initial-advertise-peer-urls={peer}",
                 f"--initial-cluster=default={peer}",
+                f"--listen-metrics-urls={health}",
+                # Whoever may write here runs commands as this user, through a Pod.
+                *_pair_flags("cert-file", "key-file", pair),
+                *_pair_flags("peer-cert-file", "peer-key-file", pair),
+                f"--trusted-ca-file={self.authority.certificate}",
+                f"--peer-trusted-ca-file={self.authority.certificate}",
+                "--client-cert-auth",
+                "--peer-client-cert-auth",
                 "--unsafe-no-fsync",
                 "--log-level=warn",
             ],
-            ready=lambda: answers(f"{client}/health"),
+            ready=lambda: answers(f"{health}/health"),
         )
 
     def _api_server(self) -> Component:
@@ -101,10 +111,12 @@ class ControlPlane:
             "kube-apiserver",
             [
                 str(self._programs.path(KUBERNETES, "kube-apiserver")),
-                f"--etcd-servers=http://127.0.0.1:{self._etcd_port}",
+                f"--etcd-servers=https://127.0.0.1:{self._etcd_port}",
+                f"--etcd-cafile={self.authority.certificate}",
+                *_pair_flags("etcd-certfile", "etcd-keyfile", self.kubelet_client),
                 "--bind-address=127.0.0.1",
                 f"--secure-port={self.port}",
-                f"--service-cluster-ip-range={SERVICE_RANGE}",
+                f"--service-cluster-ip-range={self._services}",
                 f"--cert-dir={self.folder / 'apiserver-certs'}",
                 *_pair_flags("tls-cert-file", "tls-private-key-file", self._server_pair),
                 f"--client-ca-file={self.authority.certificate}",

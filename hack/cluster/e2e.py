@@ -12,8 +12,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from hack.cluster import kind, programs
@@ -36,10 +36,17 @@ def main() -> int:
         "pytest", nargs="*", help="arguments for pytest; default: all end-to-end tests, three at a time"
     )
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, _as_interrupt)
     try:
         with ExitStack() as stack:
-            environment = _prepare(options, stack)
-            return _run_tests(options.pytest or ["-n", "3", "tests/cluster"], environment)
+            environment, restarted = _prepare(options, stack)
+            code = _run_tests(options.pytest or ["-n", "3", "tests/cluster"], environment)
+            if names := restarted():
+                print(
+                    f"e2e: crashed and started again while the tests ran: {', '.join(names)}; see .e2e", file=sys.stderr
+                )
+                return code or 1
+            return code
     except (CannotStart, KubectlFailed, NoCluster, kind.CannotMake, programs.CannotBuild) as error:
         print(f"e2e: {error}", file=sys.stderr)
         return 1
@@ -47,28 +54,37 @@ def main() -> int:
         return 130
 
 
-def _prepare(options: argparse.Namespace, stack: ExitStack) -> dict[str, str]:
-    """Start the cluster where it is ours to start; answer what tells the tests about it."""
+def _prepare(options: argparse.Namespace, stack: ExitStack) -> tuple[dict[str, str], Callable[[], Sequence[str]]]:
+    """Start the cluster where it is ours to start.
+
+    Answers the variables that tell the tests about it, and what says which of its programs crashed.
+    """
     if options.cluster == "current":
         current()
-        return {CLUSTER_VARIABLE: "current"}
+        return {CLUSTER_VARIABLE: "current"}, list
     if options.cluster == "kind":
         kubeconfig = stack.enter_context(kind.cluster(options.keda_manifest))
-        return {CLUSTER_VARIABLE: "current", "KUBECONFIG": str(kubeconfig)}
+        return {CLUSTER_VARIABLE: "current", "KUBECONFIG": str(kubeconfig)}, list
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ark-e2e-", ignore_cleanup_errors=True)))
     stack.callback(_keep_logs, folder)
-    stack.enter_context(ProcessCluster(folder))
-    return {CLUSTER_VARIABLE: str(folder)}
+    cluster = stack.enter_context(ProcessCluster(folder))
+    return {CLUSTER_VARIABLE: str(folder)}, lambda: cluster.state.restarted
 
 
 def _run_tests(arguments: Sequence[str], environment: dict[str, str]) -> int:
     command = [sys.executable, "-m", "pytest", "--timeout=600", *arguments]
-    with subprocess.Popen(command, cwd=_ROOT, env={**os.environ, **environment}) as process:
-        while True:
-            try:
-                return process.wait()
-            except KeyboardInterrupt:
-                process.send_signal(signal.SIGINT)  # pytest has had it from the terminal; from elsewhere it has not
+    # In a session of its own it gets one SIGINT, this program's; a second one would cut its cleaning up short.
+    with subprocess.Popen(command, cwd=_ROOT, env={**os.environ, **environment}, start_new_session=True) as process:
+        try:
+            return process.wait()
+        except BaseException:
+            process.send_signal(signal.SIGINT)
+            process.wait()
+            raise
+
+
+def _as_interrupt(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _keep_logs(folder: Path) -> None:
@@ -77,8 +93,9 @@ def _keep_logs(folder: Path) -> None:
     wanted = [*folder.glob("*.log"), *folder.glob("logs/*.log"), *folder.glob("pods/*/*.log")]
     for path in wanted:
         target = _KEPT / path.relative_to(folder)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target)
+        with suppress(FileNotFoundError):  # another run may be clearing the same folder
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
 
 
 if __name__ == "__main__":

@@ -71,6 +71,7 @@ class Keda:
         pair = authority.issue("keda", "localhost", "127.0.0.1", _ADAPTER_HOST)
         for source, name in ((authority.certificate, "ca.crt"), (pair.certificate, "tls.crt"), (pair.key, "tls.key")):
             shutil.copyfile(source, folder / name)
+        (folder / "tls.key").chmod(0o600)
         return folder
 
     def _namespace(self) -> dict[str, Any]:

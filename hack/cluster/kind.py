@@ -41,8 +41,11 @@ def cluster(keda_manifest: Path | None) -> Iterator[Path]:
         )
     with tempfile.TemporaryDirectory(prefix="ark-kind-") as folder:
         kubeconfig = Path(folder) / "kubeconfig"
-        _run("kind", "create", "cluster", "--name", _NAME, "--kubeconfig", str(kubeconfig), "--wait", "120s")
+        listed = subprocess.run(["kind", "get", "clusters"], capture_output=True, text=True, check=False).stdout  # noqa: S607
+        if _NAME in listed.split():
+            raise CannotMake(f"a kind cluster {_NAME} is there already: kind delete cluster --name {_NAME}")
         try:
+            _run("kind", "create", "cluster", "--name", _NAME, "--kubeconfig", str(kubeconfig), "--wait", "120s")
             _run("docker", "build", "-t", IMAGE, "-f", str(_DOCKERFILE), str(_ROOT))
             _run("docker", "pull", REDIS_IMAGE)
             for image in (IMAGE, REDIS_IMAGE):

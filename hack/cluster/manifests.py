@@ -97,7 +97,7 @@ def scaler(
         tls_secret: Secret with ``tls.crt``, ``tls.key`` and ``ca.crt`` for mTLS; no TLS where None.
         settings: further flags of ``ark-scaler``.
     """
-    flags = {"redis": redis_url, "host": "$(POD_IP)", "port": str(SCALER_PORT), **(settings or {})}
+    flags = {"redis": redis_url, "host": "$(POD_IP)", **(settings or {})}
     container: Object = {
         "image": IMAGE,
         "command": ["ark-scaler"],

@@ -14,7 +14,8 @@ from hack.cluster.kubectl import Kubectl
 from hack.cluster.state import State
 
 _START_SECONDS = 180.0
-_STOP_SECONDS = 60.0
+_STOP_SECONDS = 100.0
+"""More than the grace periods of all its programs, one after the other."""
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -34,6 +35,7 @@ class ProcessCluster:
         self.folder = folder
         self._hpa_sync_seconds = hpa_sync_seconds
         self._supervisor: subprocess.Popen[bytes] | None = None
+        self._stopped = False
 
     def start(self) -> Self:
         """Start it and wait until all of it is ready; builds the programs first where they are missing.
@@ -45,11 +47,21 @@ class ProcessCluster:
         if sys.platform != "linux":
             raise CannotStart("the process cluster needs Linux (every Pod has an address of its own); use CLUSTER=kind")
         programs.ensure()
+        try:
+            self._start()
+        except BaseException:  # a Ctrl-C above all
+            self.stop()
+            raise
+        return self
+
+    def _start(self) -> None:
+        if self._stopped:
+            raise CannotStart("the cluster was stopped before it was started")
         self.folder.mkdir(parents=True, exist_ok=True)
         errors = self.folder / "supervisor.log"
         command = [sys.executable, "-m", "hack.cluster.supervisor", f"--folder={self.folder}"]
         with errors.open("ab") as log:
-            self._supervisor = subprocess.Popen(
+            supervisor = self._supervisor = subprocess.Popen(
                 [*command, f"--hpa-sync-seconds={self._hpa_sync_seconds}"],
                 cwd=_ROOT,
                 stdin=subprocess.PIPE,
@@ -59,26 +71,25 @@ class ProcessCluster:
             )
         deadline = time.monotonic() + _START_SECONDS
         while State.read(self.folder) is None:
-            code = self._supervisor.poll()
-            if code is not None or time.monotonic() > deadline:
-                self.stop()
+            code = supervisor.poll()
+            if code is not None or self._stopped or time.monotonic() > deadline:
                 happened = "is not ready" if code is None else f"ended with {code}"
                 raise CannotStart(f"the cluster {happened}: {errors.read_text(errors='replace')[-3000:]}")
             time.sleep(0.05)
-        return self
 
     def stop(self) -> None:
-        """End all of its processes."""
-        if self._supervisor is None:
+        """End all of its processes; a start that another thread is in fails."""
+        self._stopped = True
+        supervisor, self._supervisor = self._supervisor, None
+        if supervisor is None:
             return
-        assert self._supervisor.stdin is not None
-        self._supervisor.stdin.close()
+        assert supervisor.stdin is not None
+        supervisor.stdin.close()
         try:
-            self._supervisor.wait(_STOP_SECONDS)
+            supervisor.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            self._supervisor.kill()
-            self._supervisor.wait()
-        self._supervisor = None
+            supervisor.kill()  # its children die with it
+            supervisor.wait()
 
     @property
     def state(self) -> State:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -23,6 +23,8 @@ class State:
     """Folder with a log for each program."""
     pids: Mapping[str, int]
     """Process ids by program; one that was started again has a new id."""
+    restarted: Sequence[str] = ()
+    """Programs that crashed and were started again, one after the other."""
 
     def write(self, folder: Path) -> None:
         """Write the file into the cluster's folder, as a whole."""
@@ -31,6 +33,7 @@ class State:
             "kubectl": str(self.kubectl),
             "logs": str(self.logs),
             "pids": dict(self.pids),
+            "restarted": list(self.restarted),
         }
         new = folder / f"{_FILE}.new"
         new.write_text(json.dumps(content))
@@ -43,4 +46,5 @@ class State:
             content = json.loads((folder / _FILE).read_text())
         except FileNotFoundError:
             return None
-        return cls(Path(content["kubeconfig"]), Path(content["kubectl"]), Path(content["logs"]), content["pids"])
+        kubeconfig, kubectl, logs = (Path(content[name]) for name in ("kubeconfig", "kubectl", "logs"))
+        return cls(kubeconfig, kubectl, logs, content["pids"], tuple(content["restarted"]))

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import argparse
 import os
-import select
 import signal
 import sys
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
-from hack.cluster import programs
+from hack.cluster import addresses, programs
 from hack.cluster.component import Component, Components
 from hack.cluster.control_plane import ControlPlane
 from hack.cluster.keda import Keda
@@ -49,14 +51,14 @@ def main() -> int:
     logs.mkdir(parents=True, exist_ok=True)
     components = Components(logs)
     try:
-        state = _start(folder, components, options.hpa_sync_seconds)
-        state.write(folder)
-        while not _input_has_ended():
-            if components.restart_crashed():
-                replace(state, pids=components.pids).write(folder)
+        threading.Thread(target=_stop_when_input_ends, daemon=True).start()
+        with addresses.claimed(programs.cache_folder() / "addresses") as block:
+            state = _start(folder, components, block, options.hpa_sync_seconds)
+            state.write(folder)
+            _supervise(folder, components, state)
     except _Stopped:
         pass
-    except (StartFailed, KubectlFailed, programs.CannotBuild) as error:
+    except (StartFailed, KubectlFailed, programs.CannotBuild, addresses.NoAddresses) as error:
         print(f"cluster: {error}", file=sys.stderr, flush=True)
         return 1
     finally:
@@ -67,17 +69,26 @@ def main() -> int:
     return 0
 
 
-def _start(folder: Path, components: Components, hpa_sync_seconds: float) -> State:
+def _supervise(folder: Path, components: Components, state: State) -> NoReturn:
+    """Start again what crashes, until a signal comes."""
+    while True:
+        time.sleep(_LOOK_SECONDS)
+        if crashed := components.restart_crashed():
+            state = replace(state, pids=components.pids, restarted=(*state.restarted, *crashed))
+            state.write(folder)
+
+
+def _start(folder: Path, components: Components, block: addresses.Block, hpa_sync_seconds: float) -> State:
     built = programs.ensure()
-    control_plane = ControlPlane(folder, built, hpa_sync_seconds=hpa_sync_seconds)
+    control_plane = ControlPlane(folder, built, services=block.services, hpa_sync_seconds=hpa_sync_seconds)
     control_plane.start(components)
-    components.launch(_node(folder, control_plane, components))
+    components.launch(_node(folder, control_plane, components, block))
     Keda(folder, built, control_plane).start(components)
     components.wait(NAME)
     return State(control_plane.admin, built.kubectl, components.folder, components.pids)
 
 
-def _node(folder: Path, control_plane: ControlPlane, components: Components) -> Component:
+def _node(folder: Path, control_plane: ControlPlane, components: Components, block: addresses.Block) -> Component:
     pair = control_plane.authority.issue(NAME, "localhost", "127.0.0.1")
     config = control_plane.kubeconfig_for(f"system:node:{NAME}", group="system:masters")
     return Component(
@@ -91,16 +102,18 @@ def _node(folder: Path, control_plane: ControlPlane, components: Components) -> 
             f"--authority={control_plane.authority.certificate}",
             f"--certificate={pair.certificate}",
             f"--key={pair.key}",
+            f"--block={block.number}",
             f"--folder={folder / 'pods'}",
         ],
         ready=lambda: "node is ready" in components.log(NAME).read_text(),
     )
 
 
-def _input_has_ended() -> bool:
-    """Wait a moment, and answer whether standard input has come to its end."""
-    readable, _, _ = select.select([sys.stdin], [], [], _LOOK_SECONDS)
-    return bool(readable) and not os.read(sys.stdin.fileno(), 1024)
+def _stop_when_input_ends() -> None:
+    """Ask this process to end when whoever started it is gone, also while it still starts."""
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

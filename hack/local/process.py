@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+_PR_SET_PDEATHSIG = 1
+"""From linux/prctl.h."""
+_PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
 
 class StartFailed(Exception):
@@ -27,6 +33,7 @@ class ChildProcess:
         *,
         environment: Mapping[str, str] | None = None,
         stop_signal: signal.Signals = signal.SIGTERM,
+        dies_with_parent: bool = False,
     ) -> None:
         """
         Args:
@@ -34,6 +41,8 @@ class ChildProcess:
             log: file that gets its standard output and standard error, appended.
             environment: variables added to this process's own.
             stop_signal: how it is asked to end.
+            dies_with_parent: it is killed when this process is gone, even by SIGKILL (on Linux). Only for processes
+                that the main thread starts: the kernel looks at the thread.
         """
         self.command = list(command)
         self.log = log
@@ -47,6 +56,7 @@ class ChildProcess:
                 env={**os.environ, **(environment or {})},
                 # Its own process group: Ctrl-C reaches the parent alone, which then ends it in order.
                 start_new_session=True,
+                preexec_fn=die_with_parent if dies_with_parent else None,  # noqa: PLW1509 - one system call
             )
 
     @property
@@ -112,6 +122,12 @@ class ChildProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when the thread that started it is gone; does nothing but on Linux."""
+    if _PRCTL is not None:
+        _PRCTL(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def free_port() -> int:

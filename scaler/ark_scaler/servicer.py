@@ -65,7 +65,7 @@ class ScalerServicer(ExternalScalerServicer):
         KEDA drops this call's error, so bad metadata is answered with a metric whose name is the refusal: the API
         server refuses it, and with that it stands in the ScaledObject's Ready condition (docs/adr/0005).
         """
-        method = "GetMetricSpec"
+        method, began = "GetMetricSpec", time.perf_counter()
         try:
             trigger = self._trigger(request.SerializeToString())
         except Refusal as refusal:
@@ -75,6 +75,7 @@ class ScalerServicer(ExternalScalerServicer):
             self._metrics.requests.labels(method, grpc.StatusCode.OK.name).inc()
             name, target = metric.METRIC_NAME, trigger.tasks_per_replica
         spec = MetricSpec(metricName=name, targetSize=target, targetSizeFloat=target)
+        self._metrics.request_seconds.labels(method).observe(time.perf_counter() - began)
         return GetMetricSpecResponse(metricSpecs=[spec])
 
     async def StreamMetricSpec(self, request: ScaledObjectRef, context: Context) -> None:

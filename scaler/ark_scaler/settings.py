@@ -15,6 +15,7 @@ from ark_scaler.tenancy import StreamRule
 from ark_scaler.trigger import DEFAULT_REDIS
 from ark_taskqueue import InvalidAddress, parse_address
 
+_DEFAULT_PORT = 6000
 _CONNECTION_NAME = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?")
 
 
@@ -60,13 +61,23 @@ def _checked_with(parse: Callable[[str], object]) -> BeforeValidator:
     return BeforeValidator(check)
 
 
+def _without_service_link(value: object) -> object:
+    """Take the variable that Kubernetes sets for a Service named ``ark-scaler`` as if it were not there.
+
+    In every Pod of its namespace ARK_SCALER_PORT is then ``tcp://10.96.0.7:6000``, which is not meant for this setting.
+    """
+    return _DEFAULT_PORT if str(value).startswith("tcp://") else value
+
+
 class ScalerSettings(ProgramSettings):
     """KEDA external scaler for agents' task queues in Redis."""
 
     model_config = SettingsConfigDict(cli_prog_name="ark-scaler", env_prefix="ARK_SCALER_")
 
     host: str = Field("0.0.0.0", description="Address that the gRPC and HTTP servers listen on")
-    port: int = Field(6000, ge=0, le=65535, description="TCP port of the gRPC server; 0 takes a free one")
+    port: Annotated[int, BeforeValidator(_without_service_link)] = Field(
+        _DEFAULT_PORT, ge=0, le=65535, description="TCP port of the gRPC server; 0 takes a free one"
+    )
     http_port: int = Field(
         8080, ge=0, le=65535, description="TCP port of /metrics, /healthz and /readyz; 0 takes a free one"
     )

@@ -19,6 +19,8 @@ from hack.cluster.manifests import Object, Scaling
 from tests.eventually import eventually
 
 _TLS = "scaler-tls"
+_LOOKS_ALONE = 20
+"""So often in a row nobody else is connected to Redis, a tenth of a second apart: longer than anybody's pause."""
 SYNC_SECONDS = 15.0
 """The HPA's sync period, on the process cluster as everywhere."""
 
@@ -64,9 +66,20 @@ class Stack:
         return list(found["items"])
 
     async def cut_off_redis(self) -> None:
-        """Make Redis unreachable for everybody in the cluster; it keeps its data."""
+        """Make Redis unreachable for everybody in the cluster; it keeps its data.
+
+        A Service's change takes a moment, and does nothing to open connections: these are broken until none come back.
+        """
         await self._select_redis("nobody")
-        await self.redis.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        alone = 0
+
+        async def stays_alone() -> bool:
+            nonlocal alone
+            killed = await self.redis.execute_command("CLIENT", "KILL", "SKIPME", "yes")
+            alone = 0 if killed else alone + 1
+            return alone >= _LOOKS_ALONE
+
+        await eventually(stays_alone, "the end of all connections to Redis", every=0.1)
 
     async def bring_back_redis(self) -> None:
         """Make Redis reachable again."""
@@ -140,7 +153,9 @@ class Pool:
 
         async def listening() -> bool:
             scaled = await self.stack.api.get(SCALED_OBJECTS.path(self.stack.namespace, self.agent))
-            return bool(scaled.get("status", {}).get("externalMetricNames"))
+            status = scaled.get("status", {})
+            ready = [entry["status"] for entry in status.get("conditions", []) if entry["type"] == "Ready"]
+            return bool(status.get("externalMetricNames")) and ready == ["True"]
 
         await eventually(listening, f"ScaledObject {self.agent} taken by KEDA", 60.0, every=0.1)
 

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -96,7 +97,9 @@ async def test_a_pod_waits_for_a_secret_and_says_so_then_runs_with_it(stack: Sta
 
 
 async def test_the_machines_own_variables_do_not_leak_into_a_pod(stack: Stack) -> None:
-    await stack.apply(pod(stack, "clean", PRINT_AND_WAIT.format("sorted(os.environ)")))
+    item = pod(stack, "clean", PRINT_AND_WAIT.format("sorted(os.environ)"))
+    item["spec"]["enableServiceLinks"] = False
+    await stack.apply(item)
     allowed = {"PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "HOME"}
     assert set(json.loads((await log(stack, "clean")).replace("'", '"'))) <= allowed
 
@@ -135,6 +138,50 @@ async def test_what_the_node_cannot_do_stands_in_the_pods_status(stack: Stack) -
     await stack.apply(pod(stack, "hooks", "pass", lifecycle={"preStop": {"exec": {"command": ["true"]}}}))
     await shows(stack, "hooks", "0/1", "CreateContainerError")
     assert "container 'main' has lifecycle hooks" in await stack.kubectl("describe", "pod", "hooks")
+
+
+async def test_a_pod_that_the_node_stumbles_over_does_not_hurt_the_others(stack: Stack) -> None:
+    """Each of these once ended the whole node, and with it every Pod."""
+    state = stack.access.local
+    assert state is not None
+    pids = dict(state.pids)
+    probe = {"httpGet": {"path": "/", "port": "nameless"}, "periodSeconds": 1}
+    secret = [{"name": "X", "valueFrom": {"secretKeyRef": {"name": "binary", "key": "x"}}}]
+    long = pod(stack, "long-" + "x" * 240, PRINT_AND_WAIT.format(1))
+    del long["metadata"]["labels"]
+    await stack.apply(
+        pod(stack, "healthy", PRINT_AND_WAIT.format(1)),
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "binary", "namespace": stack.namespace},
+            "data": {"x": base64.b64encode(b"\xff\xfe").decode()},
+        },
+        pod(stack, "port", PRINT_AND_WAIT.format(1), readinessProbe=probe),
+        pod(stack, "text", PRINT_AND_WAIT.format(1), env=secret),
+        long,
+    )
+    await shows(stack, "port", "0/1", "Running")
+    await shows(stack, "text", "0/1", "CreateContainerError")
+    await shows(stack, "long-" + "x" * 240, "1/1", "Running")
+    await shows(stack, "healthy", "1/1", "Running", "0")
+    assert pids["process-node"] == state.pids["process-node"]
+
+
+async def test_a_pod_is_told_of_its_namespaces_services(stack: Stack) -> None:
+    code = PRINT_AND_WAIT.format("os.environ['REDIS_PORT'], os.environ.get('ARK_SCALER_SERVICE_PORT')")
+    await stack.apply(pod(stack, "links", code))
+    address = await asyncio.to_thread(stack.access.address, stack.namespace, manifests.REDIS, manifests.REDIS_PORT)
+    assert await log(stack, "links") == f"tcp://{address} 6000\n"
+
+
+async def test_a_followed_log_ends_with_its_container(stack: Stack) -> None:
+    await stack.apply(
+        pod(stack, "brief", "import time; print(1, flush=True); time.sleep(2); print(2)", restart="Never")
+    )
+    await log(stack, "brief")
+    async with asyncio.timeout(30):
+        assert await stack.kubectl("logs", "-f", "brief") == "1\n2\n"
 
 
 async def test_a_pod_for_another_scheduler_stays_pending(stack: Stack) -> None:
@@ -251,6 +298,17 @@ def descendants_of(folder: Path) -> set[int]:
     return found
 
 
+async def test_ctrl_c_while_a_cluster_starts_leaves_nothing(stack: Stack, tmp_path: Path) -> None:
+    folder = tmp_path / "early"
+    command = [sys.executable, "-c", START_AND_HANG, str(folder)]
+    starter = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
+    await eventually(lambda: bool(descendants_of(folder / "etcd")), "the start of etcd", 60.0)
+    starter.send_signal(signal.SIGINT)
+    async with asyncio.timeout(60):
+        await starter.wait()
+    await eventually(lambda: not descendants_of(folder), "the end of all processes", 60.0, every=0.1)
+
+
 START_AND_HANG = """
 import sys, time
 from pathlib import Path
@@ -271,7 +329,7 @@ async def test_when_its_starter_or_its_node_is_killed_no_process_is_left(
     starter = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     assert starter.stdout is not None
     try:
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(240):
             assert await starter.stdout.readline() == b"up\n"
         cluster = ProcessCluster(folder)
         kubectl = cluster.kubectl

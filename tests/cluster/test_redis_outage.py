@@ -13,8 +13,10 @@ from hack.cluster.manifests import Scaling
 from tests.cluster.stack import Stack, deployed, make_pool, recorded
 from tests.eventually import eventually
 
-# A zero by mistake would be acted on at once: every five seconds a poll, and hardly a cooldown.
-EAGER = Scaling(max_replicas=4, polling_seconds=5, cooldown_seconds=5, scale_down_seconds=0)
+# A zero by mistake would be acted on at once: polls often, and hardly a cooldown. Not every five seconds: when a poll and
+# the HPA's look at every 15 s rebuild KEDA's scalers at the same moment, KEDA itself takes the error of the scaler for
+# "not active" (seen; docs/architecture.md).
+EAGER = Scaling(max_replicas=4, polling_seconds=7, cooldown_seconds=5, scale_down_seconds=0)
 OUTAGE_SECONDS = 60.0
 HOLD_SECONDS = 20.0
 """Less than the outage: both what is held, and the error after it, are under test."""
@@ -35,15 +37,15 @@ async def test_replicas_do_not_fall_while_redis_is_away_for_a_minute(short_hold:
     await pool.reaches(4)
     async with recorded(pool) as recorder:
         await stack.cut_off_redis()
-        await asyncio.sleep(OUTAGE_SECONDS)
+        await asyncio.sleep(HOLD_SECONDS / 2)
+        assert (await pool.condition("Ready"))["status"] == "True", "the scaler answers what it knew"
+        await asyncio.sleep(OUTAGE_SECONDS - HOLD_SECONDS / 2)
+        condition = await pool.condition("Ready")
+        assert (condition["status"], condition["reason"]) == ("False", "TriggerError"), "now it has nothing to answer"
         assert recorder.values == [4]
-        failed = (await pool.condition("Ready")).get("message", "") + (await pool.condition("Active")).get(
-            "message", ""
-        )
         await stack.bring_back_redis()
         results = await pool.results(tasks)
         await pool.reaches(0)
-    assert failed
     assert {result.status for result in results} == {"completed"}
 
 
@@ -57,12 +59,14 @@ async def test_a_scaler_that_starts_without_redis_scales_nothing_to_zero_and_rec
         await stack.kill_scaler()
 
         async def up_but_not_ready() -> bool:
-            [pod] = await stack.pods(manifests.SCALER)
-            [status] = pod["status"].get("containerStatuses", [{}])
+            pods = await stack.pods(manifests.SCALER)
+            if len(pods) != 1:
+                return False
+            [status] = pods[0]["status"].get("containerStatuses", [{}])
             return "running" in status.get("state", {}) and not status["ready"]
 
         await eventually(up_but_not_ready, "the scaler's start without Redis", 60.0, every=0.2)
-        await asyncio.sleep(30.0)  # six polls, and six times the cooldown
+        await asyncio.sleep(30.0)  # four polls, and six times the cooldown
         assert await up_but_not_ready()
         assert recorder.values == [1]
         await stack.bring_back_redis()

@@ -7,6 +7,7 @@ import asyncio
 from hack.cluster.api import PODS
 from hack.cluster.manifests import Scaling
 from tests.cluster.stack import Pool, Stack, make_pool, recorded
+from tests.eventually import eventually
 
 SCALING = Scaling(max_replicas=10, polling_seconds=30, cooldown_seconds=20, scale_down_seconds=0)
 LONG, SHORT = 100.0, 45.0
@@ -28,9 +29,10 @@ async def test_from_zero_by_push_out_exactly_in_without_a_kill_and_back_to_zero(
     codes: dict[str, int] = {}
     async with recorded(pool) as recorder, asyncio.TaskGroup() as group:
         watching = group.create_task(exit_codes(pool, codes))
+        await eventually(lambda: recorder.values == [0], "the recorder's first look")
         # Long ones among the short ones, so that nearly every worker that goes has one to finish.
         tasks = await pool.submit([LONG if number % 3 == 0 else SHORT for number in range(36)] + [SHORT])
-        await pool.reaches(1, 10)  # a poll would come after 15 s on average
+        await eventually(lambda: max(recorder.values) >= 1, "the push", 10)  # a poll would come in 15 s on average
         await pool.reaches(8)
         await pool.reaches(3, 120)
         results = await pool.results(tasks)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from ark_process import settings
 from ark_scaler.settings import ScalerSettings
 from ark_taskqueue import Client, Consumer, QueueKeys
 from hack.local.redis_server import RedisServer
@@ -69,6 +70,14 @@ def test_a_bad_setting_ends_the_program_with_a_line_that_names_it(
     assert message in ended.stderr
     assert "Traceback" not in ended.stderr
     assert "geheim" not in ended.stderr
+
+
+def test_the_variable_of_a_service_of_the_same_name_is_not_taken_for_the_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kubernetes sets ARK_SCALER_PORT in every Pod beside a Service that is named ark-scaler."""
+    monkeypatch.setenv("ARK_SCALER_PORT", "tcp://10.96.0.7:6000")
+    assert settings.load(ScalerSettings, []).port == 6000
+    monkeypatch.setenv("ARK_SCALER_PORT", "6001")
+    assert settings.load(ScalerSettings, []).port == 6001
 
 
 @pytest.mark.parametrize("kind", ["grpc", "http"])

@@ -1,4 +1,4 @@
-"""``python -m hack.cluster.node``: run the process node until SIGTERM, or until its standard input ends."""
+"""``python -m hack.cluster.node``: run the process node until SIGTERM."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from ark_process import logs
+from hack.cluster.addresses import Block
 from hack.cluster.api import connect
 from hack.cluster.node.container import end_forgotten
 from hack.cluster.node.node import ProcessNode
@@ -26,7 +27,8 @@ async def _main(options: argparse.Namespace) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, running.cancel)
     async with connect(options.kubeconfig) as api:
-        await ProcessNode(Cluster(api, options.server, options.authority), options.folder, tls).run()
+        cluster = Cluster(api, options.server, options.authority)
+        await ProcessNode(cluster, Block(options.block), options.folder, tls).run()
 
 
 def main() -> int:
@@ -37,6 +39,7 @@ def main() -> int:
     parser.add_argument("--authority", type=Path, required=True, help="PEM file of the cluster's CA")
     parser.add_argument("--certificate", type=Path, required=True, help="PEM file of the node's certificate")
     parser.add_argument("--key", type=Path, required=True, help="PEM file of its key")
+    parser.add_argument("--block", type=int, default=0, help="number of the block of addresses for Pods")
     parser.add_argument("--folder", type=Path, required=True, help="gets a folder for each Pod")
     options = parser.parse_args()
     logs.configure("info", "json")

@@ -19,6 +19,7 @@ import psutil
 
 from hack.cluster.node.probes import Probe
 from hack.cluster.node.status import ContainerView, Running, State, Terminated, Waiting
+from hack.local.process import die_with_parent
 from hack.local.redis_binary import NoServer, newest
 
 _FIRST_BACKOFF_SECONDS = 10.0
@@ -80,6 +81,8 @@ class Container:
         self._recipe: Recipe | None = None
         self._stopping = asyncio.Event()
         self._over = asyncio.Event()
+        self._over.set()
+        self._killing = False
         self._state: State = Waiting()
         self._last: Terminated | None = None
         self._ready = False
@@ -101,6 +104,7 @@ class Container:
     async def run(self, recipe: Recipe) -> None:
         """Run it, again and again as the restart policy says, until `stop`."""
         self._recipe = recipe
+        self._over.clear()
         try:
             await self._run(recipe)
         finally:
@@ -111,7 +115,7 @@ class Container:
             began = datetime.now(UTC)
             try:
                 ended = await self._run_once(recipe, began)
-            except OSError as error:
+            except (OSError, ValueError) as error:  # ValueError: a NUL in a word or a variable
                 self.hold("CreateContainerError", str(error))
             else:
                 if self._is_over(ended):
@@ -126,12 +130,8 @@ class Container:
     async def stop(self, grace_seconds: float) -> None:
         """End it: SIGTERM, then SIGKILL for its whole process group after the grace period; returns when it is over."""
         self._stopping.set()
-        process = self._process
-        if process is None or process.returncode is not None:
-            return
         if grace_seconds > 0:
-            with suppress(ProcessLookupError):
-                process.terminate()
+            self._signal(signal.SIGTERM)
             try:
                 async with asyncio.timeout(grace_seconds):
                     await self._over.wait()
@@ -143,9 +143,18 @@ class Container:
     def kill(self) -> None:
         """End it and all that it has started at once."""
         self._stopping.set()
-        if self._process is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+        self._killing = True
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process that runs now: SIGKILL to its whole group, as when a container ends."""
+        if self._process is None:
+            return
+        with suppress(ProcessLookupError):
+            if number == signal.SIGKILL:
+                os.killpg(self._process.pid, number)
+            else:
+                self._process.send_signal(number)
 
     def _is_over(self, ended: Terminated) -> bool:
         if self._stopping.is_set() or self._restart_policy == "Never":
@@ -155,15 +164,19 @@ class Container:
     async def _run_once(self, recipe: Recipe, began: datetime) -> Terminated:
         process = await self._spawn(recipe)
         self._process = process
-        _remember(process.pid, recipe.folder / f"{self.name}.process")
-        self._to(Running(began))
-        async with asyncio.TaskGroup() as probing:
-            probes = probing.create_task(self._probe())
-            code = await process.wait()
-            probes.cancel()
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # what it may have left behind
-        self._ready = self._started = False
+        try:
+            if self._stopping.is_set():  # it was stopped while it started
+                self._signal(signal.SIGKILL if self._killing else signal.SIGTERM)
+            _remember(process.pid, recipe.folder / f"{self.name}.process")
+            self._to(Running(began))
+            async with asyncio.TaskGroup() as probing:
+                probes = probing.create_task(self._probe())
+                code = await process.wait()
+                probes.cancel()
+        finally:
+            self._signal(signal.SIGKILL)  # also what it may have left behind
+            self._process = None  # its id may be another's soon
+            self._ready = self._started = False
         number = -code if code < 0 else None
         return Terminated(code if number is None else 128 + number, number, began, datetime.now(UTC))
 
@@ -178,6 +191,7 @@ class Container:
                 cwd=recipe.folder,
                 env=_environment(recipe),
                 start_new_session=True,
+                preexec_fn=die_with_parent,
             )
 
     async def _probe(self) -> None:
@@ -216,9 +230,8 @@ class Container:
         self._changed()
 
     def _set_alive(self, alive: bool) -> None:
-        if not alive and self._process is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+        if not alive:
+            self._signal(signal.SIGKILL)
 
     async def _execute(self, command: list[str]) -> int:
         assert self._recipe is not None
@@ -229,12 +242,14 @@ class Container:
             stderr=asyncio.subprocess.DEVNULL,
             cwd=self._recipe.folder,
             env=_environment(self._recipe),
+            start_new_session=True,
+            preexec_fn=die_with_parent,
         )
         try:
             return await process.wait()
         except asyncio.CancelledError:
-            process.kill()
-            await process.wait()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             raise
 
     async def _back_off(self) -> None:
@@ -263,7 +278,7 @@ def _environment(recipe: Recipe) -> dict[str, str]:
 
 def _remember(pid: int, path: Path) -> None:
     """Write down which process a container is, for whoever has to clean up after a node that was killed."""
-    with suppress(psutil.NoSuchProcess):
+    with suppress(psutil.NoSuchProcess, OSError):
         path.write_text(json.dumps({"pid": pid, "created": psutil.Process(pid).create_time()}))
 
 

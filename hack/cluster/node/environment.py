@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -94,13 +94,50 @@ def _references(spec: Object) -> Iterator[tuple[str, str]]:
                 yield kind, source[key].get("secretName") or source[key]["name"]
 
 
-def environment(container: Object, pod: Object, ip: str, sources: Sources) -> dict[str, str]:
+def service_links(services: Iterable[Object]) -> dict[str, str]:
+    """Answer the variables that a kubelet tells Pods of their namespace's Services by.
+
+    A program whose own variables begin with a Service's name sees them, too: ``ARK_SCALER_PORT=tcp://10.96.0.7:6000``.
+    """
+    values: dict[str, str] = {}
+    for service in services:
+        spec, name = service["spec"], service["metadata"]["name"].upper().replace("-", "_")
+        ip, ports = spec.get("clusterIP", "None"), spec.get("ports", [])
+        if ip == "None" or not ip or not ports:
+            continue
+        first = ports[0]
+        values |= {f"{name}_SERVICE_HOST": ip, f"{name}_SERVICE_PORT": str(first["port"])}
+        values[f"{name}_PORT"] = f"{first.get('protocol', 'TCP').lower()}://{ip}:{first['port']}"
+        for port in ports:
+            protocol = port.get("protocol", "TCP")
+            if "name" in port:
+                values[f"{name}_SERVICE_PORT_{port['name'].upper().replace('-', '_')}"] = str(port["port"])
+            prefix = f"{name}_PORT_{port['port']}_{protocol}"
+            values |= {
+                prefix: f"{protocol.lower()}://{ip}:{port['port']}",
+                f"{prefix}_PROTO": protocol.lower(),
+                f"{prefix}_PORT": str(port["port"]),
+                f"{prefix}_ADDR": ip,
+            }
+    return values
+
+
+def environment(
+    container: Object, pod: Object, ip: str, sources: Sources, given: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """Answer a container's variables, in Kubernetes' order: ``envFrom`` first, then ``env``, later ones win.
+
+    Args:
+        container: the container.
+        pod: its Pod.
+        ip: its Pod's address.
+        sources: Secrets and ConfigMaps.
+        given: variables that every container of the Pod has, which its own win over.
 
     Raises:
         MissingReference: something that it refers to is not there.
     """
-    values: dict[str, str] = {}
+    values: dict[str, str] = dict(given or {})
     for entry in container.get("envFrom", []):
         kind, reference = (
             ("secret", entry["secretRef"]) if "secretRef" in entry else ("configMap", entry["configMapRef"])

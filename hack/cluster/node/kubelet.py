@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from aiohttp import web
@@ -13,36 +14,47 @@ from aiohttp import web
 _FOLLOW_SECONDS = 0.2
 _CHUNK = 1 << 20
 
-LogFile = Callable[[str, str, str], Path | None]
+
+@dataclass(frozen=True, slots=True)
+class LogFile:
+    """A container's log."""
+
+    path: Path
+    over: Callable[[], bool]
+    """Whether nothing more will come."""
+
+
+FindLog = Callable[[str, str, str], LogFile | None]
 """Answers the log of a namespace, Pod and container; None where this node has no such Pod."""
 
 
 @asynccontextmanager
-async def serving(host: str, tls: ssl.SSLContext, log_file: LogFile) -> AsyncIterator[int]:
+async def serving(host: str, tls: ssl.SSLContext, find_log: FindLog) -> AsyncIterator[int]:
     """Serve on a free port while the context is open; gives the port."""
 
     async def logs(request: web.Request) -> web.StreamResponse:
         match = request.match_info
-        path = log_file(match["namespace"], match["pod"], match["container"])
-        if path is None or not path.exists():
+        log = find_log(match["namespace"], match["pod"], match["container"])
+        if log is None or not await asyncio.to_thread(log.path.exists):
             return web.Response(status=404, text="this container has no log (yet)\n")
         response = web.StreamResponse(headers={"Content-Type": "text/plain; charset=utf-8"})
         await response.prepare(request)
-        position = await asyncio.to_thread(_start, path, request.query.get("tailLines"))
+        position = await asyncio.to_thread(_start, log.path, request.query.get("tailLines"))
         follow = request.query.get("follow") == "true"
         while True:
-            data = await asyncio.to_thread(_read, path, position)
+            over = log.over()  # before the last look at the file
+            data = await asyncio.to_thread(_read, log.path, position)
             position += len(data)
             if data:
                 await response.write(data)
-            elif not follow:
+            elif over or not follow:
                 return response
             else:
                 await asyncio.sleep(_FOLLOW_SECONDS)
 
     application = web.Application()
     application.add_routes([web.get("/containerLogs/{namespace}/{pod}/{container}", logs)])
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5, handler_cancellation=True)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, 0, ssl_context=tls).start()

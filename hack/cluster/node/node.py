@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from hack.cluster.addresses import Block
 from hack.cluster.api import NODES, PODS, SERVICES, ApiError, ApiUnavailable
 from hack.cluster.node import kubelet
 from hack.cluster.node.pod import Cluster, PodProcesses
@@ -22,15 +24,11 @@ Object = dict[str, Any]
 
 NAME = "process-node"
 _HOST = "127.0.0.1"
+_RETRY_SECONDS = 1.0
 _MOST_PODS = 500
 _SCHEDULER = "default-scheduler"
 """Pods for another scheduler stay pending, as everywhere."""
 _DEFAULT_GRACE_SECONDS = 30
-
-
-def address(number: int) -> str:
-    """Answer the address of the n-th Pod, out of 127.64.0.0/10 but for the Services' part."""
-    return f"127.{64 + (number >> 16) % 32}.{(number >> 8) & 255}.{number & 255}"
 
 
 @dataclass(slots=True)
@@ -43,15 +41,17 @@ class _Entry:
 class ProcessNode:
     """Runs the Pods of a cluster as local processes."""
 
-    def __init__(self, cluster: Cluster, folder: Path, tls: ssl.SSLContext) -> None:
+    def __init__(self, cluster: Cluster, block: Block, folder: Path, tls: ssl.SSLContext) -> None:
         """
         Args:
             cluster: whose Pods it runs.
+            block: where Pods' addresses come from.
             folder: gets a folder for each Pod.
             tls: the server's side of the kubelet's endpoint.
         """
         self._cluster = cluster
         self._api = cluster.api
+        self._block = block
         self._folder = folder
         self._tls = tls
         self._entries: dict[str, _Entry] = {}
@@ -70,9 +70,9 @@ class ProcessNode:
                     group.create_task(self._follow_services())
                     await self._follow_pods(group)
             finally:
-                self._services.close()
                 for entry in self._entries.values():
                     entry.processes.kill()
+                await self._services.close()
 
     async def _register(self, port: int) -> None:
         body = {
@@ -107,7 +107,7 @@ class ProcessNode:
             if event.type == "DELETED":
                 self._gone(pod)
             elif not pod["spec"].get("nodeName"):
-                await self._bind(pod)
+                group.create_task(self._bind(pod))
             elif pod["spec"]["nodeName"] == NAME:
                 self._update(pod, group)
 
@@ -122,12 +122,18 @@ class ProcessNode:
             "metadata": {"name": metadata["name"]},
             "target": {"apiVersion": "v1", "kind": "Node", "name": NAME},
         }
-        try:
-            await self._api.create(PODS.path(metadata["namespace"], metadata["name"], "binding"), binding)
-        except (ApiError, ApiUnavailable) as error:
-            self._log.warning(
-                "pod cannot be bound", namespace=metadata["namespace"], pod=metadata["name"], error=str(error)
-            )
+        log = self._log.bind(namespace=metadata["namespace"], pod=metadata["name"])
+        while True:
+            try:
+                await self._api.create(PODS.path(metadata["namespace"], metadata["name"], "binding"), binding)
+            except ApiError as error:
+                log.info("pod is bound already, or gone", error=str(error))
+                return
+            except ApiUnavailable as error:
+                log.warning("pod cannot be bound, trying again", error=str(error))
+                await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                return
 
     def _update(self, pod: Object, group: asyncio.TaskGroup) -> None:
         metadata = pod["metadata"]
@@ -144,8 +150,9 @@ class ProcessNode:
     def _take(self, pod: Object, group: asyncio.TaskGroup) -> _Entry:
         self._taken += 1
         metadata = pod["metadata"]
-        folder = self._folder / f"{metadata['namespace']}_{metadata['name']}_{metadata['uid'][:8]}"
-        processes = PodProcesses(self._cluster, pod, address(self._taken), folder)
+        folder = self._folder / f"{metadata['namespace']}_{metadata['name'][:150]}_{metadata['uid'][:8]}"
+        links = functools.partial(self._services.links, metadata["namespace"])
+        processes = PodProcesses(self._cluster, pod, self._block.pod(self._taken), folder, links)
         entry = _Entry(processes, group.create_task(processes.run()))
         self._entries[metadata["uid"]] = entry
         self._log.info("pod taken", namespace=metadata["namespace"], pod=metadata["name"], ip=processes.ip)
@@ -158,12 +165,18 @@ class ProcessNode:
             entry.processes.kill()
             entry.running.cancel()
 
-    def _log_file(self, namespace: str, name: str, container: str) -> Path | None:
+    def _log_file(self, namespace: str, name: str, container: str) -> kubelet.LogFile | None:
         for entry in self._entries.values():
             metadata = entry.processes.pod["metadata"]
             if (metadata["namespace"], metadata["name"]) == (namespace, name):
-                return entry.processes.log_file(container)
+                return self._log_of(entry.processes, container)
         return None
+
+    def _log_of(self, processes: PodProcesses, container: str) -> kubelet.LogFile:
+        uid = processes.pod["metadata"]["uid"]
+        return kubelet.LogFile(
+            processes.log_file(container), over=lambda: uid not in self._entries or processes.is_over(container)
+        )
 
     # Services
 
@@ -177,8 +190,14 @@ class ProcessNode:
     def _endpoints(self, namespace: str) -> Iterable[Endpoint]:
         for entry in self._entries.values():
             processes = entry.processes
-            if processes.pod["metadata"]["namespace"] == namespace and entry.ending is None:
-                yield Endpoint(processes.ip, processes.labels, _named_ports(processes.pod), processes.ready)
+            if processes.pod["metadata"]["namespace"] == namespace:
+                yield Endpoint(
+                    processes.ip,
+                    processes.labels,
+                    _named_ports(processes.pod),
+                    ready=processes.ready,
+                    terminating=entry.ending is not None,
+                )
 
 
 def _named_ports(pod: Object) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ from hack.cluster.node import unsupported, volumes
 from hack.cluster.node.command import command_line, relocated
 from hack.cluster.node.container import Container, Recipe
 from hack.cluster.node.environment import MissingReference, Sources, decoded, environment, referred
-from hack.cluster.node.status import pod_status, timestamp
+from hack.cluster.node.status import Terminated, pod_status, timestamp
 
 Object = dict[str, Any]
 
 _RETRY_SECONDS = 2.0
 _TOKEN_SECONDS = 86_400
+_NOT_FOUND = 404
+_CONFLICT = 409
 
 
 class Cluster:
@@ -41,14 +44,18 @@ class Cluster:
 class PodProcesses:
     """A Pod on this node."""
 
-    def __init__(self, cluster: Cluster, pod: Object, ip: str, folder: Path) -> None:
+    def __init__(
+        self, cluster: Cluster, pod: Object, ip: str, folder: Path, service_links: Callable[[], dict[str, str]]
+    ) -> None:
         """
         Args:
             cluster: where it belongs.
             pod: the object, as it was when the node took it.
             ip: its address.
             folder: gets volumes and logs.
+            service_links: answers the variables that tell of its namespace's Services.
         """
+        self._service_links = service_links
         self.pod = pod
         self.ip = ip
         self.folder = folder
@@ -81,17 +88,31 @@ class PodProcesses:
         """Whether all of its containers are ready."""
         return all(container.view.ready for container in self._containers)
 
-    def log_file(self, container: str | None) -> Path:
-        """Answer the log of a container; of the first where none is named."""
-        return self.folder / f"{container or self._containers[0].name}.log"
+    def log_file(self, container: str) -> Path:
+        """Answer the log of a container."""
+        return self.folder / f"{container}.log"
+
+    def is_over(self, container: str) -> bool:
+        """Whether a container has ended for good."""
+        views = (entry.view for entry in self._containers if entry.name == container)
+        return all(isinstance(view.state, Terminated) for view in views)
 
     async def run(self) -> None:
-        """Run its containers and keep its status up to date, until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._report())
-            recipes = await self._recipes()
-            for container, recipe in zip(self._containers, recipes, strict=True):
-                group.create_task(container.run(recipe))
+        """Run its containers and keep its status up to date, until cancelled.
+
+        Whatever goes wrong ends this Pod alone, and stands in its status.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._report())
+                recipes = await self._recipes()
+                for container, recipe in zip(self._containers, recipes, strict=True):
+                    group.create_task(container.run(recipe))
+        except* Exception as group_of_errors:  # noqa: BLE001 - the other Pods must not pay for it
+            self._log.exception("pod failed")
+            self.kill()
+            await self._hold("ContainerError", f"{group_of_errors.exceptions[0]!r}")
+            await self._write(self._status())
 
     async def terminate(self, grace_seconds: float) -> None:
         """End its containers within the grace period, then remove the Pod."""
@@ -107,7 +128,8 @@ class PodProcesses:
                 self._log.warning("cannot remove the pod, trying again", error=str(error))
                 await asyncio.sleep(_RETRY_SECONDS)
             except ApiError as error:
-                self._log.info("pod is another's by now", error=str(error))
+                if error.status != _CONFLICT:  # 409: another Pod of the name is there by now
+                    self._log.error("pod cannot be removed", error=str(error))
                 return
             else:
                 return
@@ -130,6 +152,8 @@ class PodProcesses:
                 await self._hold("CreateContainerConfigError", str(error))
             except ApiUnavailable as error:
                 self._log.warning("cannot prepare the pod, trying again", error=str(error))
+            except Exception as error:  # noqa: BLE001 - whatever a Pod may contain
+                await self._hold("CreateContainerError", f"the process node cannot prepare this Pod: {error!r}")
             await asyncio.sleep(_RETRY_SECONDS)
 
     async def _hold(self, reason: str, message: str) -> None:
@@ -166,10 +190,12 @@ class PodProcesses:
         sources = Sources(await self._read(SECRETS, secrets), await self._read(CONFIG_MAPS, config_maps))
         self.folder.mkdir(parents=True, exist_ok=True)
         folders = volumes.write(self.pod, self.ip, sources, self.folder / "volumes")
-        account = await self._account_variables()
+        given = await self._account_variables()
+        if self.pod["spec"].get("enableServiceLinks", True):
+            given |= self._service_links()
         recipes = []
         for spec in self.pod["spec"]["containers"]:
-            variables = account | environment(spec, self.pod, self.ip, sources)
+            variables = environment(spec, self.pod, self.ip, sources, given)
             mounted = volumes.mounts(spec, folders)
             command = command_line(spec, variables, mounted)
             moved = {name: relocated(value, mounted) for name, value in variables.items()}
@@ -183,7 +209,7 @@ class PodProcesses:
             try:
                 found[name] = decoded(await self._api.get(kind.path(self.pod["metadata"]["namespace"], name)))
             except ApiError as error:
-                if error.status != 404:
+                if error.status != _NOT_FOUND:
                     raise
         return found
 

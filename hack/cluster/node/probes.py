@@ -51,8 +51,8 @@ class Probe:
                 if "httpGet" in self.handler:
                     return await self._http(ip, self.handler["httpGet"])
                 return await self._tcp(ip, self.handler["tcpSocket"])
-        except (TimeoutError, OSError, aiohttp.ClientError):
-            return False
+        except (TimeoutError, OSError, ValueError, aiohttp.ClientError):
+            return False  # ValueError: the port's name is none of the container's
 
     async def follow(self, ip: str, execute: Execute, tell: Callable[[bool], None]) -> None:
         """Probe for ever and tell each change, by the thresholds; begins as not successful."""

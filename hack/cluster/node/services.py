@@ -10,6 +10,8 @@ from typing import Any
 
 import structlog
 
+from hack.cluster.node.environment import service_links
+
 Object = dict[str, Any]
 
 _CHUNK = 65536
@@ -25,6 +27,7 @@ class Endpoint:
     ports: dict[str, int]
     """Its containers' named ports."""
     ready: bool = True
+    terminating: bool = False
 
 
 Endpoints = Callable[[str], Iterable[Endpoint]]
@@ -32,13 +35,21 @@ Endpoints = Callable[[str], Iterable[Endpoint]]
 
 
 def chosen(service: Object, port: Object, endpoints: Iterable[Endpoint]) -> list[tuple[str, int]]:
-    """Answer the addresses that a Service's port leads to: those of ready Pods, or of all where it says so."""
+    """Answer the addresses that a Service's port leads to.
+
+    Those of Pods that are ready and stay; of all where ``publishNotReadyAddresses`` says so, as the EndpointSlice
+    controller has it.
+    """
     selector = service["spec"].get("selector") or {}
     unready_too = service["spec"].get("publishNotReadyAddresses", False)
     target = port.get("targetPort", port["port"])
     found = []
     for endpoint in endpoints:
-        if (endpoint.ready or unready_too) and selector and selector.items() <= endpoint.labels.items():
+        if (
+            (unready_too or (endpoint.ready and not endpoint.terminating))
+            and selector
+            and selector.items() <= endpoint.labels.items()
+        ):
             number = endpoint.ports.get(target) if isinstance(target, str) else target
             if number is not None:
                 found.append((endpoint.ip, number))
@@ -57,6 +68,8 @@ class ServiceProxy:
         self._services: dict[str, Object] = {}
         """By uid."""
         self._servers: dict[str, list[asyncio.Server]] = {}
+        self._connections: set[asyncio.Task[None]] = set()
+        """Those that are open; without a reference here, one whose client has said its last would be collected."""
         self._turn = 0
         self._log = structlog.get_logger(component="services")
 
@@ -81,13 +94,24 @@ class ServiceProxy:
         for server in self._servers.pop(uid, []):
             server.close()
 
-    def close(self) -> None:
-        """Close all sockets."""
+    def links(self, namespace: str) -> dict[str, str]:
+        """Answer the variables that Pods of a namespace are told of its Services by."""
+        return service_links(item for item in self._services.values() if item["metadata"]["namespace"] == namespace)
+
+    async def close(self) -> None:
+        """Close all sockets and connections."""
         for service in list(self._services.values()):
             self.remove(service)
+        for connection in self._connections:
+            connection.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
 
     async def _listen(self, uid: str, ip: str, port: Object) -> asyncio.Server | None:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            own = asyncio.current_task()
+            assert own is not None
+            self._connections.add(own)
+            own.add_done_callback(self._connections.discard)
             service = self._services.get(uid)
             pods = self._endpoints(service["metadata"]["namespace"]) if service else []
             addresses = chosen(service, port, pods) if service else []

@@ -28,14 +28,30 @@ def _problems(spec: dict[str, Any]) -> Iterator[str]:
     if spec.get("initContainers"):
         yield "spec.initContainers is not supported"
     for volume in spec.get("volumes", []):
-        if not _VOLUMES & volume.keys():
-            yield f"volume {volume['name']!r} is none of {', '.join(sorted(_VOLUMES))}"
+        yield from _of_volume(volume)
     for container in spec["containers"]:
-        name = container["name"]
-        if not container.get("command"):
-            yield f"container {name!r} has no command, and there is no image that has one"
-        if container.get("lifecycle"):
-            yield f"container {name!r} has lifecycle hooks"
-        for probe in _PROBES:
-            if probe in container and not _HANDLERS & container[probe].keys():
-                yield f"container {name!r}: {probe} is none of {', '.join(sorted(_HANDLERS))}"
+        yield from _of_container(container)
+
+
+def _of_volume(volume: dict[str, Any]) -> Iterator[str]:
+    name = volume["name"]
+    parts = [volume, *volume.get("projected", {}).get("sources", [])]
+    if not _VOLUMES & volume.keys():
+        yield f"volume {name!r} is none of {', '.join(sorted(_VOLUMES))}"
+    if any("serviceAccountToken" in part for part in parts):
+        yield f"volume {name!r} has a serviceAccountToken; the token is in the file that KUBECONFIG names"
+    if any("resourceFieldRef" in item for part in parts for item in part.get("downwardAPI", {}).get("items", [])):
+        yield f"volume {name!r} has a resourceFieldRef"
+
+
+def _of_container(container: dict[str, Any]) -> Iterator[str]:
+    name = container["name"]
+    if not container.get("command"):
+        yield f"container {name!r} has no command, and there is no image that has one"
+    if any("subPathExpr" in mount for mount in container.get("volumeMounts", [])):
+        yield f"container {name!r} has a subPathExpr"
+    if container.get("lifecycle"):
+        yield f"container {name!r} has lifecycle hooks"
+    for probe in _PROBES:
+        if probe in container and not _HANDLERS & container[probe].keys():
+            yield f"container {name!r}: {probe} is none of {', '.join(sorted(_HANDLERS))}"

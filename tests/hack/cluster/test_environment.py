@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 
-from hack.cluster.node.environment import MissingReference, Sources, decoded, environment, expand, referred
+from hack.cluster.node.environment import (
+    MissingReference,
+    Sources,
+    decoded,
+    environment,
+    expand,
+    referred,
+    service_links,
+)
 from tests.hack.cluster.pods import container, pod
 
 SOURCES = Sources(
@@ -88,6 +96,30 @@ def test_a_value_may_name_the_variables_before_it() -> None:
     )
     assert found["URL"] == "redis://redis:$(PORT)/0", "a later one is not known yet and stays as it is"
     assert expand("$$(HOST) costs 5$", {"HOST": "h"}) == "$(HOST) costs 5$"
+
+
+def test_services_are_told_as_a_kubelet_tells_them_and_the_pods_own_variables_win() -> None:
+    services: list[dict[str, Any]] = [
+        {
+            "metadata": {"name": "ark-scaler"},
+            "spec": {"clusterIP": "10.96.0.7", "ports": [{"name": "grpc", "port": 6000}]},
+        },
+        {"metadata": {"name": "headless"}, "spec": {"clusterIP": "None", "ports": [{"port": 1}]}},
+        {"metadata": {"name": "external"}, "spec": {"type": "ExternalName"}},
+    ]
+    links = service_links(services)
+    assert links == {
+        "ARK_SCALER_SERVICE_HOST": "10.96.0.7",
+        "ARK_SCALER_SERVICE_PORT": "6000",
+        "ARK_SCALER_SERVICE_PORT_GRPC": "6000",
+        "ARK_SCALER_PORT": "tcp://10.96.0.7:6000",
+        "ARK_SCALER_PORT_6000_TCP": "tcp://10.96.0.7:6000",
+        "ARK_SCALER_PORT_6000_TCP_PROTO": "tcp",
+        "ARK_SCALER_PORT_6000_TCP_PORT": "6000",
+        "ARK_SCALER_PORT_6000_TCP_ADDR": "10.96.0.7",
+    }
+    spec = container(env=[{"name": "ARK_SCALER_PORT", "value": "6001"}])
+    assert environment(spec, pod(spec), IP, SOURCES, links)["ARK_SCALER_PORT"] == "6001"
 
 
 def test_all_references_of_a_pod_are_found() -> None:

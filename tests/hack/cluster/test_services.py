@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -17,6 +18,7 @@ ENDPOINTS = [
     Endpoint("127.64.0.1", {"app": "a", "v": "1"}, {"grpc": 6000}),
     Endpoint("127.64.0.2", {"app": "a"}, {}, ready=False),
     Endpoint("127.64.0.3", {"app": "b"}, {"grpc": 6001}),
+    Endpoint("127.64.0.4", {"app": "a"}, {}, terminating=True),
 ]
 
 
@@ -33,7 +35,11 @@ def service(port: int = 80, selector: dict[str, str] | None = None, **spec: Any)
         (service(), {"port": 80}, [("127.64.0.1", 80)]),
         (service(), {"port": 80, "targetPort": 90}, [("127.64.0.1", 90)]),
         (service(), {"port": 80, "targetPort": "grpc"}, [("127.64.0.1", 6000)]),
-        (service(publishNotReadyAddresses=True), {"port": 80}, [("127.64.0.1", 80), ("127.64.0.2", 80)]),
+        (
+            service(publishNotReadyAddresses=True),
+            {"port": 80},
+            [("127.64.0.1", 80), ("127.64.0.2", 80), ("127.64.0.4", 80)],
+        ),
         (service(selector={"app": "a", "v": "2"}), {"port": 80}, []),
     ],
 )
@@ -66,6 +72,25 @@ async def ask(port: int) -> str:
         writer.close()
 
 
+async def test_an_answer_comes_after_a_client_has_said_its_last_whatever_is_collected_meanwhile() -> None:
+    """Nothing but the proxy holds such a connection: its client's transport has left the event loop."""
+    port, host = free_port(), "127.64.7.3"
+
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        gc.collect()
+        await asyncio.sleep(0.05)
+        gc.collect()
+        writer.write(b"late\n")
+        writer.close()
+
+    proxy = ServiceProxy(lambda _: [Endpoint(host, {"app": "a"}, {})])
+    await proxy.update(service(port))
+    async with await asyncio.start_server(slow, host, port):
+        assert await ask(port) == "late"
+    await proxy.close()
+
+
 async def test_connections_go_to_the_pods_in_turns_and_none_is_a_reset() -> None:
     port = free_port()
     endpoints: list[Endpoint] = []
@@ -83,6 +108,6 @@ async def test_connections_go_to_the_pods_in_turns_and_none_is_a_reset() -> None
         with pytest.raises(ConnectionResetError):
             await ask(port)
     finally:
-        proxy.close()
+        await proxy.close()
     with pytest.raises(ConnectionRefusedError):
         await ask(port)

@@ -22,6 +22,15 @@ def test_a_pod_of_this_project_is_accepted() -> None:
         (pod(volumes=[{"name": "d", "persistentVolumeClaim": {"claimName": "x"}}]), "volume 'd' is none of configMap"),
         (pod(container(command=[])), "container 'main' has no command"),
         (pod(container(lifecycle={"preStop": {}})), "container 'main' has lifecycle hooks"),
+        (pod(container(volumeMounts=[{"subPathExpr": "$(X)"}])), "container 'main' has a subPathExpr"),
+        (
+            pod(volumes=[{"name": "t", "projected": {"sources": [{"serviceAccountToken": {}}]}}]),
+            "'t' has a serviceAccountT",
+        ),
+        (
+            pod(volumes=[{"name": "r", "downwardAPI": {"items": [{"resourceFieldRef": {}}]}}]),
+            "'r' has a resourceFieldRef",
+        ),
         (pod(container(livenessProbe={"grpc": {"port": 1}})), "container 'main': livenessProbe is none of exec"),
     ],
 )
