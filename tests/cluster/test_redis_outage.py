@@ -13,8 +13,8 @@ from hack.cluster.manifests import Scaling
 from tests.cluster.stack import Stack, deployed, make_pool, recorded
 from tests.eventually import eventually
 
-# A zero by mistake would be acted on at once: polls often, and hardly a cooldown. Not every five seconds: when a poll and
-# the HPA's look at every 15 s rebuild KEDA's scalers at the same moment, KEDA itself takes the error of the scaler for
+# A zero by mistake would be acted on at once: polls often, and hardly a cooldown. Not every five seconds: when a poll
+# and the HPA's look at every 15 s rebuild KEDA's scalers at the same moment, KEDA itself takes the scaler's error for
 # "not active" (seen; docs/architecture.md).
 EAGER = Scaling(max_replicas=4, polling_seconds=7, cooldown_seconds=5, scale_down_seconds=0)
 OUTAGE_SECONDS = 60.0
