@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -25,7 +24,7 @@ from hack.cluster.api import DEPLOYMENTS, PODS, Api, ApiError
 from hack.cluster.kubectl import KubectlFailed
 from hack.cluster.manifests import REDIS, SCALER, Scaling
 from hack.cluster.process_cluster import CannotStart, ProcessCluster
-from hack.demo import chart, picture, result, summary, trace
+from hack.demo import chart, picture, program, result, summary, trace
 from hack.demo.clock import DemoClock
 from hack.demo.load import Load
 from hack.demo.measure import Sampler, outcomes
@@ -187,26 +186,15 @@ async def _until_done(sampler: Sampler, loading: asyncio.Task[None], display: ch
             )
 
 
-async def _played(options: argparse.Namespace, arrivals: Sequence[trace.Arrival], console: Console) -> int:
-    """Play, and end in order on SIGTERM as on Ctrl-C."""
-    playing = asyncio.current_task()
-    assert playing is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, playing.cancel)
-    return await _play(options, arrivals, console)
-
-
 def main() -> int:
     """Run the demo."""
     options = _parse(sys.argv[1:])
     try:
         arrivals = stretch(trace.read(options.trace), options.from_minute, options.minutes)
-        return asyncio.run(_played(options, arrivals, Console(highlight=False)))
+        return program.run(lambda: _play(options, arrivals, Console(highlight=False)))
     except trace.BadTrace as error:
         print(f"demo: {error}", file=sys.stderr)
         return 2
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        print("demo: stopped", file=sys.stderr)
-        return 130
     except (CannotStart, KubectlFailed, programs.CannotBuild, TaskQueueError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from rich.console import Console
 
 from ark_scaler.wire import externalscaler_pb2 as wire
 from ark_taskqueue import Producer, QueueKeys, TaskQueueError, connect
-from hack.demo import chart, hpa, picture, result, summary, trace
+from hack.demo import chart, hpa, picture, program, result, summary, trace
 from hack.demo.clock import DemoClock
 from hack.demo.keda import KedaStandIn, ScaledObject
 from hack.demo.load import Load
@@ -179,27 +178,16 @@ async def _until_done(
             helper.cancel()
 
 
-async def _played(options: Options, arrivals: Sequence[trace.Arrival], console: Console) -> int:
-    """Play, and end in order on SIGTERM as on Ctrl-C."""
-    playing = asyncio.current_task()
-    assert playing is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, playing.cancel)
-    return await play(options, arrivals, console)
-
-
 def main() -> int:
     """Run the demo."""
     options = parse_options(sys.argv[1:])
     console = Console(highlight=False)
     try:
         arrivals = trace.read(options.trace)
-        return asyncio.run(_played(options, arrivals, console))
+        return program.run(lambda: play(options, arrivals, console))
     except trace.BadTrace as error:
         print(f"demo: {error}", file=sys.stderr)
         return 2
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        print("demo: stopped", file=sys.stderr)
-        return 130
     except (DemoFailed, NoServer, StartFailed, TaskQueueError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
