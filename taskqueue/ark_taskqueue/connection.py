@@ -335,7 +335,7 @@ def cancellable() -> Iterator[None]:
     done (python/cpython#86296); a worker that is told to stop at that moment would go on for ever.
     """
     task = asyncio.current_task()
-    before = task.cancelling() if task else 0
+    before = _cancellations_delivered(task)
     try:
         yield
     except asyncio.CancelledError:
@@ -346,6 +346,17 @@ def cancellable() -> Iterator[None]:
         raise
     if task and task.cancelling() > before:
         raise asyncio.CancelledError
+
+
+def _cancellations_delivered(task: asyncio.Task[Any] | None) -> int:
+    """Answer how many cancellations a task has seen already.
+
+    One that came while the task was running, as from a signal's handler, is delivered at its next wait, which may be
+    the very one that swallows it; asyncio keeps that in an attribute of no official standing.
+    """
+    if task is None:
+        return 0
+    return task.cancelling() - bool(getattr(task, "_must_cancel", False))
 
 
 @contextmanager

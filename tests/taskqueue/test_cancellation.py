@@ -26,6 +26,25 @@ async def for_ever(client: Client, queue: QueueKeys) -> None:
             continue
 
 
+async def test_a_cancellation_by_a_signal_while_the_task_runs_is_not_swallowed(
+    redis_server: RedisServer, queue: QueueKeys
+) -> None:
+    """A signal's handler runs inside whatever task runs: asyncio delivers the cancellation at that task's next wait."""
+    client = connect(redis_server.url)
+    await read_depth(client, queue)  # the connection is open: the next wait is for the sending
+
+    async def interrupted() -> None:
+        own = asyncio.current_task()
+        assert own is not None
+        own.cancel()
+        await read_depth(client, queue)
+
+    task = asyncio.create_task(interrupted())
+    await asyncio.wait([task], timeout=20)
+    assert task.cancelled()
+    await client.aclose()
+
+
 async def test_a_loop_around_redis_can_be_cancelled_at_any_moment(redis_server: RedisServer, queue: QueueKeys) -> None:
     chance = random.Random(3)
     client = connect(redis_server.url, max_connections=64)
