@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,3 +45,10 @@ def test_the_readme_names_every_metadata_key_and_nothing_that_is_not_there() -> 
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"no make target {target}"
     for link in re.findall(r"\]\(([a-z][^):]*)\)", readme):
         assert (ROOT / link).exists(), f"README links to {link}"
+
+
+def test_the_folder_operator_does_not_hide_the_standard_librarys_module() -> None:
+    code = "import operator; print(operator.itemgetter(1)('ab'), operator.__file__)"
+    shown = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert shown.startswith("b ")
+    assert str(ROOT / "operator") not in shown

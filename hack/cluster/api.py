@@ -1,127 +1,35 @@
-"""The Kubernetes API for asyncio: plain dicts in and out, a timeout on every call.
-
-Transport, credentials and TLS are those of the official client; its models would drop fields that they do not know.
-"""
+"""The operator's client of the Kubernetes API for tools and tests: with their kinds, and watches without an end."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
-import aiohttp
-from kubernetes.aio import config
-from kubernetes.aio.client import ApiClient, Configuration
+from ark_operator.runtime.client import ApiError, ApiUnavailable, Client, Event, Object, Resource, transport
 
-Object = dict[str, Any]
+__all__ = ["Api", "ApiError", "ApiUnavailable", "Event", "Object", "Resource", "connect"]
 
-_CALL_SECONDS = 15.0
-_WATCH_SECONDS = 280
-"""How long the server keeps a watch open; it is opened again then."""
-_IDLE_SECONDS = 90.0
-"""A watch that is silent for longer is dead: bookmarks come every minute."""
+PODS = Resource("v1", "pods")
+NODES = Resource("v1", "nodes", namespaced=False)
+SERVICES = Resource("v1", "services")
+SECRETS = Resource("v1", "secrets")
+CONFIG_MAPS = Resource("v1", "configmaps")
+EVENTS = Resource("v1", "events")
+SERVICE_ACCOUNTS = Resource("v1", "serviceaccounts")
+DEPLOYMENTS = Resource("apps/v1", "deployments")
+SCALED_OBJECTS = Resource("keda.sh/v1alpha1", "scaledobjects")
+AUTOSCALERS = Resource("autoscaling/v2", "horizontalpodautoscalers")
+
+_FIELD_MANAGER = "ark-hack"
 _PAUSE_SECONDS = 0.5
 """Between a watch that broke and the next."""
-_FIELD_MANAGER = "ark-hack"
-_NOT_FOUND = 404
-_TOO_MANY = 429
 _GONE = 410
-_SERVER_ERRORS = 500
 
 
-class ApiError(Exception):
-    """The API server refused a call."""
-
-    def __init__(self, call: str, status: int, message: str) -> None:
-        super().__init__(f"{call}: {status} {message}")
-        self.status = status
-
-
-class ApiUnavailable(Exception):
-    """The API server did not answer, or cannot do so just now; the same call may work later."""
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """A kind of object and where the API has it."""
-
-    group_version: str
-    plural: str
-    namespaced: bool = True
-
-    def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
-        """Answer the path of an object, or of the list of all, of a namespace or of the whole cluster."""
-        root = "api" if "/" not in self.group_version else "apis"
-        parts = [root, self.group_version]
-        if namespace and self.namespaced:
-            parts += ["namespaces", namespace]
-        parts += [part for part in (self.plural, name, subresource) if part]
-        return "/" + "/".join(parts)
-
-
-PODS = Kind("v1", "pods")
-NODES = Kind("v1", "nodes", namespaced=False)
-SERVICES = Kind("v1", "services")
-SECRETS = Kind("v1", "secrets")
-CONFIG_MAPS = Kind("v1", "configmaps")
-EVENTS = Kind("v1", "events")
-SERVICE_ACCOUNTS = Kind("v1", "serviceaccounts")
-DEPLOYMENTS = Kind("apps/v1", "deployments")
-LEASES = Kind("coordination.k8s.io/v1", "leases")
-SCALED_OBJECTS = Kind("keda.sh/v1alpha1", "scaledobjects")
-AUTOSCALERS = Kind("autoscaling/v2", "horizontalpodautoscalers")
-
-PatchType = Literal["merge", "strategic", "json", "apply"]
-_CONTENT_TYPES: Mapping[PatchType, str] = {
-    "merge": "application/merge-patch+json",
-    "strategic": "application/strategic-merge-patch+json",
-    "json": "application/json-patch+json",
-    "apply": "application/apply-patch+yaml",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One change that a watch saw; an object that was there before counts as added."""
-
-    type: Literal["ADDED", "MODIFIED", "DELETED"]
-    object: Object
-
-
-class Api:
+class Api(Client):
     """One API server."""
-
-    def __init__(self, client: ApiClient) -> None:
-        self._client = client
-
-    async def get(self, path: str, **query: str) -> Object:
-        """Read an object or a list."""
-        return await self._call("GET", path, query)
-
-    async def create(self, path: str, body: Mapping[str, Any]) -> Object:
-        """Create an object under the path of its list, or of a subresource such as ``binding``."""
-        return await self._call("POST", path, {}, body, "application/json")
-
-    async def patch(self, path: str, body: Mapping[str, Any] | Sequence[Any], kind: PatchType = "merge") -> Object:
-        """Change an object."""
-        query = {"fieldManager": _FIELD_MANAGER, "force": "true"} if kind == "apply" else {}
-        return await self._call("PATCH", path, query, body, _CONTENT_TYPES[kind])
-
-    async def delete(self, path: str, body: Mapping[str, Any] | None = None) -> None:
-        """Delete an object; one that is gone already is fine."""
-        try:
-            await self._call("DELETE", path, {}, body or {}, "application/json")
-        except ApiError as error:
-            if error.status != _NOT_FOUND:
-                raise
-
-    async def scale(self, path: str, replicas: int) -> None:
-        """Set ``spec.replicas`` through the scale subresource of the object at a path."""
-        await self.patch(f"{path}/scale", {"spec": {"replicas": replicas}})
 
     async def watch(self, path: str, **query: str) -> AsyncIterator[Event]:
         """Give what is there and every change after it, until the caller stops; a broken watch starts anew.
@@ -141,8 +49,9 @@ class Api:
                 for uid, item in there.items():
                     known[uid] = item
                     yield Event("ADDED", item)
-                version = listed["metadata"]["resourceVersion"]
-                async for event in self.changes(path, version, **query):
+                async for event in self.changes(path, listed["metadata"]["resourceVersion"], query):
+                    if event.type == "BOOKMARK":
+                        continue
                     uid = event.object["metadata"]["uid"]
                     if event.type == "DELETED":
                         known.pop(uid, None)
@@ -156,101 +65,9 @@ class Api:
                     raise
                 await asyncio.sleep(_PAUSE_SECONDS)
 
-    async def changes(self, path: str, version: str, **query: str) -> AsyncIterator[Event]:
-        """Give the changes after a resource version, until the server ends the watch.
-
-        Raises:
-            ApiError: the version is too old (410), or the watch is refused.
-            ApiUnavailable: the connection broke, or stayed silent for too long.
-        """
-        wanted = {
-            **query,
-            "watch": "true",
-            "allowWatchBookmarks": "true",
-            "timeoutSeconds": str(_WATCH_SECONDS),
-            "resourceVersion": version,
-        }
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CALL_SECONDS, sock_read=_IDLE_SECONDS)
-        response = await self._send("GET", path, wanted, timeout=timeout)
-        try:
-            async for line in response.content:
-                change = json.loads(line)
-                if change["type"] == "ERROR":
-                    status = change["object"]
-                    raise _error(f"watch {path}", status.get("code", _SERVER_ERRORS), status.get("message", ""))
-                if change["type"] != "BOOKMARK":
-                    yield Event(change["type"], change["object"])
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise ApiUnavailable(f"watch {path}: {error or type(error).__name__}") from error
-        finally:
-            response.close()
-
-    async def _call(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str],
-        body: Mapping[str, Any] | Sequence[Any] | None = None,
-        content_type: str | None = None,
-    ) -> Object:
-        timeout = aiohttp.ClientTimeout(total=_CALL_SECONDS)
-        response = await self._send(method, path, query, body, content_type, timeout)
-        try:
-            answer: Object = await response.json()
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise ApiUnavailable(f"{method} {path}: {error or type(error).__name__}") from error
-        return answer
-
-    async def _send(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str],
-        body: Mapping[str, Any] | Sequence[Any] | None = None,
-        content_type: str | None = None,
-        timeout: aiohttp.ClientTimeout | None = None,  # noqa: ASYNC109 - handed on to the HTTP client
-    ) -> aiohttp.ClientResponse:
-        headers = {"Accept": "application/json", "Content-Type": content_type or "application/json"}
-        request = await self._client.param_serialize(
-            method,
-            path,
-            query_params=list(query.items()),
-            header_params=headers,
-            body=body,
-            auth_settings=["BearerToken"],
-        )
-        try:
-            answer = await self._client.call_api(*request, _request_timeout=timeout)
-            response: aiohttp.ClientResponse = answer.response
-            if response.status >= 400:
-                text = await response.text()
-                raise _error(f"{method} {path}", response.status, _message(text))
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise ApiUnavailable(f"{method} {path}: {error or type(error).__name__}") from error
-        return response
-
-
-def _error(call: str, status: int, message: str) -> ApiError | ApiUnavailable:
-    """Answer the error for a status: too many requests and a server's own failures pass by themselves."""
-    error = ApiError(call, status, message)
-    return ApiUnavailable(str(error)) if status == _TOO_MANY or status >= _SERVER_ERRORS else error
-
-
-def _message(text: str) -> str:
-    """Answer the message of a Status, or the whole text of anything else."""
-    try:
-        return str(json.loads(text)["message"])
-    except (ValueError, KeyError, TypeError):
-        return text[:500]
-
 
 @asynccontextmanager
-async def connect(kubeconfig: Path, context: str | None = None) -> AsyncIterator[Api]:
+async def connect(kubeconfig: Path) -> AsyncIterator[Api]:
     """Talk to the API server of a kubeconfig while the context is open."""
-    configuration = Configuration()
-    await config.load_kube_config(
-        config_file=str(kubeconfig), context=context, client_configuration=configuration, persist_config=False
-    )
-    configuration.connection_pool_maxsize = 0  # no bound: every watch keeps a connection
-    async with ApiClient(configuration) as client:
-        yield Api(client)
+    async with transport(kubeconfig) as client:
+        yield Api(client, _FIELD_MANAGER)

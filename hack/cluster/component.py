@@ -62,6 +62,10 @@ class Components:
         component, process = self._running[name]
         process.wait_until(component.ready, _START_SECONDS, component.name, every=_POLL_SECONDS)
 
+    def kill(self, name: str) -> None:
+        """End a program at once, as a crash does."""
+        self._running[name][1].kill()
+
     def restart_crashed(self) -> list[str]:
         """Start again whatever has ended by itself, and answer the names."""
         crashed = [

@@ -59,11 +59,18 @@ class ControlPlane:
         """kubectl with all rights."""
         return Kubectl(self._programs.kubectl, self.admin)
 
-    def kubeconfig_for(self, user: str, group: str | None = None) -> Path:
-        """Write a kubeconfig with a certificate for a user, and answer its path."""
+    def kubeconfig_for(self, user: str, group: str | None = None, port: int | None = None) -> Path:
+        """Write a kubeconfig with a certificate for a user, and answer its path.
+
+        Args:
+            user: the user's name.
+            group: the user's group.
+            port: of loopback, where a proxy leads to the API server; the server's own where None.
+        """
         pair = self.authority.issue(user, group=group)
         path = self.folder / f"{user.replace(':', '-')}.kubeconfig"
-        path.write_text(kubeconfig(self.url, self.authority.certificate, pair=pair))
+        url = self.url if port is None else f"https://127.0.0.1:{port}"
+        path.write_text(kubeconfig(url, self.authority.certificate, pair=pair))
         path.chmod(0o600)
         return path
 
@@ -73,9 +80,17 @@ class ControlPlane:
         Raises:
             StartFailed: one did not come up.
         """
+        self.start_api_server(components)
+        components.start(self._controller_manager())
+
+    def start_api_server(self, components: Components) -> None:
+        """Start etcd and the API server alone: objects are kept, and nothing is done about them.
+
+        Raises:
+            StartFailed: one did not come up.
+        """
         components.start(self._etcd())
         components.start(self._api_server())
-        components.start(self._controller_manager())
 
     def _etcd(self) -> Component:
         client, peer = f"https://127.0.0.1:{self._etcd_port}", f"https://127.0.0.1:{free_port()}"

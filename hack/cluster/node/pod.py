@@ -10,7 +10,17 @@ from typing import Any
 
 import structlog
 
-from hack.cluster.api import CONFIG_MAPS, EVENTS, PODS, SECRETS, SERVICE_ACCOUNTS, Api, ApiError, ApiUnavailable, Kind
+from hack.cluster.api import (
+    CONFIG_MAPS,
+    EVENTS,
+    PODS,
+    SECRETS,
+    SERVICE_ACCOUNTS,
+    Api,
+    ApiError,
+    ApiUnavailable,
+    Resource,
+)
 from hack.cluster.certificates import kubeconfig
 from hack.cluster.node import unsupported, volumes
 from hack.cluster.node.command import command_line, relocated
@@ -202,7 +212,7 @@ class PodProcesses:
             recipes.append(Recipe(command, moved, self.folder, self.log_file(spec["name"])))
         return recipes
 
-    async def _read(self, kind: Kind, names: set[str]) -> dict[str, dict[str, bytes]]:
+    async def _read(self, kind: Resource, names: set[str]) -> dict[str, dict[str, bytes]]:
         """Read Secrets or ConfigMaps; those that do not exist are left out."""
         found = {}
         for name in sorted(names):

@@ -1,0 +1,4 @@
+"""The operator: turns ArkAgents into Deployments and ScaledObjects. Knows Kubernetes and Redis.
+
+So far it consists of its controller runtime (`ark_operator.runtime`).
+"""
