@@ -13,6 +13,7 @@ import pytest
 
 from hack.cluster.access import Access
 from tests.eventually import eventually
+from tests.interrupts import heed_interrupts
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -33,6 +34,7 @@ async def start(module: str, *flags: str) -> asyncio.subprocess.Process:
         stderr=asyncio.subprocess.PIPE,
         env={**os.environ, "COLUMNS": "80"},
         start_new_session=True,
+        preexec_fn=heed_interrupts,
     )
 
 

@@ -21,6 +21,7 @@ from hack.cluster.manifests import Object
 from hack.cluster.process_cluster import ProcessCluster
 from tests.cluster.stack import Stack
 from tests.eventually import eventually
+from tests.interrupts import heed_interrupts
 
 PRINT_AND_WAIT = "import os,time; print({}, flush=True); time.sleep(3600)"
 
@@ -301,7 +302,9 @@ def descendants_of(folder: Path) -> set[int]:
 async def test_ctrl_c_while_a_cluster_starts_leaves_nothing(stack: Stack, tmp_path: Path) -> None:
     folder = tmp_path / "early"
     command = [sys.executable, "-c", START_AND_HANG, str(folder)]
-    starter = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
+    starter = await asyncio.create_subprocess_exec(
+        *command, stderr=asyncio.subprocess.DEVNULL, preexec_fn=heed_interrupts
+    )
     await eventually(lambda: bool(descendants_of(folder / "etcd")), "the start of etcd", 60.0)
     starter.send_signal(signal.SIGINT)
     async with asyncio.timeout(60):
@@ -319,10 +322,8 @@ time.sleep(3600)
 """
 
 
-@pytest.mark.parametrize("victim", ["starter", "node"])
-async def test_when_its_starter_or_its_node_is_killed_no_process_is_left(
-    stack: Stack, tmp_path: Path, victim: str
-) -> None:
+@pytest.mark.parametrize("victim", ["starter", "supervisor", "node"])
+async def test_whoever_of_its_owners_is_killed_no_process_is_left(stack: Stack, tmp_path: Path, victim: str) -> None:
     """A second cluster, whose end is what is tested."""
     folder = tmp_path / "second"
     command = [sys.executable, "-c", START_AND_HANG, str(folder)]
@@ -349,6 +350,10 @@ async def test_when_its_starter_or_its_node_is_killed_no_process_is_left(
                 return len([p for p in descendants_of(folder / "pods") if p != old]) >= 2 and statuses[0]["ready"]
 
             await eventually(running_again, "the Pod on the new node", 60.0, every=0.2)
+        if victim == "supervisor":
+            [supervisor] = psutil.Process(starter.pid).children()
+            supervisor.kill()
+            await eventually(lambda: not descendants_of(folder / "pods"), "the end of all Pods", 60.0, every=0.1)
     finally:
         starter.kill()
         await starter.wait()

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from hack.demo import chart
 from hack.demo.measure import Sample
+from tests.interrupts import heed_interrupts
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,6 +39,7 @@ def demo(*flags: str) -> subprocess.Popen[str]:
         text=True,
         env={**os.environ, "COLUMNS": "80"},
         start_new_session=True,
+        preexec_fn=heed_interrupts,  # noqa: PLW1509 - one call
     )
 
 
