@@ -20,11 +20,14 @@ from hack.cluster import kind, programs
 from hack.cluster.access import KINDS, NoCluster, current
 from hack.cluster.kubectl import KubectlFailed
 from hack.cluster.process_cluster import CannotStart, ProcessCluster
+from hack.local.process import heed_interrupts
 
 CLUSTER_VARIABLE = "ARK_E2E_CLUSTER"
 """Tells the tests which cluster to use: ``current``, or the folder of a running process cluster."""
 _ROOT = Path(__file__).resolve().parents[2]
 _KEPT = _ROOT / ".e2e"
+_CLEANING_SECONDS = 60.0
+"""How long interrupted tests may take to remove what they have made."""
 
 
 def main() -> int:
@@ -74,12 +77,21 @@ def _prepare(options: argparse.Namespace, stack: ExitStack) -> tuple[dict[str, s
 def _run_tests(arguments: Sequence[str], environment: dict[str, str]) -> int:
     command = [sys.executable, "-m", "pytest", "--timeout=600", *arguments]
     # In a session of its own it gets one SIGINT, this program's; a second one would cut its cleaning up short.
-    with subprocess.Popen(command, cwd=_ROOT, env={**os.environ, **environment}, start_new_session=True) as process:
+    with subprocess.Popen(
+        command,
+        cwd=_ROOT,
+        env={**os.environ, **environment},
+        start_new_session=True,
+        preexec_fn=heed_interrupts,  # noqa: PLW1509 - one call
+    ) as process:
         try:
             return process.wait()
         except BaseException:
             process.send_signal(signal.SIGINT)
-            process.wait()
+            try:
+                process.wait(_CLEANING_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
             raise
 
 

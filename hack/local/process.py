@@ -130,6 +130,15 @@ def die_with_parent() -> None:
         _PRCTL(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def heed_interrupts() -> None:
+    """Let a child process take SIGINT for what it is, as ``preexec_fn``.
+
+    A shell has its background jobs ignore SIGINT, and their children inherit that: with a test run in the background,
+    no program under test could be interrupted.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def free_port() -> int:
     """Answer a TCP port of loopback that nobody listens on now."""
     with socket.socket() as listener:

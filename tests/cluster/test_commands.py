@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from hack.cluster.access import Access
+from hack.local.process import heed_interrupts
 from tests.eventually import eventually
-from tests.interrupts import heed_interrupts
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -19,9 +19,9 @@ from hack.cluster import manifests
 from hack.cluster.api import DEPLOYMENTS, PODS
 from hack.cluster.manifests import Object
 from hack.cluster.process_cluster import ProcessCluster
+from hack.local.process import heed_interrupts
 from tests.cluster.stack import Stack
 from tests.eventually import eventually
-from tests.interrupts import heed_interrupts
 
 PRINT_AND_WAIT = "import os,time; print({}, flush=True); time.sleep(3600)"
 

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from hack.demo import chart
 from hack.demo.measure import Sample
-from tests.interrupts import heed_interrupts
+from hack.local.process import heed_interrupts
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 
 import structlog
 
@@ -45,16 +44,6 @@ def key_of(item: Object) -> Key:
     return item["metadata"].get("namespace", ""), item["metadata"]["name"]
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """What a reflector follows."""
-
-    path: str
-    """Of a list."""
-    query: Mapping[str, str]
-    """Selectors."""
-
-
 class Reflector:
     """Follows one resource."""
 
@@ -77,9 +66,9 @@ class Reflector:
             idle_seconds: least and most silence after which a connection counts as dead.
             clock: monotonic time, seconds.
         """
-        query = {"labelSelector": label_selector} if label_selector else {}
         self._client = client
-        self._source = Source(path, query)
+        self._path = path
+        self._query = {"labelSelector": label_selector} if label_selector else {}
         self._changed = changed
         self._idle_seconds = idle_seconds
         self._clock = clock
@@ -128,9 +117,7 @@ class Reflector:
                 self._log.warning("watch broke, trying again", error=str(error), pause_seconds=round(pause, 1))
             except ApiError as error:
                 if error.status in _REFUSED:
-                    raise NotAllowed(
-                        f"{error}; the ServiceAccount needs list and watch on {self._source.path}"
-                    ) from error
+                    raise NotAllowed(f"{error}; the ServiceAccount needs list and watch on {self._path}") from error
                 self._version = ""
                 log = self._log.info if error.status == _GONE else self._log.warning
                 log("watch was ended, listing anew", error=str(error), pause_seconds=round(pause, 1))
@@ -145,9 +132,9 @@ class Reflector:
     async def _list(self) -> None:
         """Read all in pages, then put the difference into the cache."""
         found: dict[Key, Object] = {}
-        query = {**self._source.query, "limit": str(_PAGE)}
+        query = {**self._query, "limit": str(_PAGE)}
         while True:
-            listed = await self._client.get(self._source.path, **query)
+            listed = await self._client.get(self._path, **query)
             self.last_contact = self._clock()
             found |= {key_of(item): _slim(item) for item in listed["items"]}
             token = listed["metadata"].get("continue")
@@ -164,9 +151,9 @@ class Reflector:
 
     async def _watch(self) -> None:
         changes = self._client.changes(
-            self._source.path,
+            self._path,
             self._version,
-            self._source.query,
+            self._query,
             watch_seconds=random.uniform(*_WATCH_SECONDS),  # noqa: S311 - no secret
             idle_seconds=random.uniform(*self._idle_seconds),  # noqa: S311 - no secret
         )
