@@ -58,6 +58,7 @@ class Worker:
 
     def stop(self) -> None:
         """Take no more tasks and end; `run` returns when it is done."""
+        self._log.info("stopping, no more tasks are taken")
         self._stopping.set()
         self._slot_free.set()
 

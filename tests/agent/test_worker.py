@@ -283,6 +283,8 @@ async def test_sigterm_drains_and_ends_with_zero(
 
         await eventually(taken, "the task in flight")
         process.send(signal.SIGTERM)
+        # A signal takes a moment; until it is heeded the worker rightly takes tasks.
+        await eventually(lambda: "stopping" in process.output(), "the worker that heeds the signal")
         later = await producer.submit("x")
         assert await asyncio.to_thread(process.wait, 60) == 0
         result = await producer.result(running.task_id)
