@@ -25,11 +25,6 @@ def is_active(depth: Depth, trigger: Trigger) -> bool:
 def value(depth: Depth, trigger: Trigger) -> float:
     """Answer the demand in slots; KEDA divides it by the target, ``tasksPerReplica``, and rounds up.
 
-    Without a wait target every task asks for a slot. With one, a slot that becomes free after the mean service time s
-    serves T/s waiting tasks within the target T, so a waiting task asks for s/T of a slot, and never for more than
-    one: ``in flight + waiting x min(1, s/T)``. While no task was ever completed s is unknown, and it is one slot each.
+    See `Depth.slots`.
     """
-    if trigger.target_wait_seconds is None or depth.mean_service_ms is None:
-        return float(depth.demand)
-    slots_per_task = min(1.0, depth.mean_service_ms / 1000 / trigger.target_wait_seconds)
-    return depth.in_flight + depth.waiting * slots_per_task
+    return depth.slots(trigger.target_wait_seconds)

@@ -19,10 +19,9 @@ from ark_scaler.metrics import ScalerMetrics
 from ark_scaler.observer import QueueObserver, first_not_ready
 from ark_scaler.servicer import ScalerServicer
 from ark_scaler.settings import ScalerSettings
-from ark_scaler.tenancy import Tenancy
 from ark_scaler.tls import CertificateFiles, ReloadingCertificate, UnusableCertificate
 from ark_scaler.wire import externalscaler_pb2, externalscaler_pb2_grpc
-from ark_taskqueue import Client, connect
+from ark_taskqueue import Client, Tenancy, connect
 
 _SERVICE = externalscaler_pb2.DESCRIPTOR.services_by_name["ExternalScaler"].full_name
 _LARGEST_REQUEST_BYTES = 16 * 1024

@@ -11,10 +11,9 @@ import grpc
 import structlog
 
 from ark_scaler import metric
-from ark_scaler.errors import NothingKnown, Refusal, UnusableQueue
+from ark_scaler.errors import Forbidden, NothingKnown, Refusal, UnusableQueue
 from ark_scaler.metrics import ScalerMetrics
 from ark_scaler.observer import QueueObserver
-from ark_scaler.tenancy import Tenancy
 from ark_scaler.trigger import Trigger, parse
 from ark_scaler.wire.externalscaler_pb2 import (
     GetMetricSpecResponse,
@@ -26,7 +25,7 @@ from ark_scaler.wire.externalscaler_pb2 import (
     ScaledObjectRef,
 )
 from ark_scaler.wire.externalscaler_pb2_grpc import ExternalScalerServicer
-from ark_taskqueue import Depth, RedisRefused
+from ark_taskqueue import Depth, RedisRefused, Tenancy
 
 _REMEMBERED_TRIGGERS = 20_000
 """Parsed triggers that are kept: KEDA sends the same metadata with every call."""
@@ -172,5 +171,6 @@ class ScalerServicer(ExternalScalerServicer):
         """Parse and check the trigger of a serialized ScaledObjectRef; its bytes are what is remembered."""
         reference = ScaledObjectRef.FromString(scaled_object)
         trigger = parse(reference.scalerMetadata, self._observers)
-        self._tenancy.check(reference.namespace, trigger.queue)
+        if not self._tenancy.allows(reference.namespace, trigger.queue):
+            raise Forbidden(reference.namespace, trigger.queue.stream)
         return trigger

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Self
@@ -11,46 +10,9 @@ from pydantic import BeforeValidator, Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from ark_process.settings import ProgramSettings
-from ark_scaler.tenancy import StreamRule
-from ark_scaler.trigger import DEFAULT_REDIS
-from ark_taskqueue import InvalidAddress, parse_address
+from ark_taskqueue import StreamRule, parse_connections, parse_rules
 
 _DEFAULT_PORT = 6000
-_CONNECTION_NAME = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?")
-
-
-def parse_connections(text: str) -> dict[str, str]:
-    """Parse ``URL`` or ``NAME=URL`` items, separated by spaces, into URLs by name.
-
-    Raises:
-        ValueError: an item is malformed; the message does not contain a password.
-    """
-    connections: dict[str, str] = {}
-    for item in text.split():
-        head, separator, rest = item.partition("=")
-        # An URL alone may have a "=" in its query.
-        name, url = (head, rest) if separator and "://" not in head else (DEFAULT_REDIS, item)
-        if not _CONNECTION_NAME.fullmatch(name):
-            raise ValueError(f"connection name {name!r} is not made of lower-case letters, digits and hyphens")
-        if name in connections:
-            raise ValueError(f"connection {name!r} is given twice")
-        try:
-            parse_address(url)
-        except InvalidAddress as error:
-            raise ValueError(f"connection {name!r}: {error}") from None
-        connections[name] = url
-    if not connections:
-        raise ValueError("no Redis connection is given; one looks like redis://host:6379/0 or NAME=redis://host:6379/0")
-    return connections
-
-
-def parse_rules(text: str) -> tuple[StreamRule, ...]:
-    """Parse ``NAMESPACE=STREAM`` items, separated by spaces.
-
-    Raises:
-        ValueError: an item is malformed.
-    """
-    return tuple(StreamRule.parse(item) for item in text.split())
 
 
 def _checked_with(parse: Callable[[str], object]) -> BeforeValidator:

@@ -12,10 +12,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from ark_scaler.errors import BadMetadata, BadValue, UnknownKey
-from ark_taskqueue import DEFAULT_GROUP, InvalidQueueName, QueueKeys
-
-DEFAULT_REDIS = "default"
-"""Name of the connection that is used where the metadata names none."""
+from ark_taskqueue import DEFAULT_CONNECTION, DEFAULT_GROUP, InvalidQueueName, QueueKeys
 
 _KEDA_KEYS = frozenset({"scalerAddress", "enableTLS", "unsafeSsl"})
 _OWN_KEYS = frozenset(
@@ -44,7 +41,7 @@ class Trigger:
     """One trigger of one ScaledObject."""
 
     queue: QueueKeys
-    redis: str = DEFAULT_REDIS
+    redis: str = DEFAULT_CONNECTION
     """Name of the Redis connection in the server's settings."""
     tasks_per_replica: int = _DEFAULT_TASKS_PER_REPLICA
     """Tasks that one replica should have: the metric's target."""
@@ -70,7 +67,7 @@ def parse(metadata: Mapping[str, str], connections: Collection[str]) -> Trigger:
     """
     given = _own_values(metadata)
     daily_tokens, tokens_per_call = _budget(given)
-    redis = given.get("redis", DEFAULT_REDIS)
+    redis = given.get("redis", DEFAULT_CONNECTION)
     if redis not in connections:
         raise BadValue("redis", redis, f"the scaler knows the connections {', '.join(sorted(connections))}")
     return Trigger(

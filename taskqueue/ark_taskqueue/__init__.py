@@ -4,7 +4,14 @@ Producers use `Producer`, workers `Consumer`, people `DeadLetters`, autoscalers 
 from `connect` and the queue's keys. Knows Redis, and nothing of gRPC, Kubernetes or LLMs.
 """
 
-from ark_taskqueue.connection import Address, Client, connect, parse_address
+from ark_taskqueue.connection import (
+    DEFAULT_CONNECTION,
+    Address,
+    Client,
+    connect,
+    parse_address,
+    parse_connections,
+)
 from ark_taskqueue.consumer import Consumer, Leases, Reclaimed
 from ark_taskqueue.dead_letters import DeadLetters
 from ark_taskqueue.depth import Depth, read_depth, read_depths
@@ -21,8 +28,10 @@ from ark_taskqueue.keys import DEFAULT_GROUP, QueueKeys
 from ark_taskqueue.producer import Producer, Submission
 from ark_taskqueue.retry import RetryPolicy
 from ark_taskqueue.task import DeadLetter, Outcome, Result, Task
+from ark_taskqueue.tenancy import StreamRule, Tenancy, parse_rules
 
 __all__ = [
+    "DEFAULT_CONNECTION",
     "DEFAULT_GROUP",
     "Address",
     "Client",
@@ -43,11 +52,15 @@ __all__ = [
     "RedisUnavailable",
     "Result",
     "RetryPolicy",
+    "StreamRule",
     "Submission",
     "Task",
     "TaskQueueError",
+    "Tenancy",
     "connect",
     "parse_address",
+    "parse_connections",
+    "parse_rules",
     "read_depth",
     "read_depths",
 ]

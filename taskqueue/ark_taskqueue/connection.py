@@ -19,6 +19,7 @@ to repeat it.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -61,6 +62,9 @@ _SCHEMES: dict[str, tuple[str, Kind]] = {
 }
 _TLS_OPTIONS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname")
 _SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
+DEFAULT_CONNECTION = "default"
+"""Name of the connection that is used where none is named."""
+_CONNECTION_NAME = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?")
 _UNLIMITED_CONNECTIONS = 100_000
 _DEFAULT_PORTS: dict[Kind, int] = {"standalone": 6379, "sentinel": 26379, "cluster": 6379}
 
@@ -138,6 +142,31 @@ def parse_address(url: str) -> Address:
         tls["ssl_check_hostname"] = tls["ssl_check_hostname"].lower() not in ("false", "no", "0")
     sentinel_login = {name.removeprefix("sentinel_"): query[name] for name in _SENTINEL_OPTIONS if name in query}
     return Address(kind, hosts, service, {**login, **tls}, {**sentinel_login, **tls})
+
+
+def parse_connections(text: str) -> dict[str, str]:
+    """Parse ``URL`` or ``NAME=URL`` items, separated by spaces, into URLs by name.
+
+    Raises:
+        ValueError: an item is malformed; the message does not contain a password.
+    """
+    connections: dict[str, str] = {}
+    for item in text.split():
+        head, separator, rest = item.partition("=")
+        # An URL alone may have a "=" in its query.
+        name, url = (head, rest) if separator and "://" not in head else (DEFAULT_CONNECTION, item)
+        if not _CONNECTION_NAME.fullmatch(name):
+            raise ValueError(f"connection name {name!r} is not made of lower-case letters, digits and hyphens")
+        if name in connections:
+            raise ValueError(f"connection {name!r} is given twice")
+        try:
+            parse_address(url)
+        except InvalidAddress as error:
+            raise ValueError(f"connection {name!r}: {error}") from None
+        connections[name] = url
+    if not connections:
+        raise ValueError("no Redis connection is given; one looks like redis://host:6379/0 or NAME=redis://host:6379/0")
+    return connections
 
 
 def _query(text: str, base: str, kind: Kind) -> dict[str, str]:

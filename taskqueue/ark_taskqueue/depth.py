@@ -63,6 +63,18 @@ class Depth:
         """Waiting and in flight."""
         return self.waiting + self.in_flight
 
+    def slots(self, target_wait_seconds: float | None) -> float:
+        """Answer how many slots of workers the tasks ask for.
+
+        Without a wait target every task asks for a slot. With one, a slot that becomes free after the mean service
+        time s serves T/s waiting tasks within the target T, so a waiting task asks for s/T of a slot, and never for
+        more than one: ``in flight + waiting x min(1, s/T)``. While no task was ever completed s is unknown, and it is
+        one slot each.
+        """
+        if target_wait_seconds is None or self.mean_service_ms is None:
+            return float(self.demand)
+        return self.in_flight + self.waiting * min(1.0, self.mean_service_ms / 1000 / target_wait_seconds)
+
 
 @dataclass(frozen=True, slots=True)
 class _Snapshot:

@@ -1,8 +1,8 @@
 """Which namespace may read which queue.
 
-The scaler serves all namespaces of a cluster over one address, and what a ScaledObject asks for comes from whoever
-may write ScaledObjects. So a namespace reads the queues whose names say that they are its own; anything else must be
-allowed in the server's settings.
+Scaler and operator serve all namespaces of a cluster, and what they are asked for comes from whoever may write
+ScaledObjects or ArkAgents. So a namespace reads the queues whose names say that they are its own; anything else must
+be allowed in the server's settings.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
-from ark_scaler.errors import Forbidden
-from ark_taskqueue import QueueKeys
+from ark_taskqueue.keys import QueueKeys
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +55,17 @@ class Tenancy:
         """Make the tenancy of a server's settings."""
         return cls(tuple(rules))
 
-    def check(self, namespace: str, queue: QueueKeys) -> None:
-        """Refuse a queue that the namespace may not read.
-
-        Raises:
-            Forbidden: it may not.
-        """
+    def allows(self, namespace: str, queue: QueueKeys) -> bool:
+        """Whether the namespace may read the queue."""
         if namespace and queue.namespace == namespace:
-            return
-        if not any(rule.allows(namespace, queue.stream) for rule in self.rules):
-            raise Forbidden(namespace, queue.stream)
+            return True
+        return any(rule.allows(namespace, queue.stream) for rule in self.rules)
+
+
+def parse_rules(text: str) -> tuple[StreamRule, ...]:
+    """Parse ``NAMESPACE=STREAM`` items, separated by spaces.
+
+    Raises:
+        ValueError: an item is malformed.
+    """
+    return tuple(StreamRule.parse(item) for item in text.split())

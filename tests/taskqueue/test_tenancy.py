@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ark_scaler.errors import Forbidden
-from ark_scaler.tenancy import StreamRule, Tenancy
-from ark_taskqueue import QueueKeys
+from ark_taskqueue import QueueKeys, StreamRule, Tenancy
 
 OWN = QueueKeys.for_queue("team-a/writer")
 LEGACY = QueueKeys.for_stream("agent-tasks")
@@ -33,13 +31,7 @@ LEGACY = QueueKeys.for_stream("agent-tasks")
 )
 def test_who_may_read_what(namespace: str, queue: QueueKeys, rules: list[str], allowed: bool) -> None:
     tenancy = Tenancy.of(StreamRule.parse(rule) for rule in rules)
-    if allowed:
-        tenancy.check(namespace, queue)
-        return
-    with pytest.raises(Forbidden) as caught:
-        tenancy.check(namespace, queue)
-    assert repr(queue.stream) in str(caught.value)
-    assert f"'ark:{{{namespace}/'" in str(caught.value)
+    assert tenancy.allows(namespace, queue) is allowed
 
 
 @pytest.mark.parametrize("text", ["", "agent-tasks", "=x", "x="])
