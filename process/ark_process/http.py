@@ -1,4 +1,7 @@
-"""The HTTP endpoint of a program: ``/metrics`` for Prometheus, ``/healthz`` and ``/readyz`` for Kubernetes."""
+"""The HTTP endpoint of a program: ``/metrics`` for Prometheus, ``/healthz`` and ``/readyz`` for Kubernetes.
+
+With a certificate all of it is HTTPS; probes then need ``scheme: HTTPS``.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
+
+from ark_process.certificate import Certificate
 
 _STOP_SECONDS = 1.0
 """How long open HTTP requests may take to end when the program stops."""
@@ -24,6 +29,9 @@ async def serve(
     registry: CollectorRegistry,
     not_ready: Callable[[], str | None],
     before_scrape: Callable[[], Awaitable[None]],
+    *,
+    not_alive: Callable[[], str | None] = lambda: None,
+    certificate: Certificate | None = None,
 ) -> AsyncIterator[int]:
     """Serve the endpoint while the context is open; gives the port that it listens on.
 
@@ -33,8 +41,12 @@ async def serve(
         registry: the metrics that ``/metrics`` shows.
         not_ready: the reason why the program is not ready, None when it is. ``/readyz`` shows it with status 503.
         before_scrape: awaited before the metrics are rendered, so that they are fresh; must bound its own time.
+        not_alive: the reason why the program should be restarted, None when it should not. ``/healthz`` shows it with
+            status 503.
+        certificate: the server's; plain HTTP where None.
 
     Raises:
+        BadCertificate: it cannot be read.
         PortInUse: the address cannot be listened on.
     """
 
@@ -44,18 +56,18 @@ async def serve(
         return web.Response(body=encode(registry), headers={"Content-Type": content_type})
 
     async def healthz(_: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
+        return _answer(not_alive())
 
     async def readyz(_: web.Request) -> web.Response:
-        reason = not_ready()
-        return web.Response(text="ok\n") if reason is None else web.Response(status=503, text=f"{reason}\n")
+        return _answer(not_ready())
 
     application = web.Application()
     application.add_routes([web.get("/metrics", metrics), web.get("/healthz", healthz), web.get("/readyz", readyz)])
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=_STOP_SECONDS)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host, port)
+        context = certificate.context() if certificate is not None else None
+        site = web.TCPSite(runner, host, port, ssl_context=context)
         try:
             await site.start()
         except OSError as error:
@@ -63,3 +75,7 @@ async def serve(
         yield runner.addresses[0][1]
     finally:
         await runner.cleanup()
+
+
+def _answer(problem: str | None) -> web.Response:
+    return web.Response(text="ok\n") if problem is None else web.Response(status=503, text=f"{problem}\n")
