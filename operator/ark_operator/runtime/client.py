@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,10 +37,16 @@ class ApiError(Exception):
     def __init__(self, call: str, status: int, message: str) -> None:
         super().__init__(f"{call}: {status} {message}")
         self.status = status
+        self.message = message
+        """What the API server said."""
 
 
 class ApiUnavailable(Exception):
     """The API server did not answer, or cannot do so just now; the same call may work later."""
+
+
+class NoApiServer(Exception):
+    """Nothing says which API server to talk to, or with which credentials."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +90,29 @@ class Client:
     Every call raises `ApiError` where the server refuses it, and `ApiUnavailable` where it does not answer in time.
     """
 
-    def __init__(self, client: ApiClient, field_manager: str, limit: RateLimit | None = None) -> None:
+    def __init__(
+        self,
+        client: ApiClient,
+        field_manager: str,
+        limit: RateLimit | None = None,
+        answered: Callable[[str, str], None] | None = None,
+    ) -> None:
         """
         Args:
             client: the official client, which brings transport and credentials.
             field_manager: the name that this program's fields have in server-side apply.
             limit: how many calls may be made; no bound where None. Watches count once, when they are opened.
+            answered: called with the method and the status code of each call, ``<error>`` where there was no answer.
         """
         self._client = client
         self._field_manager = field_manager
         self._limit = limit
+        self._answered = answered or _tell_nobody
+
+    @property
+    def field_manager(self) -> str:
+        """The name that this program's fields have."""
+        return self._field_manager
 
     async def get(self, path: str, **query: str) -> Object:
         """Read an object or a list."""
@@ -101,7 +120,7 @@ class Client:
 
     async def create(self, path: str, body: Mapping[str, Any]) -> Object:
         """Create an object under the path of its list, or of a subresource such as ``binding``."""
-        return await self._call("POST", path, {}, body, "application/json")
+        return await self._call("POST", path, {"fieldManager": self._field_manager}, body, "application/json")
 
     async def patch(self, path: str, body: Mapping[str, Any] | Sequence[Any], kind: PatchType = "merge") -> Object:
         """Change an object; ``apply`` makes it where it is not there, and takes fields from other managers."""
@@ -110,17 +129,23 @@ class Client:
             query["force"] = "true"
         return await self._call("PATCH", path, query, body, _CONTENT_TYPES[kind])
 
-    async def delete(self, path: str, body: Mapping[str, Any] | None = None) -> None:
-        """Delete an object; one that is gone already is fine."""
+    async def delete(self, path: str, body: Mapping[str, Any] | None = None) -> Object | None:
+        """Delete an object; one that is gone already is fine.
+
+        Returns:
+            The object where finalizers still hold it, else None.
+        """
         try:
-            await self._call("DELETE", path, {}, body or {}, "application/json")
+            answer = await self._call("DELETE", path, {}, body or {}, "application/json")
         except ApiError as error:
             if error.status != _NOT_FOUND:
                 raise
+            return None
+        return answer if (answer.get("metadata") or {}).get("deletionTimestamp") else None
 
-    async def scale(self, path: str, replicas: int) -> None:
-        """Set ``spec.replicas`` through the scale subresource of the object at a path."""
-        await self.patch(f"{path}/scale", {"spec": {"replicas": replicas}})
+    async def scale(self, path: str, replicas: int) -> Object:
+        """Set ``spec.replicas`` through the scale subresource of the object at a path; answer the Scale."""
+        return await self.patch(f"{path}/scale", {"spec": {"replicas": replicas}})
 
     async def changes(
         self,
@@ -204,12 +229,18 @@ class Client:
         try:
             answer = await self._client.call_api(*request, _request_timeout=timeout)
             response: aiohttp.ClientResponse = answer.response
+            self._answered(method, str(response.status))
             if response.status >= 400:
                 text = await response.text()
                 raise _error(f"{method} {path}", response.status, _message(text))
         except (aiohttp.ClientError, TimeoutError) as error:
+            self._answered(method, "<error>")
             raise ApiUnavailable(f"{method} {path}: {error or type(error).__name__}") from error
         return response
+
+
+def _tell_nobody(method: str, code: str) -> None:
+    """Ignore it."""
 
 
 def _abort(response: aiohttp.ClientResponse) -> None:
@@ -235,12 +266,27 @@ def _message(text: str) -> str:
 
 
 @asynccontextmanager
-async def transport(kubeconfig: Path, context: str | None = None) -> AsyncIterator[ApiClient]:
-    """Give the official client for the API server of a kubeconfig, while the context is open."""
+async def transport(kubeconfig: Path | None, context: str | None = None) -> AsyncIterator[ApiClient]:
+    """Give the official client for an API server, while the context is open.
+
+    Args:
+        kubeconfig: says which; None in a Pod, whose ServiceAccount says it. Its token is read again every minute.
+        context: of the kubeconfig; its current one where None.
+
+    Raises:
+        NoApiServer: the kubeconfig, or the ServiceAccount's files, are missing or malformed.
+    """
     configuration = Configuration()
-    await config.load_kube_config(
-        config_file=str(kubeconfig), context=context, client_configuration=configuration, persist_config=False
-    )
+    try:
+        if kubeconfig is None:
+            config.load_incluster_config(client_configuration=configuration)
+        else:
+            await config.load_kube_config(
+                config_file=str(kubeconfig), context=context, client_configuration=configuration, persist_config=False
+            )
+    except (config.ConfigException, OSError, ValueError) as error:
+        where = "not in a Pod with a ServiceAccount's token" if kubeconfig is None else f"kubeconfig {kubeconfig}"
+        raise NoApiServer(f"{where}: {error}") from error
     configuration.connection_pool_maxsize = 0  # no bound: every watch keeps a connection
     async with ApiClient(configuration) as client:
         yield client

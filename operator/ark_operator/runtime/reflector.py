@@ -3,6 +3,13 @@
 It ends only by cancellation, or when the API server says that it may not read: everything else passes, and is tried
 again with a backoff. After a break the list is made anew and compared with the cache, so a deletion in between is told
 like any other; a server that only closes its watch, as it does every few minutes, is asked to go on from where it was.
+
+A resource that the API server does not know (404) has no objects: the cache is empty and synced, `installed` says so,
+and the list is tried again like after any other break.
+
+Whoever writes an object hands the answer to `observe`, so that the next decision does not rest on what was there
+before; of two versions the later one stays. Resource versions are compared as numbers, which Kubernetes 1.35 makes a
+promise of (KEP-5504) and every earlier one kept.
 """
 
 from __future__ import annotations
@@ -25,6 +32,7 @@ _FIRST_PAUSE_SECONDS = 0.8
 _LONGEST_PAUSE_SECONDS = 30.0
 _HEALTHY_SECONDS = 60.0
 """A watch that lasted for so long ends the backoff."""
+_NOT_FOUND = 404
 _GONE = 410
 _REFUSED = frozenset({401, 403})
 
@@ -37,6 +45,8 @@ Key = tuple[str, str]
 """Namespace and name."""
 Changed = Callable[[Key, Object | None, Object | None], None]
 """Called with a key, the object before (None: it was not there) and now (None: it is gone)."""
+Projection = Callable[[Object], Object]
+"""Answers what of an object is kept; may change it."""
 
 
 def key_of(item: Object) -> Key:
@@ -54,6 +64,8 @@ class Reflector:
         changed: Changed,
         *,
         label_selector: str = "",
+        project: Projection | None = None,
+        installed: Callable[[bool], None] | None = None,
         idle_seconds: tuple[float, float] = _IDLE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -63,6 +75,8 @@ class Reflector:
             path: of the list, of one namespace or of all.
             changed: called for every change, after the cache has it; must neither block nor raise.
             label_selector: only objects with these labels.
+            project: what of an object is kept; all but ``managedFields`` where None.
+            installed: called with whether the API server knows the resource, when that changes.
             idle_seconds: least and most silence after which a connection counts as dead.
             clock: monotonic time, seconds.
         """
@@ -70,6 +84,8 @@ class Reflector:
         self._path = path
         self._query = {"labelSelector": label_selector} if label_selector else {}
         self._changed = changed
+        self._project = project or _whole
+        self._tell_installed = installed
         self._idle_seconds = idle_seconds
         self._clock = clock
         self._cache: dict[Key, Object] = {}
@@ -77,6 +93,8 @@ class Reflector:
         """Resource version up to which everything is known; empty where a list is needed."""
         self.synced = asyncio.Event()
         """Set once the first list is in the cache."""
+        self.installed = True
+        """Whether the API server knows the resource."""
         self.last_contact = clock()
         """When the API server said something last, for a health check; monotonic seconds."""
         self.lists = 0
@@ -100,6 +118,14 @@ class Reflector:
         """How long the API server has said nothing."""
         return self._clock() - self.last_contact
 
+    def observe(self, item: Object) -> None:
+        """Take an object as the API server has just answered it, ahead of the watch."""
+        self._set(key_of(item), self._slim(item))
+
+    def forget(self, key: Key) -> None:
+        """Take note that an object is gone, ahead of the watch."""
+        self._drop(key)
+
     async def run(self) -> None:
         """Follow until cancelled.
 
@@ -116,11 +142,7 @@ class Reflector:
             except ApiUnavailable as error:
                 self._log.warning("watch broke, trying again", error=str(error), pause_seconds=round(pause, 1))
             except ApiError as error:
-                if error.status in _REFUSED:
-                    raise NotAllowed(f"{error}; the ServiceAccount needs list and watch on {self._path}") from error
-                self._version = ""
-                log = self._log.info if error.status == _GONE else self._log.warning
-                log("watch was ended, listing anew", error=str(error), pause_seconds=round(pause, 1))
+                self._take_refusal(error, pause)
             else:
                 pause = _FIRST_PAUSE_SECONDS
                 continue  # the server closed it at its time
@@ -129,6 +151,17 @@ class Reflector:
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
+    def _take_refusal(self, error: ApiError, pause: float) -> None:
+        """Have the list made anew, unless the API server says that it may not be made."""
+        if error.status in _REFUSED:
+            raise NotAllowed(f"{error}; the ServiceAccount needs list and watch on {self._path}") from error
+        self._version = ""
+        if error.status == _NOT_FOUND:
+            self._find_missing()
+            return
+        log = self._log.info if error.status == _GONE else self._log.warning
+        log("watch was ended, listing anew", error=str(error), pause_seconds=round(pause, 1))
+
     async def _list(self) -> None:
         """Read all in pages, then put the difference into the cache."""
         found: dict[Key, Object] = {}
@@ -136,18 +169,35 @@ class Reflector:
         while True:
             listed = await self._client.get(self._path, **query)
             self.last_contact = self._clock()
-            found |= {key_of(item): _slim(item) for item in listed["items"]}
+            found |= {key_of(item): self._slim(item) for item in listed["items"]}
             token = listed["metadata"].get("continue")
             if not token:
                 break
             query["continue"] = token
         self.lists += 1
         for key in self._cache.keys() - found.keys():
-            self._set(key, None)
+            self._drop(key, listed)
         for key, item in found.items():
             self._set(key, item)
         self._version = listed["metadata"]["resourceVersion"]
+        self._set_installed(True)
         self.synced.set()
+
+    def _find_missing(self) -> None:
+        """Take note that the API server does not know the resource."""
+        self.last_contact = self._clock()
+        for key in list(self._cache):
+            self._drop(key)
+        self._set_installed(False)
+        self.synced.set()
+
+    def _set_installed(self, installed: bool) -> None:
+        if installed is self.installed:
+            return
+        self.installed = installed
+        self._log.info("resource is there now" if installed else "resource is not there, looking again")
+        if self._tell_installed is not None:
+            self._tell_installed(installed)
 
     async def _watch(self) -> None:
         changes = self._client.changes(
@@ -162,25 +212,35 @@ class Reflector:
             self._version = event.object["metadata"]["resourceVersion"]
             if event.type == "BOOKMARK":
                 continue
-            self._set(key_of(event.object), None if event.type == "DELETED" else _slim(event.object))
+            if event.type == "DELETED":
+                self._drop(key_of(event.object), event.object)
+            else:
+                self._set(key_of(event.object), self._slim(event.object))
 
-    def _set(self, key: Key, item: Object | None) -> None:
+    def _set(self, key: Key, item: Object) -> None:
         before = self._cache.get(key)
-        if item is None:
-            self._cache.pop(key, None)
-        elif before is not None and _version_of(before) == _version_of(item):
+        if before is not None and _version_of(before) >= _version_of(item):
+            return  # what is known is this version, or a later one that the writer has handed in
+        self._cache[key] = item
+        self._changed(key, before, item)
+
+    def _drop(self, key: Key, deleted: Object | None = None) -> None:
+        """Forget an object, unless what is known is later than the deletion, or the list, that it is missing in."""
+        before = self._cache.get(key)
+        if before is None or (deleted is not None and _version_of(before) > _version_of(deleted)):
             return
-        else:
-            self._cache[key] = item
-        if before is not item:
-            self._changed(key, before, item)
+        del self._cache[key]
+        self._changed(key, before, None)
+
+    def _slim(self, item: Object) -> Object:
+        """Drop what fills memory and nobody reads: who has set which field makes up half of an object."""
+        item["metadata"].pop("managedFields", None)
+        return self._project(item)
 
 
-def _slim(item: Object) -> Object:
-    """Drop what fills memory and nobody reads: who has set which field makes up half of an object."""
-    item["metadata"].pop("managedFields", None)
+def _whole(item: Object) -> Object:
     return item
 
 
-def _version_of(item: Object) -> str:
-    return str(item["metadata"]["resourceVersion"])
+def _version_of(item: Object) -> int:
+    return int(item["metadata"]["resourceVersion"])

@@ -12,9 +12,10 @@ import pytest
 
 from ark_operator.runtime.client import ApiUnavailable, Client, Object, transport
 from ark_operator.runtime.reflector import Key, NotAllowed, Reflector
-from hack.cluster.api import CONFIG_MAPS
+from hack.cluster.api import CONFIG_MAPS, SCALED_OBJECTS
 from hack.local.proxy import Proxy
 from tests.cluster.operator.conftest import ApiServer
+from tests.cluster.operator.operating import install_keda
 from tests.eventually import eventually
 
 ALL = CONFIG_MAPS.path("default")
@@ -109,11 +110,56 @@ async def test_a_version_that_the_server_has_forgotten_means_a_new_list_and_its_
         await asyncio.to_thread(api_server.restart)  # it has no history now, as after a compaction
         follower = Follower(client)
         follower.reflector._version = "1"
-        follower.reflector._cache[("default", "gone")] = {**config_map("gone", v="0")}
+        known = config_map("gone", v="0")
+        known["metadata"]["resourceVersion"] = "1"
+        follower.reflector._cache[("default", "gone")] = known
         async with following(follower):
             assert follower.holds(a="1")
             assert follower.told == [("gone", "0", None), ("a", None, "1")]
             assert follower.reflector.lists == 1
+
+
+async def test_what_a_writer_hands_in_is_not_undone_by_an_older_version(api_server: ApiServer) -> None:
+    async with client_of(api_server.control_plane.admin) as client:
+        await put(client, "a", "1")
+        async with following(Follower(client)) as follower:
+            older = await client.get(f"{ALL}/a")
+            await put(client, "a", "2")
+            newer = await client.get(f"{ALL}/a")
+            follower.reflector.observe(newer)
+            assert follower.holds(a="2")
+            follower.reflector.observe(older)
+            assert follower.holds(a="2")
+            await put(client, "a", "3")
+            await eventually(lambda: follower.holds(a="3"), "the next change")
+            assert follower.told == [("a", None, "1"), ("a", "1", "2"), ("a", "2", "3")]
+            follower.reflector.forget(("default", "a"))
+            assert follower.holds()
+
+
+async def test_a_resource_that_is_defined_later_is_found(api_server: ApiServer) -> None:
+    async with client_of(api_server.control_plane.admin) as client:
+        installed: list[bool] = []
+        path = SCALED_OBJECTS.path("default")
+        reflector = Reflector(client, path, lambda *_: None, installed=installed.append)
+        async with asyncio.TaskGroup() as group:
+            running = group.create_task(reflector.run())
+            await asyncio.wait_for(reflector.synced.wait(), 60)
+            assert (len(reflector), reflector.installed, installed) == (0, False, [False])
+            await asyncio.to_thread(install_keda, api_server.control_plane)
+            await eventually(lambda: reflector.installed, "the definition is noticed", 60)
+            trigger = {"type": "cpu", "metadata": {"value": "5"}}
+            spec = {"scaleTargetRef": {"name": "x"}, "triggers": [trigger]}
+            await client.create(
+                path,
+                {"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": {"name": "a"}, "spec": spec},
+            )
+            await eventually(lambda: len(reflector) == 1, "the first object")
+            kubectl = api_server.control_plane.kubectl
+            await asyncio.to_thread(kubectl.run, "delete", "crd", "scaledobjects.keda.sh", "--wait=false")
+            await eventually(lambda: not reflector.installed, "the definition's end is noticed", 60)
+            assert (len(reflector), installed) == (0, [False, True, False])
+            running.cancel()
 
 
 async def test_a_connection_that_is_silent_is_given_up(api_server: ApiServer) -> None:

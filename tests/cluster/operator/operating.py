@@ -1,0 +1,201 @@
+"""An operator that a test runs in its own event loop, on the test's own API server, with its manifests' rights."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ark_operator.kinds import ARK_AGENTS, DEPLOYMENTS, SCALED_OBJECTS
+from ark_operator.main import Operator, running
+from ark_operator.observed import Usage
+from ark_operator.runtime.reflector import Key
+from ark_operator.settings import OperatorSettings
+from ark_taskqueue import Client, QueueKeys, connect
+from hack.cluster import api, manifests, operator_manifests, programs
+from hack.cluster.api import EVENTS, Api, ApiError, Object
+from hack.cluster.control_plane import ControlPlane
+from hack.local.process import free_port
+from tests.eventually import eventually
+
+ACCOUNT = "system:serviceaccount:{}:ark-operator"
+_QUICK = {"lease_seconds": 3.0, "lease_renew_seconds": 2.0, "lease_retry_seconds": 0.3}
+_CLOSED_REDIS = f"redis://127.0.0.1:{free_port()}/0"
+
+
+def install(control_plane: ControlPlane, *, keda: bool = True) -> None:
+    """Install the definitions of ArkAgents and of KEDA's objects."""
+    kubectl = control_plane.kubectl
+    kubectl.apply([operator_manifests.crd(), manifests.namespace("keda")])
+    if keda:
+        install_keda(control_plane)
+    kubectl.run("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
+
+
+def install_keda(control_plane: ControlPlane) -> None:
+    """Install the definitions of KEDA's objects, and no KEDA."""
+    folder = programs.ensure((programs.KEDA,)).files(programs.KEDA) / "config" / "crd" / "bases"
+    control_plane.kubectl.run("apply", "--server-side", "-f", str(folder / "keda.sh_scaledobjects.yaml"))
+
+
+def agent(name: str = "writer", *, annotations: dict[str, str] | None = None, **spec: Any) -> Object:
+    """Answer an ArkAgent."""
+    return {
+        "apiVersion": "arkonis.dev/v1alpha1",
+        "kind": "ArkAgent",
+        "metadata": {"name": name, **({"annotations": annotations} if annotations else {})},
+        "spec": {"model": "m", "systemPrompt": "p", **spec},
+    }
+
+
+@dataclass(slots=True)
+class World:
+    """One namespace, and a client with all rights."""
+
+    control_plane: ControlPlane
+    api: Api
+    namespace: str
+    usage: dict[str, Usage] = field(default_factory=dict)
+    """Token usage by agent; unknown for those that are not here."""
+
+    async def make(self, item: Object) -> Object:
+        """Create an ArkAgent."""
+        return await self.api.create(ARK_AGENTS.path(self.namespace), item)
+
+    async def agent(self, name: str = "writer") -> Object:
+        """Read an ArkAgent."""
+        return await self.api.get(ARK_AGENTS.path(self.namespace, name))
+
+    async def patch(self, name: str = "writer", **spec: Any) -> None:
+        """Change an ArkAgent's spec, as ``kubectl patch`` does."""
+        await self.api.patch(ARK_AGENTS.path(self.namespace, name), {"spec": spec})
+
+    async def deployment(self, name: str = "writer") -> Object:
+        """Read an agent's Deployment."""
+        return await self.api.get(DEPLOYMENTS.path(self.namespace, f"{name}-agent"))
+
+    async def scaled_object(self, name: str = "writer") -> Object:
+        """Read an agent's ScaledObject."""
+        return await self.api.get(SCALED_OBJECTS.path(self.namespace, name))
+
+    async def scale_deployment(self, replicas: int, name: str = "writer") -> None:
+        """Scale a Deployment, as KEDA and the HPA do."""
+        await self.api.scale(DEPLOYMENTS.path(self.namespace, f"{name}-agent"), replicas)
+
+    async def keda_says(self, status: str = "True", message: str = "", name: str = "writer") -> None:
+        """Set the Ready condition of a ScaledObject, as KEDA does."""
+        condition = {"type": "Ready", "status": status, "reason": "r", "message": message}
+        path = SCALED_OBJECTS.path(self.namespace, name, "status")
+        await self.api.patch(path, {"status": {"conditions": [condition]}})
+
+    async def condition(self, kind: str, name: str = "writer") -> tuple[str, str, str]:
+        """Answer a condition's status, reason and message; empty ones where it is not there."""
+        conditions = (await self.agent(name)).get("status", {}).get("conditions", [])
+        found = [(c["status"], c["reason"], c["message"]) for c in conditions if c["type"] == kind]
+        return found[0] if found else ("", "", "")
+
+    async def events(self, reason: str) -> list[str]:
+        """Answer the messages of the events of a reason."""
+        listed = await self.api.get(EVENTS.path(self.namespace))
+        return [item["message"] for item in listed["items"] if item["reason"] == reason]
+
+    async def has(self, kind: str, reason: str, name: str = "writer", seconds: float = 30.0) -> str:
+        """Wait until a condition has a reason; answer its message."""
+
+        async def there() -> bool:
+            return (await self.condition(kind, name))[1] == reason
+
+        await eventually(there, f"{kind} of {name} is {reason}", seconds, every=0.05)
+        return (await self.condition(kind, name))[2]
+
+    async def mode(self, mode: str, name: str = "writer", seconds: float = 30.0) -> None:
+        """Wait until an agent has a mode."""
+
+        async def there() -> bool:
+            return bool((await self.agent(name)).get("status", {}).get("mode") == mode)
+
+        await eventually(there, f"{name} is {mode}", seconds, every=0.05)
+
+    async def replicas(self, replicas: int, name: str = "writer", seconds: float = 30.0) -> None:
+        """Wait until a Deployment is to have a number of replicas."""
+
+        async def there() -> bool:
+            try:
+                return bool((await self.deployment(name))["spec"]["replicas"] == replicas)
+            except ApiError:
+                return False
+
+        await eventually(there, f"{name} at {replicas} replicas", seconds, every=0.05)
+
+    async def mirror(self, replicas: int, name: str = "writer") -> None:
+        """Wait until the operator has written a number into ``spec.replicas``."""
+
+        async def there() -> bool:
+            item = await self.agent(name)
+            note = item["metadata"].get("annotations", {}).get("arkonis.dev/autoscaled-replicas")
+            return bool(item["spec"].get("replicas") == replicas and note == str(replicas))
+
+        await eventually(there, f"{name} mirrors {replicas}", every=0.05)
+
+
+@asynccontextmanager
+async def world(control_plane: ControlPlane) -> AsyncIterator[World]:
+    """Make a namespace with the operator's rights in it."""
+    namespace = f"op-{uuid.uuid4().hex[:8]}"
+    objects = [manifests.namespace(namespace), *operator_manifests.rbac(namespace, only=True)]
+    await asyncio.to_thread(control_plane.kubectl.apply, objects)
+    async with api.connect(control_plane.admin) as connected:
+        yield World(control_plane, connected, namespace)
+
+
+def settings_of(world: World, kubeconfig: Path | None = None, **settings: Any) -> OperatorSettings:
+    """Answer settings for an operator of a test's namespace."""
+    values: dict[str, Any] = {
+        "image": "ark:test",
+        "kubeconfig": kubeconfig or world.control_plane.kubeconfig_for(ACCOUNT.format(world.namespace)),
+        "namespace": world.namespace,
+        "watch_namespace": world.namespace,
+        "host": "127.0.0.1",
+        "http_port": 0,
+        "redis": _CLOSED_REDIS,
+        "status_seconds": 0.5,
+        **_QUICK,
+        **settings,
+    }
+    return OperatorSettings(_cli_parse_args=[], **values)
+
+
+@asynccontextmanager
+async def operating(
+    world: World, usage: Callable[[Key], Usage | None] | None = None, **settings: Any
+) -> AsyncIterator[tuple[Operator, int]]:
+    """Run an operator in the test's namespace while the context is open; gives it and its HTTP port."""
+    known = usage or (lambda key: world.usage.get(key[1]))
+    async with running(settings_of(world, **settings), known) as (operator, port), asyncio.TaskGroup() as group:
+        work = group.create_task(operator.run())
+        try:
+            yield operator, port
+        finally:
+            work.cancel()
+
+
+@asynccontextmanager
+async def queue_of(redis_url: str, world: World, name: str = "writer") -> AsyncIterator[tuple[Client, QueueKeys]]:
+    """Give a client of a Redis, and an agent's queue in it."""
+    async with AsyncExitStack() as stack:
+        client = connect(redis_url)
+        stack.push_async_callback(client.aclose)
+        yield client, QueueKeys.for_agent(world.namespace, name)
+
+
+def exceeded(until: datetime | None = None) -> Usage:
+    """Answer a usage that leaves no room for a call."""
+    return Usage(600, 400, True, until or datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC))
+
+
+WITHIN = Usage(60, 40, False)
