@@ -1,0 +1,186 @@
+"""An ArkAgent as the operator reads it: names for the fields, and the defaults of those that are absent.
+
+The resource's definition (``crd/arkagents.yaml``) fills defaults in at admission; they stand here once more for objects
+that were stored before a field had one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from ark_operator.runtime.client import Object
+from ark_operator.runtime.reflector import Key
+from ark_taskqueue import DEFAULT_GROUP, QueueKeys
+
+KIND = "ArkAgent"
+API_VERSION = "arkonis.dev/v1alpha1"
+MIRROR = "arkonis.dev/autoscaled-replicas"
+"""Annotation with the number that the operator wrote into ``spec.replicas``; any other number there is a person's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one agent may take on and spend."""
+
+    concurrent_tasks: int
+    tokens_per_call: int
+    daily_tokens: int | None
+    """Budget of any 24 hours; None for none."""
+    timeout_seconds: int
+    retries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Autoscaling:
+    """How the pool follows the queue."""
+
+    min_replicas: int
+    max_replicas: int
+    tasks_per_replica: int
+    target_wait_seconds: float | None
+    cooldown_seconds: int
+    burst: bool
+    """Whether the operator raises the pool at once."""
+    pin_seconds: int | None
+    """How long a person's number holds; None for until it is taken back."""
+    behavior: Mapping[str, Any]
+
+
+class Agent:
+    """One ArkAgent."""
+
+    def __init__(self, item: Object) -> None:
+        """
+        Args:
+            item: the object as the API server has it; not changed.
+        """
+        self.object = item
+        self._spec: Mapping[str, Any] = item.get("spec") or {}
+
+    @property
+    def namespace(self) -> str:
+        """Its namespace."""
+        return str(self.object["metadata"]["namespace"])
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return str(self.object["metadata"]["name"])
+
+    @property
+    def key(self) -> Key:
+        """Namespace and name."""
+        return self.namespace, self.name
+
+    @property
+    def uid(self) -> str:
+        """Its identity, which a later agent of the same name does not have."""
+        return str(self.object["metadata"]["uid"])
+
+    @property
+    def generation(self) -> int:
+        """Number of the spec."""
+        return int(self.object["metadata"].get("generation", 0))
+
+    @property
+    def is_going(self) -> bool:
+        """Whether it is being deleted."""
+        return "deletionTimestamp" in self.object["metadata"]
+
+    @property
+    def status(self) -> Mapping[str, Any]:
+        """What was reported last."""
+        return self.object.get("status") or {}
+
+    @property
+    def spec(self) -> Mapping[str, Any]:
+        """What is wanted."""
+        return self._spec
+
+    @property
+    def deployment_name(self) -> str:
+        """Name of its Deployment."""
+        return f"{self.name}-agent"
+
+    @property
+    def replicas(self) -> int | None:
+        """``spec.replicas``, whoever wrote it."""
+        value = self._spec.get("replicas")
+        return None if value is None else int(value)
+
+    @property
+    def mirrored(self) -> int | None:
+        """The number that the operator wrote into ``spec.replicas`` last; None where it wrote none."""
+        text = (self.object["metadata"].get("annotations") or {}).get(MIRROR, "")
+        return int(text) if text.isascii() and text.isdecimal() else None
+
+    @property
+    def persons_number(self) -> int | None:
+        """The number that a person wants (contract C4); None where ``spec.replicas`` is absent or the operator's."""
+        return self.replicas if self.replicas != self.mirrored else None
+
+    @cached_property
+    def limits(self) -> Limits:
+        """``spec.limits``."""
+        given = self._spec.get("limits") or {}
+        return Limits(
+            concurrent_tasks=given.get("maxConcurrentTasks", 5),
+            tokens_per_call=given.get("maxTokensPerCall", 8000),
+            daily_tokens=given.get("maxDailyTokens"),
+            timeout_seconds=given.get("timeoutSeconds", 120),
+            retries=given.get("maxRetries", 3),
+        )
+
+    @cached_property
+    def autoscaling(self) -> Autoscaling | None:
+        """``spec.autoscaling``; None where the pool's size is fixed."""
+        given = self._spec.get("autoscaling")
+        if given is None:
+            return None
+        return Autoscaling(
+            min_replicas=given.get("minReplicas", 0),
+            max_replicas=given.get("maxReplicas", 10),
+            tasks_per_replica=given.get("tasksPerReplica") or self.limits.concurrent_tasks,
+            target_wait_seconds=given.get("targetWaitSeconds"),
+            cooldown_seconds=given.get("cooldownSeconds", 300),
+            burst=given.get("burst", True),
+            pin_seconds=given.get("pinSeconds"),
+            behavior=given.get("behavior") or {},
+        )
+
+    @property
+    def redis(self) -> str:
+        """Name of the Redis connection."""
+        return str((self._spec.get("queue") or {}).get("redis", "default"))
+
+    @cached_property
+    def queue(self) -> QueueKeys:
+        """The queue that its tasks come from.
+
+        Raises:
+            InvalidQueueName: ``spec.queue.stream`` cannot be a stream's key.
+        """
+        given = self._spec.get("queue") or {}
+        group = given.get("group", DEFAULT_GROUP)
+        if "stream" in given:
+            return QueueKeys.for_stream(given["stream"], group)
+        return QueueKeys.for_agent(self.namespace, self.name, group)
+
+    @property
+    def owner_reference(self) -> Object:
+        """What makes a child go with this agent."""
+        return {
+            "apiVersion": API_VERSION,
+            "kind": KIND,
+            "name": self.name,
+            "uid": self.uid,
+            "controller": True,
+        }
+
+    def owns(self, item: Object) -> bool:
+        """Whether an object is this agent's child."""
+        owners = item["metadata"].get("ownerReferences") or []
+        return any(owner.get("uid") == self.uid and owner.get("controller") for owner in owners)

@@ -1,0 +1,226 @@
+"""The operator's decision: a pure function of an agent, of what is observed, of its token usage and of the time.
+
+Contract C4 in one place: a person's number (``ArkAgent.spec.replicas``) and the autoscaler's (the Deployment's
+``/scale``) never share a field.
+
+| ArkAgent | mode | who sets the Deployment's replicas |
+|---|---|---|
+| budget exceeded | Budget | operator: 0, ScaledObject paused; ``spec.replicas`` untouched |
+| no ``spec.autoscaling`` | Static | operator: ``spec.replicas``, 1 where absent |
+| ``spec.autoscaling``, no person's number | Auto | KEDA and the HPA; the operator on a burst |
+| ``spec.autoscaling`` and a person's number | Pinned | operator: that number, ScaledObject paused |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from ark_operator import deployment, scaled_object, status
+from ark_operator.agent import Agent, Autoscaling
+from ark_operator.burst import burst_replicas
+from ark_operator.covers import covers
+from ark_operator.observed import Observed, Usage
+from ark_operator.options import Options
+from ark_operator.plan import Mirror, Mode, Plan, Scale
+from ark_operator.runtime.client import Object
+from ark_operator.status import Pin, Problem
+from ark_operator.template import InvalidTemplate
+from ark_taskqueue import InvalidQueueName
+
+_DEFAULT_STATIC = 1
+
+
+def decide(agent: Agent, observed: Observed, usage: Usage | None, now: datetime, options: Options) -> Plan:
+    """Answer what is to be done.
+
+    Args:
+        agent: what is wanted, and what was reported last.
+        observed: what is there.
+        usage: tokens of the last 24 hours; None where they are unknown, which changes nothing.
+        now: UTC.
+        options: the operator's settings.
+    """
+    pin = _pin(agent, now)
+    expired = pin is not None and pin.until is not None and pin.until <= now
+    if expired:
+        pin = None
+    mode = _mode(agent, pin, usage)
+    number = _number(agent, mode, pin)
+    wanted, problem = _wanted(agent, observed, options)
+    plan = Plan(mode, again_after=_again_after(pin, mode, usage, now))
+    if problem is None or problem.reason != status.NAME_TAKEN:
+        plan = _with_deployment(plan, agent, observed, wanted, number)
+    plan = _with_autoscaling(plan, agent, observed, options)
+    if problem is None or problem.reason != status.NAME_TAKEN:
+        plan = replace(plan, mirror=_mirror(plan, agent, observed, pin, expired=expired))
+    found = status.Found(mode, pin, number, problem, observed, usage)
+    content = status.build(agent, found, now)
+    notes = (*status.notes(agent, found), *status.burst_notes(agent, observed, plan.scale))
+    changed = content if content != dict(agent.status) else None
+    return replace(plan, status=changed, notes=notes)
+
+
+def _pin(agent: Agent, now: datetime) -> Pin | None:
+    """Answer the person's number, since when, and until when it holds."""
+    number = agent.persons_number
+    if agent.autoscaling is None or number is None:
+        return None
+    known = status.pin_of(agent.status)
+    since = known.since if known is not None and known.replicas == number else now
+    seconds = agent.autoscaling.pin_seconds
+    return Pin(number, since, None if seconds is None else since + timedelta(seconds=seconds))
+
+
+def _mode(agent: Agent, pin: Pin | None, usage: Usage | None) -> Mode:
+    if agent.limits.daily_tokens is not None:
+        was = agent.status.get("mode") == Mode.BUDGET
+        if usage.exceeded if usage is not None else was:
+            return Mode.BUDGET
+    if agent.autoscaling is None:
+        return Mode.STATIC
+    return Mode.AUTO if pin is None else Mode.PINNED
+
+
+def _number(agent: Agent, mode: Mode, pin: Pin | None) -> int | None:
+    """Answer the number of replicas that the operator sets; None where KEDA does."""
+    if mode is Mode.BUDGET:
+        return 0
+    if mode is Mode.STATIC:
+        return _DEFAULT_STATIC if agent.replicas is None else agent.replicas
+    return None if pin is None else pin.replicas
+
+
+def _wanted(agent: Agent, observed: Observed, options: Options) -> tuple[Object | None, Problem | None]:
+    """Answer the Deployment as it should be, or why there can be none."""
+    if observed.deployment is not None and not agent.owns(observed.deployment):
+        return None, name_taken(agent, observed.deployment)
+    try:
+        wanted = deployment.build(agent, options)
+    except InvalidTemplate as error:
+        return None, Problem("InvalidTemplate", str(error))
+    except InvalidQueueName as error:
+        return None, Problem("InvalidQueue", f"spec.queue.stream: {error}")
+    refusal = observed.refusals.get("Deployment")
+    if refusal is not None and refusal.taken:
+        return None, Problem(status.NAME_TAKEN, refusal.message)
+    if refusal is not None:
+        return None, Problem("DeploymentRefused", f"the API server refuses the Deployment: {refusal.message}")
+    return wanted, None
+
+
+def name_taken(agent: Agent, there: Object) -> Problem:
+    """Answer what is wrong where the Deployment of the agent's name is not the agent's."""
+    owned_by = "another" if there["metadata"].get("ownerReferences") else "no"
+    message = (
+        f"Deployment {agent.deployment_name} is there already and has {owned_by} owner: delete or rename it, "
+        "or rename this agent"
+    )
+    return Problem(status.NAME_TAKEN, message)
+
+
+def _with_deployment(plan: Plan, agent: Agent, observed: Observed, wanted: Object | None, number: int | None) -> Plan:
+    there = observed.deployment
+    if there is None:
+        if wanted is None:
+            return plan
+        replicas = _first_number(agent) if number is None else number
+        return replace(plan, create={**wanted, "spec": {**wanted["spec"], "replicas": replicas}})
+    if wanted is not None and not covers(there, wanted):
+        plan = replace(plan, apply=wanted)
+    return replace(plan, scale=_scale(plan.mode, agent, observed, there, number))
+
+
+def _first_number(agent: Agent) -> int:
+    """Answer what an autoscaled Deployment begins with: the number it had, where it was deleted by hand."""
+    least = agent.autoscaling.min_replicas if agent.autoscaling is not None else _DEFAULT_STATIC
+    return least if agent.replicas is None else agent.replicas
+
+
+def _scale(mode: Mode, agent: Agent, observed: Observed, there: Object, number: int | None) -> Scale | None:
+    replicas = _replicas(there)
+    if number is not None:
+        # Two that set one number for ever help nobody; but a budget holds whoever else scales.
+        contested = observed.others and mode is not Mode.BUDGET
+        return None if replicas == number or contested else Scale(number)
+    if agent.autoscaling is None or observed.depth is None or not _keda_scales(agent, observed):
+        return None
+    raised = burst_replicas(agent.autoscaling, observed.depth, replicas, int(_status(there).get("replicas") or 0))
+    return None if raised is None else Scale(raised, burst=True)
+
+
+def _keda_scales(agent: Agent, observed: Observed) -> bool:
+    """Whether KEDA is at work on this agent, so that a burst is what it would do a little later."""
+    scaled = observed.scaled_object
+    if scaled is None or not agent.owns(scaled) or observed.others:
+        return False
+    if not observed.keda.installed or observed.keda.down or status.is_paused(scaled):
+        return False
+    ready = status.condition_of(_status(scaled), "Ready")
+    return ready is not None and ready.get("status") == "True"
+
+
+def _with_autoscaling(plan: Plan, agent: Agent, observed: Observed, options: Options) -> Plan:
+    there = observed.scaled_object
+    if there is not None and "deletionTimestamp" in there["metadata"]:
+        return plan  # its end is seen by the watch
+    ours = there is not None and agent.owns(there)
+    if agent.autoscaling is None:
+        return replace(plan, stop_autoscaling=there["metadata"]["uid"]) if there is not None and ours else plan
+    blocked = not observed.keda.installed or observed.others or "ScaledObject" in observed.refusals
+    if blocked or (there is not None and not ours):
+        return plan
+    wanted = _scaled_object(plan.mode, agent, agent.autoscaling, options)
+    if wanted is None or covers(there, wanted):
+        return plan
+    return replace(plan, autoscale=wanted)
+
+
+def _scaled_object(mode: Mode, agent: Agent, autoscaling: Autoscaling, options: Options) -> Object | None:
+    try:
+        return scaled_object.build(agent, autoscaling, options, paused=mode in (Mode.PINNED, Mode.BUDGET))
+    except InvalidQueueName:
+        return None  # the Ready condition says so
+
+
+def _mirror(plan: Plan, agent: Agent, observed: Observed, pin: Pin | None, *, expired: bool) -> Mirror | None:
+    """Keep ``spec.replicas`` filled: GET ``/scale`` of a custom resource fails while it is absent."""
+    if pin is not None:
+        # Else a person who goes from 5 to the number that the operator wrote before would not be pinned to it.
+        return None if agent.mirrored is None else Mirror(agent.replicas, None)
+    if plan.mode is Mode.STATIC:
+        return Mirror(None, _DEFAULT_STATIC) if agent.replicas is None else None
+    if plan.mode is not Mode.AUTO:
+        # A pin whose time is over while the budget is exceeded is taken back all the same.
+        return Mirror(agent.replicas, 0) if expired else None
+    replicas = _expected(plan, observed)
+    if replicas is None or (agent.replicas == replicas and agent.mirrored == replicas):
+        return None
+    return Mirror(agent.replicas, replicas)
+
+
+def _expected(plan: Plan, observed: Observed) -> int | None:
+    """Answer the Deployment's number once the plan is carried out."""
+    if plan.scale is not None:
+        return plan.scale.replicas
+    if plan.create is not None:
+        return int(plan.create["spec"]["replicas"])
+    return None if observed.deployment is None else _replicas(observed.deployment)
+
+
+def _again_after(pin: Pin | None, mode: Mode, usage: Usage | None, now: datetime) -> float | None:
+    moments = [pin.until] if pin is not None and pin.until is not None else []
+    if mode is Mode.BUDGET and usage is not None and usage.restored_at is not None and usage.restored_at > now:
+        moments.append(usage.restored_at)
+    return min(((moment - now).total_seconds() for moment in moments), default=None)
+
+
+def _replicas(item: Mapping[str, Any]) -> int:
+    value = (item.get("spec") or {}).get("replicas")
+    return 1 if value is None else int(value)
+
+
+def _status(item: Mapping[str, Any]) -> Mapping[str, Any]:
+    return item.get("status") or {}

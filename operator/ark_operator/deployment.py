@@ -1,0 +1,155 @@
+"""The Deployment of an agent."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from ark_operator.agent import Agent
+from ark_operator.options import Options
+from ark_operator.runtime.client import Object
+from ark_operator.template import InvalidTemplate, merge
+from ark_taskqueue import DEFAULT_GROUP
+
+CONTAINER = "agent"
+"""Name of the agent's container, for templates."""
+HASH = "arkonis.dev/applied-hash"
+"""Annotation with a hash of what was applied: a field that is not wanted any more shows in nothing else."""
+_END_SECONDS = 20
+"""What a Pod has after its tasks' time is over: for giving tasks back while Redis is slow."""
+_REPORT_SECONDS = 15
+"""Share of it that a worker's own grace period leaves."""
+
+
+def labels(agent: Agent) -> dict[str, str]:
+    """Answer the labels of an agent's Pods and their selector; those of arkonis, whose Deployments are taken over."""
+    return {
+        "app.kubernetes.io/name": "agent",
+        "app.kubernetes.io/instance": agent.name,
+        "app.kubernetes.io/managed-by": "ark-operator",
+        "arkonis.dev/deployment": agent.name,
+    }
+
+
+def selector(agent: Agent) -> str:
+    """Answer the selector as text, as autoscalers want it."""
+    return ",".join(f"{name}={value}" for name, value in sorted(labels(agent).items()))
+
+
+def build(agent: Agent, options: Options) -> Object:
+    """Answer the Deployment as it should be, but for ``spec.replicas``, which others write (contract C4).
+
+    Raises:
+        InvalidTemplate: ``spec.template`` cannot be merged; the message names the field.
+        InvalidQueueName: ``spec.queue.stream`` cannot be a stream's key.
+    """
+    own: Object = {
+        "metadata": {"labels": labels(agent)},
+        "spec": {
+            "automountServiceAccountToken": False,
+            "terminationGracePeriodSeconds": agent.limits.timeout_seconds + _END_SECONDS,
+            "containers": [
+                {
+                    "name": CONTAINER,
+                    "image": options.image,
+                    "command": ["ark-agent"],
+                    "env": list(_environment(agent, options)),
+                    **_from_secret(options),
+                }
+            ],
+        },
+    }
+    template = merge(own, agent.spec.get("template") or {}, "spec.template")
+    template["metadata"]["labels"] = {**template["metadata"].get("labels", {}), **labels(agent)}
+    _set_grace(agent, template)
+    spec = {"selector": {"matchLabels": labels(agent)}, "template": template}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {
+            "name": agent.deployment_name,
+            "namespace": agent.namespace,
+            "labels": labels(agent),
+            "annotations": {HASH: hash_of(spec)},
+            "ownerReferences": [agent.owner_reference],
+        },
+        "spec": spec,
+    }
+
+
+def hash_of(content: Any) -> str:
+    """Answer a short hash of plain data."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _set_grace(agent: Agent, template: Object) -> None:
+    """Tell the worker how long its tasks may take to end, by what the Pod has in the end."""
+    seconds = template["spec"].get("terminationGracePeriodSeconds")
+    if not isinstance(seconds, int) or seconds <= agent.limits.timeout_seconds:
+        raise InvalidTemplate(
+            f"spec.template.spec.terminationGracePeriodSeconds is {seconds!r}: it must be above limits.timeoutSeconds, "
+            f"{agent.limits.timeout_seconds}, or running tasks are killed"
+        )
+    containers = template["spec"].get("containers") or []
+    mine = [container for container in containers if container.get("name") == CONTAINER]
+    if not mine:
+        raise InvalidTemplate(f"spec.template.spec.containers deletes the container {CONTAINER!r}, which is the agent")
+    given = mine[0].get("env") or []
+    if all(variable["name"] != "AGENT_GRACE_SECONDS" for variable in given):
+        grace = str(max(0, seconds - _REPORT_SECONDS))
+        mine[0]["env"] = [*given, {"name": "AGENT_GRACE_SECONDS", "value": grace}]
+
+
+def _from_secret(options: Options) -> Object:
+    if options.agent_secret is None:
+        return {}
+    return {"envFrom": [{"secretRef": {"name": options.agent_secret, "optional": True}}]}
+
+
+def _environment(agent: Agent, options: Options) -> Iterator[Object]:
+    """Give the agents' environment, as arkonis has it, and what this project's worker needs beside it."""
+    pod_name = {"fieldRef": {"fieldPath": "metadata.name"}}
+    limits = agent.limits
+    yield {"name": "POD_NAME", "valueFrom": pod_name}
+    yield {"name": "AGENT_NAME", "valueFrom": pod_name}
+    values = {
+        "AGENT_MODEL": agent.spec["model"],
+        "AGENT_MAX_TOKENS": limits.tokens_per_call,
+        "AGENT_MAX_CONCURRENT_TASKS": limits.concurrent_tasks,
+        "AGENT_TIMEOUT_SECONDS": limits.timeout_seconds,
+        "AGENT_MAX_RETRIES": limits.retries,
+        "AGENT_DAILY_TOKEN_LIMIT": limits.daily_tokens or 0,
+        "AGENT_MCP_SERVERS": _json(agent.spec.get("mcpServers") or []),
+        "AGENT_WEBHOOK_TOOLS": _json(agent.spec.get("tools") or []),
+        "AGENT_QUEUE": _queue(agent),
+    }
+    if agent.queue.group != DEFAULT_GROUP:
+        values["AGENT_GROUP"] = agent.queue.group
+    if agent.redis in options.agent_redis:
+        values["AGENT_REDIS"] = options.agent_redis[agent.redis]
+    for name, value in values.items():
+        # "$(x)" in a value stands for the variable x, unless the dollar sign is doubled.
+        yield {"name": name, "value": str(value).replace("$(", "$$(")}
+    yield _system_prompt(agent)
+
+
+def _queue(agent: Agent) -> str:
+    queue = agent.queue
+    own = queue.namespace is not None
+    return queue.name if own else f"stream:{queue.stream}"
+
+
+def _system_prompt(agent: Agent) -> Object:
+    reference = agent.spec.get("systemPromptRef") or {}
+    for kind in ("configMapKeyRef", "secretKeyRef"):
+        if kind in reference:
+            return {"name": "AGENT_SYSTEM_PROMPT", "valueFrom": {kind: dict(reference[kind])}}
+    prompt = str(agent.spec.get("systemPrompt") or "")
+    return {"name": "AGENT_SYSTEM_PROMPT", "value": prompt.replace("$(", "$$(")}
+
+
+def _json(content: Any) -> str:
+    return json.dumps(content, separators=(",", ":"), ensure_ascii=False)

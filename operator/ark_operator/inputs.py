@@ -1,0 +1,34 @@
+"""What decisions rest on beside the caches of the cluster; the parts that watch it fill it in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ark_operator.observed import Keda, Usage
+from ark_operator.runtime.reflector import Key
+from ark_taskqueue import Depth
+
+
+class Depths(Protocol):
+    """What is known of the queues."""
+
+    def fresh(self, key: Key) -> Depth | None:
+        """Answer a queue's depth, where it is fresh enough for a burst."""
+
+    def shown(self, key: Key) -> Depth | None:
+        """Answer a queue's depth as the status should show it."""
+
+    def forget(self, key: Key) -> None:
+        """Forget the depth that bursts go by: it has been acted on, or is another queue's."""
+
+
+@dataclass(slots=True)
+class Inputs:
+    """The inputs of one operator."""
+
+    keda: Keda = field(default_factory=Keda)
+    usage: Callable[[Key], Usage | None] = lambda _: None
+    """Token usage by agent; None where it is unknown."""
+    depths: Depths | None = None

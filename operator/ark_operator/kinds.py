@@ -1,0 +1,10 @@
+"""The kinds of objects that the operator deals with."""
+
+from __future__ import annotations
+
+from ark_operator.runtime.client import Resource
+
+ARK_AGENTS = Resource("arkonis.dev/v1alpha1", "arkagents")
+DEPLOYMENTS = Resource("apps/v1", "deployments")
+SCALED_OBJECTS = Resource("keda.sh/v1alpha1", "scaledobjects")
+AUTOSCALERS = Resource("autoscaling/v2", "horizontalpodautoscalers")

@@ -1,0 +1,24 @@
+"""What the operator's settings say about the objects that it makes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The same for all agents of one operator."""
+
+    image: str
+    """Image of the agents' container."""
+    scaler_address: str
+    """``host:port`` that KEDA reaches the scaler by."""
+    agent_redis: Mapping[str, str] = field(default_factory=dict)
+    """URLs that agents reach Redis by, by the connection's name; none is set for a connection that is not here."""
+    agent_secret: str | None = None
+    """Secret in each agent's namespace whose keys become variables of the agents; it need not be there."""
+    scaler_authentication: str | None = None
+    """ClusterTriggerAuthentication that KEDA has its certificate for the scaler from."""
+    polling_seconds: int = 37
+    """KEDA's pollingInterval."""

@@ -1,0 +1,78 @@
+"""The ScaledObject of an agent: what KEDA is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ark_operator.agent import Agent, Autoscaling
+from ark_operator.deployment import HASH, hash_of, labels
+from ark_operator.options import Options
+from ark_operator.runtime.client import Object
+from ark_taskqueue import DEFAULT_CONNECTION, DEFAULT_GROUP
+
+PAUSED = "autoscaling.keda.sh/paused"
+"""Annotation with which KEDA holds whatever number is set, and deletes its HPA."""
+UNTHROTTLED: Mapping[str, Any] = {
+    "stabilizationWindowSeconds": 0,
+    "policies": [{"type": "Pods", "value": 1000, "periodSeconds": 15}],
+}
+"""A scale-up rule that adds whatever is wanted at once; Kubernetes' default adds four Pods, or doubles, in 15 s."""
+
+
+def build(agent: Agent, autoscaling: Autoscaling, options: Options, *, paused: bool) -> Object:
+    """Answer the ScaledObject as it should be.
+
+    Args:
+        agent: the agent.
+        autoscaling: its block.
+        options: the operator's.
+        paused: whether KEDA must leave the number alone.
+    """
+    spec = {
+        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": agent.deployment_name},
+        "minReplicaCount": autoscaling.min_replicas,
+        "maxReplicaCount": autoscaling.max_replicas,
+        "pollingInterval": options.polling_seconds,
+        "cooldownPeriod": autoscaling.cooldown_seconds,
+        "advanced": {"horizontalPodAutoscalerConfig": {"behavior": {"scaleUp": UNTHROTTLED, **autoscaling.behavior}}},
+        "triggers": [_trigger(agent, autoscaling, options)],
+    }
+    # "false" is not said: the annotation's absence is what KEDA's own tools look for.
+    pause = {PAUSED: "true"} if paused else {}
+    return {
+        "apiVersion": "keda.sh/v1alpha1",
+        "kind": "ScaledObject",
+        "metadata": {
+            "name": agent.name,
+            "namespace": agent.namespace,
+            "labels": labels(agent),
+            "annotations": {HASH: hash_of([spec, pause]), **pause},
+            "ownerReferences": [agent.owner_reference],
+        },
+        "spec": spec,
+    }
+
+
+def _trigger(agent: Agent, autoscaling: Autoscaling, options: Options) -> Object:
+    """Answer the trigger that names the scaler; all that the scaler must know is in its metadata."""
+    queue = agent.queue
+    own = queue.namespace is not None
+    metadata = {
+        "scalerAddress": options.scaler_address,
+        **({"queue": queue.name} if own else {"stream": queue.stream}),
+        "tasksPerReplica": str(autoscaling.tasks_per_replica),
+    }
+    if queue.group != DEFAULT_GROUP:
+        metadata["group"] = queue.group
+    if agent.redis != DEFAULT_CONNECTION:
+        metadata["redis"] = agent.redis
+    if autoscaling.target_wait_seconds is not None:
+        metadata["targetWaitSeconds"] = f"{autoscaling.target_wait_seconds:g}"
+    if agent.limits.daily_tokens is not None:
+        metadata["maxDailyTokens"] = str(agent.limits.daily_tokens)
+        metadata["maxTokensPerCall"] = str(agent.limits.tokens_per_call)
+    trigger: Object = {"type": "external-push", "metadata": metadata}
+    if options.scaler_authentication:
+        trigger["authenticationRef"] = {"name": options.scaler_authentication, "kind": "ClusterTriggerAuthentication"}
+    return trigger

@@ -1,0 +1,263 @@
+"""The decision: for every state of an agent, what is to be done. No cluster, no clock."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from ark_operator.agent import Agent
+from ark_operator.decide import decide
+from ark_operator.observed import Keda, Observed, Refusal, Usage
+from ark_operator.plan import Mirror, Mode, Plan, Scale
+from ark_operator.runtime.client import Object
+from tests.operator.builders import OPTIONS, agent, depth, its_deployment, its_scaled_object
+
+NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
+EXCEEDED = Usage(600, 400, True, NOW + timedelta(hours=2))
+WITHIN = Usage(60, 40, False)
+BUDGET = {"maxDailyTokens": 10_000}
+
+
+def decided(of: Agent, observed: Observed | None = None, usage: Usage | None = None, now: datetime = NOW) -> Plan:
+    return decide(of, observed or Observed(), usage, now, OPTIONS)
+
+
+def settled(of: Agent, observed: Observed, usage: Usage | None = None) -> Agent:
+    """Answer the agent with the status that a decision gave it."""
+    status = decided(of, observed, usage).status
+    return of if status is None else Agent({**of.object, "status": status})
+
+
+@pytest.mark.parametrize(
+    ("spec", "mirrored", "usage", "mode", "number"),
+    [
+        ({}, None, None, Mode.STATIC, 1),
+        ({"replicas": 3}, None, None, Mode.STATIC, 3),
+        ({"replicas": 0}, None, None, Mode.STATIC, 0),
+        ({"replicas": 3}, 3, None, Mode.STATIC, 3),
+        ({"autoscaling": {}}, None, None, Mode.AUTO, None),
+        ({"autoscaling": {}, "replicas": 3}, 3, None, Mode.AUTO, None),
+        ({"autoscaling": {}, "replicas": 3}, None, None, Mode.PINNED, 3),
+        ({"autoscaling": {}, "replicas": 3}, 4, None, Mode.PINNED, 3),
+        ({"autoscaling": {}, "replicas": 0}, None, None, Mode.PINNED, 0),
+        ({"autoscaling": {}}, 4, None, Mode.AUTO, None),
+        ({"limits": BUDGET, "replicas": 3}, None, EXCEEDED, Mode.BUDGET, 0),
+        ({"limits": BUDGET, "autoscaling": {}}, None, EXCEEDED, Mode.BUDGET, 0),
+        ({"limits": BUDGET, "autoscaling": {}, "replicas": 3}, None, EXCEEDED, Mode.BUDGET, 0),
+        ({"limits": BUDGET, "replicas": 3}, None, WITHIN, Mode.STATIC, 3),
+        ({"limits": BUDGET, "replicas": 3}, None, None, Mode.STATIC, 3),
+        ({"replicas": 3}, None, EXCEEDED, Mode.STATIC, 3),  # no limit, no budget
+    ],
+)
+def test_who_sets_the_replicas(
+    spec: dict[str, Any], mirrored: int | None, usage: Usage | None, mode: Mode, number: int | None
+) -> None:
+    of = agent(mirrored=mirrored, **spec)
+    there = its_deployment(of, 9)
+    plan = decided(of, Observed(deployment=there), usage)
+    assert plan.mode is mode
+    assert plan.scale == (None if number is None else Scale(number))
+    assert decided(of, Observed(), usage).create is not None
+
+
+@pytest.mark.parametrize(
+    ("spec", "mirrored", "first"),
+    [
+        ({}, None, 1),
+        ({"replicas": 4}, None, 4),
+        ({"autoscaling": {}}, None, 0),
+        ({"autoscaling": {"minReplicas": 2}}, None, 2),
+        ({"autoscaling": {}, "replicas": 6}, 6, 6),  # it was deleted by hand: it comes back as it was
+        ({"autoscaling": {}, "replicas": 6}, None, 6),
+    ],
+)
+def test_a_deployment_begins_with_the_right_number(spec: dict[str, Any], mirrored: int | None, first: int) -> None:
+    plan = decided(agent(mirrored=mirrored, **spec))
+    assert plan.create is not None
+    assert plan.create["spec"]["replicas"] == first
+
+
+def test_nothing_is_done_where_all_is_as_it_should_be() -> None:
+    for of in (agent(replicas=3), agent(autoscaling={}, replicas=3, mirrored=3)):
+        scaled = its_scaled_object(of) if of.autoscaling is not None else None
+        observed = Observed(deployment=its_deployment(of, 3), scaled_object=scaled)
+        again = settled(of, observed)
+        plan = decided(again, observed, now=NOW + timedelta(days=1))
+        assert plan == Plan(plan.mode)
+
+
+@pytest.mark.parametrize(
+    ("spec", "mirrored", "deployed", "mirror"),
+    [
+        ({"autoscaling": {}}, None, 0, Mirror(None, 0)),
+        ({"autoscaling": {}, "replicas": 3}, 3, 5, Mirror(3, 5)),
+        ({"autoscaling": {}, "replicas": 5}, 5, 5, None),
+        ({"autoscaling": {}}, 5, 5, Mirror(None, 5)),
+        ({}, None, 1, Mirror(None, 1)),
+        ({"replicas": 2}, None, 2, None),
+        # A person's number: the operator forgets its own, so that going back to that one is a person's, too.
+        ({"autoscaling": {}, "replicas": 5}, 0, 5, Mirror(5, None)),
+        ({"autoscaling": {}, "replicas": 5}, None, 5, None),
+    ],
+)
+def test_what_is_written_into_spec_replicas(
+    spec: dict[str, Any], mirrored: int | None, deployed: int, mirror: Mirror | None
+) -> None:
+    of = agent(mirrored=mirrored, **spec)
+    assert decided(of, Observed(deployment=its_deployment(of, deployed))).mirror == mirror
+
+
+@pytest.mark.parametrize(("replicas", "paused"), [(None, False), (5, True)])
+def test_keda_is_paused_while_the_number_is_not_its_own(replicas: int | None, paused: bool) -> None:
+    spec: dict[str, Any] = {} if replicas is None else {"replicas": replicas}
+    of = agent(autoscaling={}, **spec)
+    plan = decided(of, Observed(deployment=its_deployment(of, 0)))
+    assert plan.autoscale is not None
+    assert (plan.autoscale["metadata"]["annotations"].get("autoscaling.keda.sh/paused") == "true") is paused
+    there = Observed(deployment=its_deployment(of, 5), scaled_object=its_scaled_object(of, paused=not paused))
+    assert decided(of, there).autoscale is not None
+    there = replace(there, scaled_object=its_scaled_object(of, paused=paused))
+    assert decided(of, there).autoscale is None
+
+
+def test_a_pin_ends_at_its_time_and_says_when_to_look() -> None:
+    of = agent(autoscaling={"pinSeconds": 60}, replicas=5)
+    observed = Observed(deployment=its_deployment(of, 5), scaled_object=its_scaled_object(of, paused=True))
+    first = decided(of, observed)
+    assert (first.mode, first.again_after) == (Mode.PINNED, 60)
+    pinned = settled(of, observed)
+    later = decided(pinned, observed, now=NOW + timedelta(seconds=45))
+    assert (later.mode, later.again_after, later.status) == (Mode.PINNED, 15, None)
+    over = decided(pinned, observed, now=NOW + timedelta(seconds=60))
+    assert (over.mode, over.mirror) == (Mode.AUTO, Mirror(5, 5))
+    assert over.autoscale is not None
+    assert [note.reason for note in over.notes] == ["Unpinned"]
+
+
+def test_another_number_starts_the_time_of_a_pin_anew() -> None:
+    of = agent(autoscaling={"pinSeconds": 60}, replicas=5)
+    pinned = settled(of, Observed())
+    other = Agent({**pinned.object, "spec": {**pinned.spec, "replicas": 7}})
+    plan = decided(other, now=NOW + timedelta(seconds=50))
+    assert (plan.mode, plan.again_after) == (Mode.PINNED, 60)
+    assert [note.reason for note in plan.notes] == ["Pinned"]
+
+
+def test_a_budget_comes_back_at_its_time_and_tells_of_each_change_once() -> None:
+    of = agent(limits=BUDGET, replicas=3)
+    there = Observed(deployment=its_deployment(of, 3))
+    plan = decided(of, there, EXCEEDED)
+    assert (plan.scale, plan.again_after) == (Scale(0), 7200)
+    assert [(note.type, note.reason) for note in plan.notes] == [("Warning", "DailyLimitReached")]
+    assert decided(of, there, EXCEEDED).notes == plan.notes, "said twice, it has the same occasion"
+    down = settled(of, there, EXCEEDED)
+    at_zero = Observed(deployment=its_deployment(of, 0))
+    assert decided(down, at_zero, EXCEEDED).notes == ()
+    assert decided(down, at_zero, None).scale is None, "unknown changes nothing"
+    assert decided(down, at_zero, None).mode is Mode.BUDGET
+    back = decided(down, at_zero, WITHIN)
+    assert (back.mode, back.scale, [note.reason for note in back.notes]) == (Mode.STATIC, Scale(3), ["BudgetRestored"])
+
+
+READY_AT_3: dict[str, Any] = {"autoscaling": {}, "replicas": 3}
+
+
+def bursting(of: Agent, waiting: int = 48, replicas: int = 3, **changes: Any) -> Observed:
+    observed = Observed(
+        deployment=its_deployment(of, replicas), scaled_object=its_scaled_object(of), depth=depth(waiting)
+    )
+    return replace(observed, **changes)
+
+
+def test_a_burst_raises_the_pool_at_once_with_an_event_and_the_mirror() -> None:
+    of = agent(mirrored=3, **READY_AT_3)
+    plan = decided(of, bursting(of))
+    assert plan.scale == Scale(10, burst=True)
+    assert plan.mirror == Mirror(3, 10)
+    [note] = [note for note in plan.notes if note.reason == "ScaledBurst"]
+    assert note.message == "Raised writer-agent from 3 to 10 replicas at once: 48 tasks wait, 0 are in flight."
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"depth": None},
+        {"depth": depth(15)},
+        {"keda": Keda(installed=False)},
+        {"keda": Keda(down="gone")},
+        {"scaled_object": None},
+        {"others": ("HorizontalPodAutoscaler x",)},
+        {"scaled_object": its_scaled_object(agent(**READY_AT_3), ready="False")},
+        {"scaled_object": its_scaled_object(agent(**READY_AT_3), ready=None)},
+        {"scaled_object": its_scaled_object(agent(**READY_AT_3), paused=True)},
+    ],
+)
+def test_there_is_no_burst_where_keda_would_not_scale(changes: dict[str, Any]) -> None:
+    of = agent(mirrored=3, **READY_AT_3)
+    assert decided(of, bursting(of, **changes)).scale is None
+
+
+@pytest.mark.parametrize(
+    ("keda", "scaled", "others", "refusals", "status", "reason"),
+    [
+        (Keda(), "ready", (), {}, "True", "FollowsQueue"),
+        (Keda(), None, (), {}, "Unknown", "Pending"),
+        (Keda(), "unready", (), {}, "False", "ScaledObjectNotReady"),
+        (Keda(), "paused", (), {}, "False", "PausedByHand"),
+        (Keda(), "theirs", (), {}, "False", "NameTaken"),
+        (Keda(installed=False), None, (), {}, "False", "KedaMissing"),
+        (Keda(down="KEDA's operator is gone"), "ready", (), {}, "False", "KedaDown"),
+        (Keda(), None, ("ScaledObject x",), {}, "False", "Conflict"),
+        (Keda(), None, (), {"ScaledObject": Refusal("denied the request")}, "False", "ScaledObjectRefused"),
+    ],
+)
+def test_the_autoscaling_condition_says_who_is_in_the_way(
+    keda: Keda, scaled: str | None, others: tuple[str, ...], refusals: dict[str, Refusal], status: str, reason: str
+) -> None:
+    of = agent(autoscaling={}, replicas=3, mirrored=3)
+    objects: dict[str | None, Object | None] = {
+        None: None,
+        "ready": its_scaled_object(of),
+        "unready": its_scaled_object(of, ready="False", message="why"),
+        "paused": its_scaled_object(of, paused=True),
+        "theirs": {**its_scaled_object(of), "metadata": {"name": "writer", "uid": "x", "annotations": {}}},
+    }
+    observed = Observed(its_deployment(of, 3), objects[scaled], others, keda, refusals=refusals)
+    content = decided(of, observed).status
+    assert content is not None
+    [condition] = [entry for entry in content["conditions"] if entry["type"] == "Autoscaling"]
+    assert (condition["status"], condition["reason"]) == (status, reason)
+    assert len(condition["message"]) > 20
+
+
+def test_a_condition_keeps_its_time_while_its_status_does_not_change() -> None:
+    of = agent(replicas=3)
+    before = settled(of, Observed(deployment=its_deployment(of, 3, readyReplicas=1)))
+    status = decided(before, Observed(deployment=its_deployment(of, 3, readyReplicas=2)), now=NOW + timedelta(1)).status
+    assert status is not None
+    assert status["conditions"][0]["message"] == "2 of 3 agents are ready."
+    assert status["conditions"][0]["lastTransitionTime"] == "2026-11-24T12:00:00Z"
+    status = decided(before, Observed(deployment=its_deployment(of, 3)), now=NOW + timedelta(1)).status
+    assert status is not None
+    assert status["conditions"][0]["lastTransitionTime"] == "2026-11-25T12:00:00Z"
+
+
+def test_what_is_refused_is_not_written_again_in_the_same_reconcile() -> None:
+    of = agent(autoscaling={}, template={"spec": {"nodeSelector": []}})
+    refusals = {"Deployment": Refusal("spec.nodeSelector: no"), "ScaledObject": Refusal("denied")}
+    plan = decided(of, Observed(refusals=refusals))
+    assert not plan.changes_children
+    assert plan.status is not None
+
+
+def test_a_scaled_object_that_is_going_is_waited_for() -> None:
+    of = agent(autoscaling={})
+    going = its_scaled_object(of)
+    going["metadata"]["deletionTimestamp"] = "2026-11-24T11:00:00Z"
+    going["spec"]["maxReplicaCount"] = 99
+    assert decided(of, Observed(its_deployment(of, 0), going)).autoscale is None
+    static = agent()
+    assert decided(static, Observed(its_deployment(static, 1), going)).stop_autoscaling is None
