@@ -1,0 +1,5 @@
+"""``python -m ark_operator`` is ``ark-operator``."""
+
+from ark_operator.main import main
+
+main()

@@ -1,0 +1,95 @@
+"""Whether KEDA's operator runs, as far as its leader's lease tells.
+
+A ScaledObject's status says nothing of it: it stays as it was when KEDA went. The lease is renewed every few seconds;
+one that was not renewed for long, by this process's own clock, belongs to nobody who runs. Where there is no such
+lease, or it may not be read, KEDA counts as running.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import structlog
+
+from ark_operator.runtime.client import ApiError, ApiUnavailable, Client
+from ark_operator.runtime.election import LEASES
+
+_LOOK_SECONDS = 5.0
+_SILENT_SECONDS = 45.0
+"""KEDA's lease lasts 15 s by default; its successor needs some more to take over."""
+
+
+class KedaWatch:
+    """Looks at the lease."""
+
+    def __init__(
+        self,
+        client: Client,
+        namespace: str,
+        lease: str,
+        changed: Callable[[str], None],
+        *,
+        look_seconds: float = _LOOK_SECONDS,
+        silent_seconds: float = _SILENT_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """
+        Args:
+            client: reads.
+            namespace: of KEDA.
+            lease: name of its operator's Lease.
+            changed: called with why KEDA counts as down, or with nothing, when that changes.
+            look_seconds: time between two looks.
+            silent_seconds: how long the lease may go without a renewal.
+            clock: monotonic time, seconds.
+        """
+        self._client = client
+        self._path = LEASES.path(namespace, lease)
+        self._changed = changed
+        self._look_seconds = look_seconds
+        self._silent_seconds = silent_seconds
+        self._clock = clock
+        self._seen: tuple[str, str] | None = None
+        self._seen_at = clock()
+        self._down = ""
+        self._unreadable = False
+        self._log = structlog.get_logger(component="keda")
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            await self._look()
+            await asyncio.sleep(self._look_seconds)
+
+    async def _look(self) -> None:
+        try:
+            lease = await self._client.get(self._path)
+        except ApiUnavailable:
+            self._seen_at = self._clock()  # nobody can renew anything now
+            return
+        except ApiError as error:
+            if not self._unreadable:
+                self._unreadable = True
+                self._log.info("KEDA's lease cannot be read: whether it runs is not known", error=str(error))
+            self._set("")
+            return
+        self._unreadable = False
+        spec = lease.get("spec") or {}
+        seen = (str(spec.get("holderIdentity")), str(spec.get("renewTime")))
+        if seen != self._seen:
+            self._seen, self._seen_at = seen, self._clock()
+        silent = self._clock() - self._seen_at
+        over = silent > self._silent_seconds
+        self._set(f"KEDA's operator has not renewed its lease for {self._silent_seconds:g} s" if over else "")
+
+    def _set(self, down: str) -> None:
+        if down == self._down:
+            return
+        self._down = down
+        if down:
+            self._log.warning("KEDA is down, autoscaled pools keep their size", why=down)
+        else:
+            self._log.info("KEDA is back")
+        self._changed(down)

@@ -1,0 +1,184 @@
+"""The operator's Prometheus metrics, declared together.
+
+Those of reconciling, the workqueue, API calls and leadership have controller-runtime's names and meanings, so that
+dashboards and alerts made for other operators work here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable, Mapping
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+)
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from ark_operator.plan import Mode
+from ark_operator.runtime.controller import Result
+from ark_operator.runtime.reflector import Key
+
+disable_created_metrics()
+
+CONTROLLER = "arkagent"
+_RECONCILE_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+_QUEUE_BUCKETS = (0.0001, 0.001, 0.01, 0.1, 1, 10, 100, 1000)
+
+
+class OperatorMetrics:
+    """All metrics of one operator process, in a registry of their own."""
+
+    def __init__(self, workers: int) -> None:
+        """
+        Args:
+            workers: agents that are reconciled at a time, at most.
+        """
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        self._reconciles = Counter(
+            "controller_runtime_reconcile", "Reconciles by their result", ["controller", "result"], registry=registry
+        )
+        self._reconcile_errors = Counter(
+            "controller_runtime_reconcile_errors", "Reconciles that failed", ["controller"], registry=registry
+        )
+        self._reconcile_seconds = Histogram(
+            "controller_runtime_reconcile_time_seconds",
+            "Time of a reconcile",
+            ["controller"],
+            buckets=_RECONCILE_BUCKETS,
+            registry=registry,
+        )
+        self._active_workers = Gauge(
+            "controller_runtime_active_workers", "Workers that reconcile now", ["controller"], registry=registry
+        )
+        Gauge(
+            "controller_runtime_max_concurrent_reconciles",
+            "Agents that are reconciled at a time, at most",
+            ["controller"],
+            registry=registry,
+        ).labels(CONTROLLER).set(workers)
+        self._depth = Gauge("workqueue_depth", "Agents that wait for a reconcile", ["name"], registry=registry)
+        self._waits = Histogram(
+            "workqueue_queue_duration_seconds",
+            "Time that an agent waited for its reconcile",
+            ["name"],
+            buckets=_QUEUE_BUCKETS,
+            registry=registry,
+        )
+        self._works = Histogram(
+            "workqueue_work_duration_seconds",
+            "Time that a worker had an agent",
+            ["name"],
+            buckets=_QUEUE_BUCKETS,
+            registry=registry,
+        )
+        self._retries = Counter("workqueue_retries", "Reconciles that are tried again", ["name"], registry=registry)
+        self._requests = Counter(
+            "rest_client_requests", "Calls of the API server", ["method", "code"], registry=registry
+        )
+        self._leader = Gauge(
+            "leader_election_master_status", "Whether this replica leads: 1 or 0", ["name"], registry=registry
+        )
+        self.bursts = Counter("ark_operator_bursts", "Pools that were raised ahead of the HPA", registry=registry)
+        self.queue_errors = Counter(
+            "ark_operator_queue_read_errors", "Queues whose depth could not be read", ["redis"], registry=registry
+        )
+        self.queue_pipelines = Counter(
+            "ark_operator_queue_pipelines", "Pipelines that queues were read with", ["redis"], registry=registry
+        )
+        self._keda_up = Gauge(
+            "ark_operator_keda_up", "Whether KEDA is installed and its operator runs: 1 or 0", registry=registry
+        )
+        self._modes: dict[Key, Mode] = {}
+        registry.register(_Modes(self._modes))
+        for label in (self._depth, self._waits, self._works, self._retries):
+            label.labels(CONTROLLER)
+        self.keda(True)
+
+    # What the controller runtime tells (`ControllerMetrics`, `QueueMetrics`).
+
+    def reconciled(self, result: Result, seconds: float) -> None:
+        """A reconcile ended."""
+        self._reconciles.labels(CONTROLLER, result).inc()
+        self._reconcile_seconds.labels(CONTROLLER).observe(seconds)
+        if result == "error":
+            self._reconcile_errors.labels(CONTROLLER).inc()
+
+    def active(self, workers: int) -> None:
+        """So many workers are at work."""
+        self._active_workers.labels(CONTROLLER).set(workers)
+
+    def depth(self, keys: int) -> None:
+        """Agents that wait."""
+        self._depth.labels(CONTROLLER).set(keys)
+
+    def waited(self, seconds: float) -> None:
+        """How long an agent waited."""
+        self._waits.labels(CONTROLLER).observe(seconds)
+
+    def worked(self, seconds: float) -> None:
+        """How long a worker had an agent."""
+        self._works.labels(CONTROLLER).observe(seconds)
+
+    def retried(self) -> None:
+        """An agent comes back with a backoff."""
+        self._retries.labels(CONTROLLER).inc()
+
+    def answered(self, method: str, code: str) -> None:
+        """A call of the API server ended."""
+        self._requests.labels(method, code).inc()
+
+    # What the operator tells.
+
+    def leads(self, name: str, leading: bool) -> None:
+        """Whether this replica leads."""
+        self._leader.labels(name).set(leading)
+
+    def keda(self, up: bool) -> None:
+        """Whether KEDA scales."""
+        self._keda_up.set(up)
+
+    def mode(self, key: Key, mode: Mode) -> None:
+        """An agent's mode."""
+        self._modes[key] = mode
+
+    def forget(self, key: Key) -> None:
+        """An agent is gone."""
+        self._modes.pop(key, None)
+
+    def show_silence(self, silence: Callable[[], Mapping[str, float]]) -> None:
+        """Show how long the API server has said nothing, seconds by resource."""
+        self.registry.register(_Silence(silence))
+
+
+class _Modes(Collector):
+    def __init__(self, modes: Mapping[Key, Mode]) -> None:
+        self._modes = modes
+
+    def collect(self) -> Iterable[Metric]:
+        family = GaugeMetricFamily("ark_operator_agents", "Agents by mode", labels=["mode"])
+        tally = Tally(self._modes.values())
+        for mode in Mode:
+            family.add_metric([mode], tally[mode])
+        yield family
+
+
+class _Silence(Collector):
+    def __init__(self, silence: Callable[[], Mapping[str, float]]) -> None:
+        self._silence = silence
+
+    def collect(self) -> Iterable[Metric]:
+        help_text = "Time since the API server said something about a resource"
+        family = GaugeMetricFamily("ark_operator_watch_silent_seconds", help_text, labels=["resource"])
+        for resource, seconds in self._silence().items():
+            family.add_metric([resource], seconds)
+        yield family

@@ -1,0 +1,47 @@
+"""Who owns the fields of a Deployment that the operator has created.
+
+A Deployment is created with the right number of replicas, by POST, and put right later by server-side apply without
+that field, which is others' (contract C4). To the API server these are two managers of the same name: "Update" for the
+POST, and "Apply". What both own would stay for ever: an apply that no longer has a field removes it only where nobody
+else owns it, so a variable or a node selector that a person takes out of the template would not go. So before the
+first apply the POST's share is made the apply's, without ``spec.replicas``.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from ark_operator.runtime.client import Client, Object
+
+
+async def let_go_of_replicas(client: Client, path: str) -> None:
+    """Hand what the operator owns by POST over to its server-side apply, ``spec.replicas`` excepted.
+
+    Raises:
+        ApiError: the object has changed in between (409), or is gone (404).
+    """
+    item = await client.get(path)
+    managed = handed_over(item, client.field_manager)
+    if managed is not None:
+        metadata = {"managedFields": managed, "resourceVersion": item["metadata"]["resourceVersion"]}
+        await client.patch(path, {"metadata": metadata}, "merge")
+
+
+def handed_over(item: Object, manager: str) -> list[Object] | None:
+    """Answer the managers as they should be; None where they are."""
+    entries = item["metadata"].get("managedFields") or []
+    posted = [entry for entry in entries if _is(entry, manager, "Update")]
+    applied = [entry for entry in entries if _is(entry, manager, "Apply")]
+    held = any("f:replicas" in (entry.get("fieldsV1") or {}).get("f:spec", {}) for entry in applied)
+    if not posted and not held:
+        return None
+    others = [entry for entry in entries if entry not in posted and entry not in applied]
+    mine = copy.deepcopy((applied or posted)[0])
+    mine["operation"] = "Apply"
+    mine["fieldsV1"].get("f:spec", {}).pop("f:replicas", None)
+    return [mine, *others]
+
+
+def _is(entry: Any, manager: str, operation: str) -> bool:
+    return entry.get("manager") == manager and entry.get("operation") == operation and not entry.get("subresource")

@@ -1,0 +1,210 @@
+"""Reads the queues of agents: those of running, autoscaled pools every second, all of them every few seconds.
+
+One pipeline for each Redis and look. What it finds goes into bursts at once, and into statuses at the slower pace.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import structlog
+
+from ark_operator.agent import Agent
+from ark_operator.burst import burst_replicas, is_allowed
+from ark_operator.cluster import Cluster
+from ark_operator.metrics import OperatorMetrics
+from ark_operator.plan import Mode
+from ark_operator.runtime.client import Object
+from ark_operator.runtime.reflector import Key
+from ark_taskqueue import Client, Depth, InvalidQueueName, QueueKeys, TaskQueueError, Tenancy, read_depths
+
+_FEW = 20
+"""So many statuses may change at the same moment; more are spread over half of the interval."""
+_PATIENCE_SECONDS = 5.0
+"""The most that a look may take."""
+
+
+class QueueReader:
+    """Knows how deep queues are."""
+
+    def __init__(
+        self,
+        clients: Mapping[str, Client],
+        cluster: Cluster,
+        touched: Callable[[Key, float], None],
+        tenancy: Tenancy,
+        metrics: OperatorMetrics,
+        *,
+        burst_seconds: float,
+        status_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """
+        Args:
+            clients: Redis connections by name.
+            cluster: what is there.
+            touched: called with an agent that is to be reconciled, and after how many seconds.
+            tenancy: who may read which queue.
+            metrics: counts pipelines and errors.
+            burst_seconds: time between two looks at the queues of running pools.
+            status_seconds: time between two looks at all queues.
+            clock: monotonic time, seconds.
+        """
+        self._clients = clients
+        self._cluster = cluster
+        self._touched = touched
+        self._tenancy = tenancy
+        self._metrics = metrics
+        self._burst_seconds = burst_seconds
+        self._status_seconds = status_seconds
+        self._clock = clock
+        self._fresh: dict[Key, tuple[float, Depth]] = {}
+        self._shown: dict[Key, Depth] = {}
+        self._at_once: set[Key] = set()
+        self._look = asyncio.Event()
+        self._failing: set[str] = set()
+        self._log = structlog.get_logger(component="queues")
+
+    def fresh(self, key: Key) -> Depth | None:
+        """Answer a queue's depth, where it is fresh enough for a burst."""
+        found = self._fresh.get(key)
+        if found is None or self._clock() - found[0] > self._burst_seconds:
+            return None
+        return found[1]
+
+    def shown(self, key: Key) -> Depth | None:
+        """Answer a queue's depth as the status should show it."""
+        return self._shown.get(key)
+
+    def forget(self, key: Key) -> None:
+        """Forget the depth that bursts go by."""
+        self._fresh.pop(key, None)
+
+    def look_at(self, key: Key) -> None:
+        """Read an agent's queue at once: its pool has just been woken."""
+        self._at_once.add(key)
+        self._look.set()
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        next_all = self._clock()
+        next_burst = next_all
+        while True:
+            now = self._clock()
+            keys = list(self._at_once)
+            self._at_once.clear()
+            self._look.clear()
+            all_of_them = now >= next_all
+            if all_of_them:
+                next_all = now + self._status_seconds
+                self._forget_gone()
+                keys = list(self._cluster.agents)
+            elif now >= next_burst:
+                keys += self._running()
+            if now >= next_burst:
+                next_burst = now + self._burst_seconds
+            await self._read(keys, show=all_of_them)
+            await self._pause(min(next_all, next_burst))
+
+    async def _pause(self, until: float) -> None:
+        try:
+            async with asyncio.timeout(max(0.0, until - self._clock())):
+                await self._look.wait()
+        except TimeoutError:
+            pass  # the next look is due
+
+    def _running(self) -> Iterable[Key]:
+        """Give the agents whose pools may be raised."""
+        for key in self._cluster.agents:
+            agent = self._agent(key)
+            if agent is None or agent.autoscaling is None or not is_allowed(agent.autoscaling):
+                continue
+            if agent.status.get("mode") == Mode.AUTO and _replicas(self._deployment(agent)) > 0:
+                yield key
+
+    async def _read(self, keys: Sequence[Key], *, show: bool) -> None:
+        wanted: dict[str, dict[Key, QueueKeys]] = {}
+        for key in dict.fromkeys(keys):
+            agent = self._agent(key)
+            queue = None if agent is None else self._queue(agent)
+            if agent is not None and queue is not None and agent.redis in self._clients:
+                wanted.setdefault(agent.redis, {})[key] = queue
+        await asyncio.gather(*(self._read_from(name, queues, show=show) for name, queues in wanted.items()))
+
+    async def _read_from(self, name: str, queues: Mapping[Key, QueueKeys], *, show: bool) -> None:
+        self._metrics.queue_pipelines.labels(name).inc()
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                depths = await read_depths(self._clients[name], list(queues.values()))
+        except (TaskQueueError, TimeoutError) as error:
+            self._metrics.queue_errors.labels(name).inc(len(queues))
+            self._note_failure(name, str(error) or f"no answer within {_PATIENCE_SECONDS:g} s")
+            return
+        self._note_success(name)
+        now = self._clock()
+        changed = []
+        for key, depth in zip(queues, depths, strict=True):
+            if isinstance(depth, TaskQueueError):
+                self._metrics.queue_errors.labels(name).inc()
+                continue
+            self._fresh[key] = (now, depth)
+            if self._is_burst(key, depth):
+                self._touched(key, 0.0)
+            if show and self._differs(key, depth):
+                self._shown[key] = depth
+                changed.append(key)
+        spread = self._status_seconds / 2 if len(changed) > _FEW else 0.0
+        for key in changed:
+            self._touched(key, random.uniform(0.0, spread))  # noqa: S311 - no secret
+
+    def _is_burst(self, key: Key, depth: Depth) -> bool:
+        agent = self._agent(key)
+        if agent is None or agent.autoscaling is None or agent.status.get("mode") != Mode.AUTO:
+            return False
+        there = self._deployment(agent)
+        has = int(((there or {}).get("status") or {}).get("replicas") or 0)
+        return burst_replicas(agent.autoscaling, depth, _replicas(there), has) is not None
+
+    def _differs(self, key: Key, depth: Depth) -> bool:
+        """Whether the status shows other numbers."""
+        item = self._cluster.agents.get(key) or {}
+        queue = (item.get("status") or {}).get("queue")
+        return bool(queue != {"waiting": depth.waiting, "inFlight": depth.in_flight})
+
+    def _queue(self, agent: Agent) -> QueueKeys | None:
+        """Answer an agent's queue, where it may be read; that it may not is said elsewhere."""
+        try:
+            queue = agent.queue
+        except InvalidQueueName:
+            return None
+        return queue if self._tenancy.allows(agent.namespace, queue) else None
+
+    def _agent(self, key: Key) -> Agent | None:
+        item = self._cluster.agents.get(key)
+        return None if item is None else Agent(item)
+
+    def _deployment(self, agent: Agent) -> Object | None:
+        return self._cluster.deployments.get((agent.namespace, agent.deployment_name))
+
+    def _forget_gone(self) -> None:
+        there = set(self._cluster.agents)
+        for known in (self._fresh, self._shown):
+            for key in known.keys() - there:
+                del known[key]
+
+    def _note_failure(self, name: str, error: str) -> None:
+        if name not in self._failing:
+            self._failing.add(name)
+            self._log.warning("queues cannot be read: no bursts, and old numbers in statuses", redis=name, error=error)
+
+    def _note_success(self, name: str) -> None:
+        if name in self._failing:
+            self._failing.remove(name)
+            self._log.info("queues can be read again", redis=name)
+
+
+def _replicas(there: Object | None) -> int:
+    return 0 if there is None else int((there.get("spec") or {}).get("replicas", 1))

@@ -1,0 +1,217 @@
+"""Carries decisions out: the only module that writes ArkAgents and their children."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from ark_operator.agent import API_VERSION, KIND, MIRROR, Agent
+from ark_operator.cluster import Cluster
+from ark_operator.decide import decide, name_taken
+from ark_operator.inputs import Inputs
+from ark_operator.kinds import ARK_AGENTS, DEPLOYMENTS, SCALED_OBJECTS
+from ark_operator.metrics import OperatorMetrics
+from ark_operator.observed import Observed, Refusal
+from ark_operator.options import Options
+from ark_operator.ownership import let_go_of_replicas
+from ark_operator.plan import Mirror, Note, Plan, Scale
+from ark_operator.runtime.client import ApiError, Client, Object
+from ark_operator.runtime.controller import Failed
+from ark_operator.runtime.events import Events
+from ark_operator.runtime.reflector import Key
+
+_REFUSED = frozenset({400, 403, 422})
+"""The API server, or an admission webhook, does not take the object as it is."""
+_CONFLICT = 409
+_INVALID = 422
+_PASSES = 4
+"""A pass writes what is to be written, the next one sees what came of it; the last one only writes the status."""
+
+
+class _Taken(Exception):
+    """An object of a child's name is somebody else's."""
+
+
+class Reconciler:
+    """Makes agents what they should be."""
+
+    def __init__(
+        self,
+        client: Client,
+        events: Events,
+        cluster: Cluster,
+        inputs: Inputs,
+        options: Options,
+        metrics: OperatorMetrics,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """
+        Args:
+            client: writes.
+            events: posts.
+            cluster: caches of what is there.
+            inputs: what else decisions rest on.
+            options: the operator's settings.
+            metrics: counts bursts and modes.
+            now: UTC.
+        """
+        self._client = client
+        self._events = events
+        self._cluster = cluster
+        self._inputs = inputs
+        self._options = options
+        self._metrics = metrics
+        self._now = now
+        self._log = structlog.get_logger(component="reconciler")
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Make one agent's children and status as they should be; answer when to look again, seconds.
+
+        Raises:
+            Failed: a child is refused; the status says so.
+            ApiError: a call is refused that should not be.
+            ApiUnavailable: the API server does not answer.
+        """
+        refusals: dict[str, Refusal] = {}
+        plan = None
+        for _ in range(_PASSES):
+            item = self._cluster.agents.get(key)
+            if item is None or Agent(item).is_going:
+                self._metrics.forget(key)
+                return None
+            agent = Agent(item)
+            observed = replace(self._cluster.observe(agent, self._inputs), refusals=dict(refusals))
+            plan = decide(agent, observed, self._inputs.usage(key), self._now(), self._options)
+            if not plan.changes_children:
+                break
+            await self._write_children(agent, plan, observed, refusals)
+        assert plan is not None
+        self._metrics.mode(key, plan.mode)
+        await self._tell(agent, plan)
+        if refusals:
+            raise Failed("; ".join(f"{kind} is refused: {refusal.message}" for kind, refusal in refusals.items()))
+        return plan.again_after
+
+    async def _write_children(self, agent: Agent, plan: Plan, observed: Observed, refusals: dict[str, Refusal]) -> None:
+        """Write what the plan has for the children.
+
+        The order matters: a ScaledObject needs its target, and is paused before the number is a person's.
+        """
+        log = self._log.bind(agent=f"{agent.namespace}/{agent.name}", mode=str(plan.mode))
+        if plan.create is not None and await self._refusable("Deployment", self._create(agent, plan.create), refusals):
+            log.info("deployment created", replicas=plan.create["spec"]["replicas"])
+        if plan.apply is not None and await self._refusable("Deployment", self._apply_deployment(plan.apply), refusals):
+            log.info("deployment applied")
+        if plan.autoscale is not None and await self._refusable(
+            "ScaledObject", self._apply_scaled_object(plan.autoscale), refusals
+        ):
+            log.info("scaledobject applied")
+        if plan.stop_autoscaling is not None:
+            await self._stop_autoscaling(agent, plan.stop_autoscaling)
+            log.info("scaledobject deleted")
+        if plan.scale is not None and observed.deployment is not None:
+            await self._scale(agent, plan, plan.scale, observed.deployment)
+            log.info("scaled", replicas=plan.scale.replicas, burst=plan.scale.burst)
+        if plan.mirror is not None and "Deployment" not in refusals:
+            await self._mirror(agent, plan.mirror)
+
+    async def _refusable(self, kind: str, write: Awaitable[None], refusals: dict[str, Refusal]) -> bool:
+        """Await a write; where the object is refused, the next decision knows. Answer whether it was not."""
+        try:
+            await write
+        except _Taken as error:
+            refusals[kind] = Refusal(str(error), taken=True)
+        except ApiError as error:
+            if error.status not in _REFUSED:
+                raise
+            refusals[kind] = Refusal(error.message)
+        return kind not in refusals
+
+    async def _create(self, agent: Agent, wanted: Object) -> None:
+        try:
+            made = await self._client.create(DEPLOYMENTS.path(agent.namespace), wanted)
+        except ApiError as error:
+            if error.status != _CONFLICT:
+                raise
+            # It is there, but not in the cache: one of our own that lost its labels, or somebody else's.
+            made = await self._client.get(DEPLOYMENTS.path(agent.namespace, agent.deployment_name))
+            if not agent.owns(made):
+                raise _Taken(name_taken(agent, made).message) from error
+        self._cluster.deployments.observe(made)
+
+    async def _apply_deployment(self, wanted: Object) -> None:
+        path = DEPLOYMENTS.path(wanted["metadata"]["namespace"], wanted["metadata"]["name"])
+        await let_go_of_replicas(self._client, path)
+        self._cluster.deployments.observe(await self._client.patch(path, wanted, "apply"))
+
+    async def _apply_scaled_object(self, wanted: Object) -> None:
+        path = SCALED_OBJECTS.path(wanted["metadata"]["namespace"], wanted["metadata"]["name"])
+        self._cluster.scaled_objects.observe(await self._client.patch(path, wanted, "apply"))
+
+    async def _stop_autoscaling(self, agent: Agent, uid: str) -> None:
+        path = SCALED_OBJECTS.path(agent.namespace, agent.name)
+        held = await self._client.delete(path, {"preconditions": {"uid": uid}})
+        if held is None:
+            self._cluster.scaled_objects.forget(agent.key)
+        else:
+            self._cluster.scaled_objects.observe(held)
+
+    async def _scale(self, agent: Agent, plan: Plan, scale: Scale, there: Object) -> None:
+        path = DEPLOYMENTS.path(agent.namespace, agent.deployment_name)
+        answer = await self._client.scale(path, scale.replicas)
+        metadata = {**there["metadata"], "resourceVersion": answer["metadata"]["resourceVersion"]}
+        spec = {**there["spec"], "replicas": scale.replicas}
+        self._cluster.deployments.observe({**there, "metadata": metadata, "spec": spec})
+        if not scale.burst:
+            return
+        self._metrics.bursts.inc()
+        if self._inputs.depths is not None:
+            self._inputs.depths.forget(agent.key)
+        for note in plan.notes:
+            if note.reason == "ScaledBurst":
+                await self._post(agent, note)
+
+    async def _mirror(self, agent: Agent, mirror: Mirror) -> None:
+        """Fill ``spec.replicas``, unless a person was faster."""
+        patch = mirror_patch(agent, mirror)
+        try:
+            answer = await self._client.patch(ARK_AGENTS.path(agent.namespace, agent.name), patch, "json")
+        except ApiError as error:
+            if error.status not in (_INVALID, _CONFLICT):
+                raise
+            raise Failed(f"spec.replicas is somebody else's just now: {error.message}") from error
+        self._cluster.agents.observe(answer)
+
+    async def _tell(self, agent: Agent, plan: Plan) -> None:
+        """Post the events, then write the status that they were told from: after a crash they are posted again."""
+        for note in plan.notes:
+            if note.reason != "ScaledBurst":
+                await self._post(agent, note)
+        if plan.status is None:
+            return
+        path = ARK_AGENTS.path(agent.namespace, agent.name, "status")
+        patch = [{"op": "add", "path": "/status", "value": plan.status}]
+        self._cluster.agents.observe(await self._client.patch(path, patch, "json"))
+
+    async def _post(self, agent: Agent, note: Note) -> None:
+        about = {"apiVersion": API_VERSION, "kind": KIND, **agent.object}
+        await self._events.post(about, note.type, note.reason, note.message, note.occasion)
+
+
+def mirror_patch(agent: Agent, mirror: Mirror) -> list[Mapping[str, Any]]:
+    """Answer the JSON patch that fills ``spec.replicas`` and says that the operator did, if it still is what it was."""
+    annotation = MIRROR.replace("~", "~0").replace("/", "~1")
+    test: list[Mapping[str, Any]] = [{"op": "test", "path": "/spec/replicas", "value": mirror.before}]
+    if mirror.replicas is None:
+        return [*test, {"op": "remove", "path": f"/metadata/annotations/{annotation}"}]
+    number = str(mirror.replicas)
+    if agent.object["metadata"].get("annotations"):
+        note: Mapping[str, Any] = {"op": "add", "path": f"/metadata/annotations/{annotation}", "value": number}
+    else:
+        note = {"op": "add", "path": "/metadata/annotations", "value": {MIRROR: number}}
+        test.append({"op": "test", "path": "/metadata/annotations", "value": None})
+    return [*test, {"op": "add", "path": "/spec/replicas", "value": mirror.replicas}, note]

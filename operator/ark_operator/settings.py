@@ -1,0 +1,148 @@
+"""The operator's settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Self
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from ark_operator.options import Options
+from ark_operator.runtime.election import Terms
+from ark_process.certificate import Certificate
+from ark_process.settings import ProgramSettings
+from ark_taskqueue import Tenancy, parse_connections, parse_rules
+
+
+def _checked_with(parse: Callable[[str], object]) -> BeforeValidator:
+    def check(value: object) -> object:
+        if value:
+            parse(str(value))
+        return value
+
+    return BeforeValidator(check)
+
+
+class OperatorSettings(ProgramSettings):
+    """Turns ArkAgents into Deployments and ScaledObjects."""
+
+    model_config = SettingsConfigDict(cli_prog_name="ark-operator", env_prefix="ARK_OPERATOR_")
+
+    image: str = Field(min_length=1, description="Image of the agents' container; has the program ark-agent")
+    kubeconfig: Path | None = Field(
+        None, description="Kubeconfig file; None: the one that KUBECONFIG names, else the Pod's ServiceAccount"
+    )
+    watch_namespace: str | None = Field(
+        None, min_length=1, description="The only namespace that is looked at; None: all of them"
+    )
+    namespace: str = Field("ark-system", min_length=1, description="Namespace of the operator's own Lease")
+    identity: str = Field("", description="Name of this replica in the Lease; empty: the host's name and a random part")
+    lease_name: str = Field("ark-operator", min_length=1, description="Name of the Lease")
+    lease_seconds: float = Field(15, gt=0, description="How long other replicas wait for the leader's renewal")
+    lease_renew_seconds: float = Field(10, gt=0, description="How long the leader goes on without a renewal")
+    lease_retry_seconds: float = Field(2, gt=0, description="Time between two attempts to take or renew the Lease")
+    scaler_address: str = Field(
+        "ark-scaler.ark-system:6000", min_length=1, description="host:port that KEDA reaches the scaler by"
+    )
+    scaler_authentication: str | None = Field(
+        None, description="ClusterTriggerAuthentication with KEDA's certificate for the scaler; None: no TLS"
+    )
+    redis: Annotated[str, _checked_with(parse_connections)] = Field(
+        "redis://127.0.0.1:6379/0",
+        description="Redis connections, separated by spaces: URL for the one named 'default', NAME=URL for those "
+        "that agents name with spec.queue.redis",
+        json_schema_extra={"secret": True},
+    )
+    agent_redis: Annotated[str, _checked_with(parse_connections)] = Field(
+        "",
+        description="The same as agents reach them, for AGENT_REDIS; empty: as --redis, but for URLs with a password, "
+        "which belong into the agents' Secret",
+        json_schema_extra={"secret": True},
+    )
+    agent_secret: str = Field(
+        "arkonis-api-keys",
+        description="Secret in an agent's namespace whose keys become its variables (AGENT_REDIS, ANTHROPIC_API_KEY); "
+        "need not be there; empty: none",
+    )
+    allow_streams: Annotated[str, _checked_with(parse_rules)] = Field(
+        "",
+        description="Queues that a namespace may read beside its own, as for the scaler: NAMESPACE=STREAM, separated "
+        "by spaces",
+    )
+    keda_namespace: str = Field("keda", description="Namespace of KEDA's operator")
+    keda_lease: str = Field("operator.keda.sh", description="Name of its Lease, which tells whether it runs")
+    polling_seconds: int = Field(
+        37,
+        ge=1,
+        description="How often KEDA asks the scaler. No multiple or divisor of 15: a poll that meets the autoscaler's "
+        "look while the scaler fails counts as an empty queue (KEDA 2.20, 2.21)",
+    )
+    workers: int = Field(20, ge=1, le=1000, description="Agents that are reconciled at a time")
+    resync_seconds: float = Field(600, gt=0, description="How often every agent is looked at though nothing changed")
+    api_qps: float = Field(500, gt=0, description="Calls of the API server in a second, on average")
+    api_burst: int = Field(1000, ge=1, description="Calls of the API server at once")
+    burst_seconds: float = Field(1, gt=0, description="How often the queues of running, autoscaled pools are read")
+    status_seconds: float = Field(5, gt=0, description="How often all queues are read, for the statuses")
+    stuck_seconds: float = Field(
+        300,
+        gt=0,
+        description="Silence of the API server after which /healthz asks for a restart; bookmarks come by the minute",
+    )
+    host: str = Field("0.0.0.0", description="Address that the HTTP server listens on")
+    http_port: int = Field(
+        8080, ge=0, le=65535, description="TCP port of /metrics, /healthz and /readyz; 0 takes a free one"
+    )
+    tls_cert: Path | None = Field(
+        None, description="PEM file with the HTTP server's certificate; read again when it changes. None: no TLS"
+    )
+    tls_key: Path | None = Field(None, description="PEM file with the certificate's private key")
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("--tls-cert and --tls-key go together: one of them is missing")
+        try:
+            _ = self.terms
+        except ValueError as error:
+            raise ValueError(f"--lease-retry-seconds, --lease-renew-seconds, --lease-seconds: {error}") from None
+        return self
+
+    @property
+    def terms(self) -> Terms:
+        """Times of the election."""
+        return Terms(self.lease_seconds, self.lease_renew_seconds, self.lease_retry_seconds)
+
+    @property
+    def certificate(self) -> Certificate | None:
+        """Of the HTTP server."""
+        if self.tls_cert is None or self.tls_key is None:
+            return None
+        return Certificate(self.tls_cert, self.tls_key)
+
+    @property
+    def connections(self) -> dict[str, str]:
+        """Redis URLs by connection name."""
+        return parse_connections(self.redis)
+
+    @property
+    def tenancy(self) -> Tenancy:
+        """Who may read which queue."""
+        return Tenancy.of(parse_rules(self.allow_streams))
+
+    @property
+    def options(self) -> Options:
+        """What the settings say about agents' children."""
+        urls = parse_connections(self.agent_redis) if self.agent_redis else self.connections
+        if not self.agent_redis:
+            urls = {name: url for name, url in urls.items() if not urlsplit(url).password}
+        return Options(
+            image=self.image,
+            scaler_address=self.scaler_address,
+            agent_redis=urls,
+            agent_secret=self.agent_secret or None,
+            scaler_authentication=self.scaler_authentication,
+            polling_seconds=self.polling_seconds,
+        )

@@ -1,0 +1,260 @@
+"""Contract C4 on a real API server: a person's number and the autoscaler's never share a field."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from ark_operator.agent import Agent
+from ark_operator.kinds import ARK_AGENTS
+from ark_operator.observed import Usage
+from ark_operator.plan import Mirror
+from ark_operator.reconciler import mirror_patch
+from ark_operator.scaled_object import PAUSED
+from hack.cluster.api import ApiError
+from hack.cluster.control_plane import ControlPlane
+from tests.cluster.operator.conftest import running
+from tests.cluster.operator.operating import WITHIN, World, agent, exceeded, install, operating, world
+from tests.eventually import eventually
+
+LIMITED: dict[str, Any] = {"limits": {"maxDailyTokens": 10_000}}
+
+
+@pytest.fixture(scope="module")
+def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """An API server with the definitions."""
+    with running(tmp_path_factory.mktemp("modes")) as server:
+        install(server.control_plane)
+        yield server.control_plane
+
+
+@pytest.fixture
+async def here(control_plane: ControlPlane) -> AsyncIterator[World]:
+    """A namespace."""
+    async with world(control_plane) as made:
+        yield made
+
+
+async def paused(here: World) -> bool:
+    scaled = await here.scaled_object()
+    return bool(scaled["metadata"].get("annotations", {}).get(PAUSED) == "true")
+
+
+async def kubectl(here: World, *arguments: str, stdin: str | None = None) -> str:
+    return await asyncio.to_thread(here.control_plane.kubectl.run, *arguments, "-n", here.namespace, stdin=stdin)
+
+
+async def test_in_auto_mode_the_deployments_number_is_mirrored(here: World) -> None:
+    async with operating(here):
+        await here.make(agent(autoscaling={}))
+        await here.mirror(0)
+        await here.mode("Auto")
+        for number in (1, 12, 3, 0):
+            await here.scale_deployment(number)
+            await here.mirror(number)
+        assert not await paused(here)
+        assert (await here.deployment())["spec"]["replicas"] == 0
+        assert await here.events("Pinned") == []
+        scale = await here.api.get(ARK_AGENTS.path(here.namespace, "writer", "scale"))
+        assert scale["status"]["selector"], "GET /scale would fail without the mirror"
+
+
+async def test_kubectl_scale_pins_and_null_goes_back_to_auto(here: World) -> None:
+    async with operating(here):
+        await here.make(agent(autoscaling={}))
+        await here.mirror(0)
+        await kubectl(here, "scale", "arkagent", "writer", "--replicas=5")
+        await here.replicas(5)
+        assert await paused(here), "paused before the number is set"
+        await here.mode("Pinned")
+        assert "kubectl ark auto writer, or set spec.replicas to null" in await here.has("Autoscaling", "Pinned")
+        await here.scale_deployment(9)  # the HPA, in the moment before it is gone
+        await here.replicas(5)
+        await kubectl(here, "scale", "arkagent", "writer", "--replicas=0")
+        await here.replicas(0)
+        assert (await here.agent())["spec"]["replicas"] == 0
+        await eventually(lambda: told(here, "Pinned", 2), "an event for each number", every=0.05)
+        await kubectl(here, "patch", "arkagent", "writer", "--type=merge", "-p", '{"spec": {"replicas": null}}')
+        await here.mode("Auto")
+        await here.mirror(0)
+        assert not await paused(here)
+        [message] = await here.events("Unpinned")
+        assert message == "The pool is no longer pinned to 0 replicas; it is Auto."
+
+
+async def told(here: World, reason: str, times: int) -> bool:
+    return len(await here.events(reason)) == times
+
+
+async def test_apply_with_replicas_pins_and_apply_without_them_does_not(here: World) -> None:
+    item = {**agent(autoscaling={}), "metadata": {"name": "writer", "namespace": here.namespace}}
+    pinned = {**item, "spec": {**item["spec"], "replicas": 4}}
+    async with operating(here):
+        await kubectl(here, "apply", "--server-side", "-f", "-", stdin=json.dumps(item))
+        await here.mirror(0)
+        await here.scale_deployment(3)
+        await here.mirror(3)
+        await kubectl(here, "apply", "--server-side", "-f", "-", stdin=json.dumps(item))
+        await here.patch(model="other")  # something to wait for
+        await here.mode("Auto")
+        assert (await here.agent())["spec"]["replicas"] == 3
+        with pytest.raises(Exception, match='conflicts with "ark-operator"'):
+            await kubectl(here, "apply", "--server-side", "-f", "-", stdin=json.dumps(pinned))
+        forced = ("apply", "--server-side", "--force-conflicts", "-f", "-")
+        await kubectl(here, *forced, stdin=json.dumps(pinned))
+        await here.mode("Pinned")
+        await here.replicas(4)
+        # Whoever applied it and leaves it out takes it back.
+        await kubectl(here, *forced, stdin=json.dumps(item))
+        await here.mode("Auto")
+        await here.mirror(4)
+
+
+async def test_a_pin_ends_after_its_seconds(here: World) -> None:
+    async with operating(here):
+        await here.make(agent(autoscaling={"pinSeconds": 2}))
+        await here.mirror(0)
+        await here.patch(replicas=5)
+        await here.mode("Pinned")
+        pin = (await here.agent())["status"]["pin"]
+        assert datetime.fromisoformat(pin["until"]) - datetime.fromisoformat(pin["since"]) == timedelta(seconds=2)
+        await here.mode("Auto")
+        await here.mirror(5)
+        assert "pin" not in (await here.agent())["status"]
+        assert not await paused(here)
+
+
+async def test_a_pin_survives_a_restart_of_the_operator_with_its_time(here: World) -> None:
+    async with operating(here):
+        await here.make(agent(autoscaling={"pinSeconds": 3600}))
+        await here.mirror(0)
+        await here.patch(replicas=5)
+        await here.mode("Pinned")
+        pin = (await here.agent())["status"]["pin"]
+    async with operating(here):
+        await here.patch(model="other")
+        await asyncio.sleep(1.5)
+        assert (await here.agent())["status"]["pin"] == pin
+        assert len(await here.events("Pinned")) == 1
+
+
+async def test_a_person_who_is_faster_than_the_mirror_wins(here: World) -> None:
+    """The patch that fills spec.replicas fails when it is not what was read, absence included."""
+    for before, persons in ((None, 7), (3, 7), (3, None)):
+        name = f"a-{before}-{persons}".lower()
+        read = await here.make(agent(name, autoscaling={}, replicas=before))
+        await here.patch(name, replicas=persons)
+        path = ARK_AGENTS.path(here.namespace, name)
+        with pytest.raises(ApiError, match="422"):
+            await here.api.patch(path, mirror_patch(Agent(read), Mirror(before, 5)), "json")
+        assert (await here.agent(name))["spec"].get("replicas") == persons
+    read = await here.make(agent("undisturbed", autoscaling={}))
+    await here.api.patch(
+        ARK_AGENTS.path(here.namespace, "undisturbed"), mirror_patch(Agent(read), Mirror(None, 5)), "json"
+    )
+    assert Agent(await here.agent("undisturbed")).persons_number is None
+
+
+async def test_people_who_scale_while_the_pool_moves_are_never_overwritten(here: World) -> None:
+    """Many numbers by the autoscaler, and a person's in the middle of them."""
+    async with operating(here):
+        await here.make(agent(autoscaling={}))
+        await here.mirror(0)
+        for wish in (21, 22, 23):
+            moving = asyncio.create_task(move(here))
+            await asyncio.sleep(0.2)
+            await here.patch(replicas=wish)
+            await moving
+            await here.replicas(wish)
+            assert (await here.agent())["spec"]["replicas"] == wish
+            await here.patch(replicas=None)
+            await here.mode("Auto")
+
+
+async def move(here: World) -> None:
+    for number in range(1, 20):
+        await here.scale_deployment(number)
+        await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("spec", [{"replicas": 3}, {"autoscaling": {}}, {"autoscaling": {}, "replicas": 3}])
+async def test_a_budget_that_is_used_up_takes_the_pool_to_zero_and_back(here: World, spec: dict[str, Any]) -> None:
+    base = "Static" if "autoscaling" not in spec else "Pinned" if "replicas" in spec else "Auto"
+    here.usage["writer"] = WITHIN
+    async with operating(here, resync_seconds=0.2):
+        await here.make(agent(**spec, **LIMITED))
+        await here.mode(base)
+        assert (await here.condition("BudgetExceeded"))[:2] == ("False", "WithinLimit")
+        if base == "Auto":
+            await here.scale_deployment(3)
+            await here.mirror(3)
+        await here.replicas(3)
+        here.usage["writer"] = exceeded()
+        await here.mode("Budget")
+        await here.replicas(0)
+        assert (await here.agent())["spec"]["replicas"] == 3, "spec.replicas is untouched"
+        assert "autoscaling" not in spec or await paused(here)
+        status = (await here.agent())["status"]
+        assert status["dailyTokenUsage"] == {"inputTokens": 600, "outputTokens": 400, "totalTokens": 1000}
+        message = (await here.condition("BudgetExceeded"))[2]
+        assert "comes back by itself at 2030-01-02T03:04:05Z" in message
+        assert [*await here.events("DailyLimitReached")] == [message]
+        await here.scale_deployment(2)  # a person, by hand; the budget holds
+        await here.replicas(0)
+        del here.usage["writer"]  # unknown changes nothing
+        await asyncio.sleep(0.6)
+        assert (await here.agent())["status"]["mode"] == "Budget"
+        here.usage["writer"] = WITHIN
+        await here.mode(base)
+        if base != "Auto":
+            await here.replicas(3)
+        else:
+            assert not await paused(here)
+        assert len(await here.events("BudgetRestored")) == 1
+        assert (await here.condition("BudgetExceeded"))[:2] == ("False", "WithinLimit")
+        here.usage["writer"] = exceeded(datetime.now(UTC) + timedelta(hours=1))
+        await here.mode("Budget")
+        await eventually(lambda: told(here, "DailyLimitReached", 2), "an event for each time", every=0.05)
+        await here.patch(limits={"maxDailyTokens": None})
+        await here.mode(base)
+        assert await here.condition("BudgetExceeded") == ("", "", "")
+
+
+async def test_a_person_may_pin_while_the_budget_is_exceeded(here: World) -> None:
+    here.usage["writer"] = exceeded()
+    async with operating(here, resync_seconds=0.2):
+        await here.make(agent(autoscaling={}, **LIMITED))
+        await here.mode("Budget")
+        await here.patch(replicas=4)
+        await eventually(lambda: told(here, "Pinned", 1), "the event", every=0.05)
+        assert (await here.deployment())["spec"]["replicas"] == 0
+        here.usage["writer"] = WITHIN
+        await here.mode("Pinned")
+        await here.replicas(4)
+
+
+async def test_usage_that_is_unknown_from_the_start_changes_nothing(here: World) -> None:
+    async with operating(here):
+        await here.make(agent(replicas=2, **LIMITED))
+        await here.replicas(2)
+        await here.mode("Static")
+        assert (await here.condition("BudgetExceeded"))[:2] == ("Unknown", "UsageUnknown")
+
+
+async def test_usage_is_shown_without_a_write_for_every_change(here: World) -> None:
+    """Numbers that only move are written at the pace of the look at all agents."""
+    here.usage["writer"] = WITHIN
+    async with operating(here, resync_seconds=0.5):
+        await here.make(agent(replicas=1, **LIMITED))
+        await here.mode("Static")
+        here.usage["writer"] = Usage(70, 50, False)
+
+        async def shown() -> bool:
+            return bool((await here.agent())["status"]["dailyTokenUsage"]["totalTokens"] == 120)
+
+        await eventually(shown, "the new usage", every=0.05)
