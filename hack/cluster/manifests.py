@@ -17,7 +17,7 @@ SCALER_HTTP_PORT = 8080
 SCALER = "ark-scaler"
 REDIS = "redis"
 _CERTIFICATES = "/certs"
-_POD_IP = {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
+POD_IP = {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
 
 
 def namespace(name: str) -> Object:
@@ -70,7 +70,7 @@ def redis(namespace: str) -> list[Object]:
         "image": REDIS_IMAGE,
         "command": ["valkey-server", "--port", str(REDIS_PORT), "--bind", "$(POD_IP)"],
         "args": ["--protected-mode", "no", "--save", ""],
-        "env": [_POD_IP],
+        "env": [POD_IP],
         "readinessProbe": {"tcpSocket": {"port": REDIS_PORT}, "periodSeconds": 1},
     }
     return [service(namespace, REDIS, REDIS_PORT), deployment(namespace, REDIS, container)]
@@ -101,7 +101,7 @@ def scaler(
     container: Object = {
         "image": IMAGE,
         "command": ["ark-scaler"],
-        "env": [_POD_IP],
+        "env": [POD_IP],
         "ports": [{"name": "grpc", "containerPort": SCALER_PORT}, {"name": "http", "containerPort": SCALER_HTTP_PORT}],
         "readinessProbe": {"httpGet": {"path": "/readyz", "port": "http"}, "periodSeconds": 1},
         "livenessProbe": {

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
 import yaml
+
+from hack.cluster import manifests, programs
+from hack.cluster.control_plane import ControlPlane
 
 Object = dict[str, Any]
 
@@ -29,6 +33,63 @@ def rbac(namespace: str = NAMESPACE, *, only: bool = False) -> list[Object]:
     """
     found = yaml.safe_load_all((_PACKAGE / "rbac.yaml").read_text())
     return [_placed(item, namespace, only=only) for item in found]
+
+
+def deployment(
+    namespace: str, redis_url: str, scaler_address: str, *, replicas: int = 1, settings: Mapping[str, str] | None = None
+) -> Object:
+    """Answer the operator's Deployment.
+
+    Args:
+        namespace: where it is.
+        redis_url: what it and its agents reach Redis by.
+        scaler_address: what KEDA reaches the scaler by.
+        replicas: its size; one of them leads.
+        settings: further flags of ``ark-operator``.
+    """
+    flags = {
+        "image": manifests.IMAGE,
+        "namespace": namespace,
+        "redis": redis_url,
+        "scaler-address": scaler_address,
+        "host": "$(POD_IP)",
+        **(settings or {}),
+    }
+    container: Object = {
+        "image": manifests.IMAGE,
+        "command": ["ark-operator"],
+        "args": [f"--{name}={value}" for name, value in flags.items()],
+        "env": [manifests.POD_IP],
+        "ports": [{"name": "http", "containerPort": 8080}],
+        "readinessProbe": {"httpGet": {"path": "/readyz", "port": "http"}, "periodSeconds": 1},
+        "livenessProbe": {
+            "httpGet": {"path": "/healthz", "port": "http"},
+            "timeoutSeconds": 10,
+            "initialDelaySeconds": 20,
+        },
+    }
+    pod = {"serviceAccountName": ACCOUNT, "automountServiceAccountToken": True}
+    return manifests.deployment(namespace, ACCOUNT, container, replicas=replicas, **pod)
+
+
+def user(namespace: str = NAMESPACE) -> str:
+    """Answer the name that the operator's ServiceAccount has for the API server."""
+    return f"system:serviceaccount:{namespace}:{ACCOUNT}"
+
+
+def install(control_plane: ControlPlane, *, keda: bool = True) -> None:
+    """Install the definitions of ArkAgents and of KEDA's objects."""
+    kubectl = control_plane.kubectl
+    kubectl.apply([crd(), manifests.namespace("keda")])
+    if keda:
+        install_keda(control_plane)
+    kubectl.run("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
+
+
+def install_keda(control_plane: ControlPlane) -> None:
+    """Install the definitions of KEDA's objects, and no KEDA."""
+    folder = programs.ensure((programs.KEDA,)).files(programs.KEDA) / "config" / "crd" / "bases"
+    control_plane.kubectl.run("apply", "--server-side", "-f", str(folder / "keda.sh_scaledobjects.yaml"))
 
 
 def _placed(item: Object, namespace: str, *, only: bool) -> Object:

@@ -27,7 +27,7 @@ _LONGEST_BACKOFF_SECONDS = 300.0
 _HEALTHY_SECONDS = 600.0
 """A container that ran for so long starts with the first backoff again."""
 _KILLED = 137
-_OWN_PROGRAMS = frozenset({"python", "python3", "ark-agent", "ark-scaler"})
+_OWN_PROGRAMS = frozenset({"python", "python3", "ark-agent", "ark-operator", "ark-scaler"})
 _SYSTEM_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR")
 """What a process needs of this machine; everything else is the Pod's to say."""
 

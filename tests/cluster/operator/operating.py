@@ -17,30 +17,16 @@ from ark_operator.observed import Usage
 from ark_operator.runtime.reflector import Key
 from ark_operator.settings import OperatorSettings
 from ark_taskqueue import Client, QueueKeys, connect
-from hack.cluster import api, manifests, operator_manifests, programs
+from hack.cluster import api, manifests, operator_manifests
 from hack.cluster.api import EVENTS, Api, ApiError, Object
 from hack.cluster.control_plane import ControlPlane
+from hack.cluster.operator_manifests import install, install_keda
 from hack.local.process import free_port
 from tests.eventually import eventually
 
-ACCOUNT = "system:serviceaccount:{}:ark-operator"
+__all__ = ["World", "agent", "exceeded", "install", "install_keda", "operating", "queue_of", "settings_of", "world"]
 _QUICK = {"lease_seconds": 3.0, "lease_renew_seconds": 2.0, "lease_retry_seconds": 0.3}
 _CLOSED_REDIS = f"redis://127.0.0.1:{free_port()}/0"
-
-
-def install(control_plane: ControlPlane, *, keda: bool = True) -> None:
-    """Install the definitions of ArkAgents and of KEDA's objects."""
-    kubectl = control_plane.kubectl
-    kubectl.apply([operator_manifests.crd(), manifests.namespace("keda")])
-    if keda:
-        install_keda(control_plane)
-    kubectl.run("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
-
-
-def install_keda(control_plane: ControlPlane) -> None:
-    """Install the definitions of KEDA's objects, and no KEDA."""
-    folder = programs.ensure((programs.KEDA,)).files(programs.KEDA) / "config" / "crd" / "bases"
-    control_plane.kubectl.run("apply", "--server-side", "-f", str(folder / "keda.sh_scaledobjects.yaml"))
 
 
 def agent(name: str = "writer", *, annotations: dict[str, str] | None = None, **spec: Any) -> Object:
@@ -157,7 +143,7 @@ def settings_of(world: World, kubeconfig: Path | None = None, **settings: Any) -
     """Answer settings for an operator of a test's namespace."""
     values: dict[str, Any] = {
         "image": "ark:test",
-        "kubeconfig": kubeconfig or world.control_plane.kubeconfig_for(ACCOUNT.format(world.namespace)),
+        "kubeconfig": kubeconfig or world.control_plane.kubeconfig_for(operator_manifests.user(world.namespace)),
         "namespace": world.namespace,
         "watch_namespace": world.namespace,
         "host": "127.0.0.1",
