@@ -84,8 +84,9 @@ class _Plane:
         return self.running
 
     async def clear(self, namespace: str) -> None:
-        """Delete a namespace's agents, and wait until their children are gone."""
-        await self.api.delete(ARK_AGENTS.path(namespace))
+        """Delete a namespace's agents and their children; the garbage collector would do 20 of them a second."""
+        for kind in (ARK_AGENTS, SCALED_OBJECTS, DEPLOYMENTS):
+            await self.api.delete(kind.path(namespace))
         async with asyncio.timeout(_DEADLINE_SECONDS):
             for kind in (ARK_AGENTS, DEPLOYMENTS, SCALED_OBJECTS):
                 while (await self.api.get(kind.path(namespace), limit="1"))["items"]:  # noqa: ASYNC110
