@@ -17,8 +17,6 @@ from ark_operator.runtime.client import ApiError, ApiUnavailable, Client
 from ark_operator.runtime.election import LEASES
 
 _LOOK_SECONDS = 5.0
-_SILENT_SECONDS = 45.0
-"""KEDA's lease lasts 15 s by default; its successor needs some more to take over."""
 
 
 class KedaWatch:
@@ -31,8 +29,7 @@ class KedaWatch:
         lease: str,
         changed: Callable[[str], None],
         *,
-        look_seconds: float = _LOOK_SECONDS,
-        silent_seconds: float = _SILENT_SECONDS,
+        silent_seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """
@@ -41,14 +38,13 @@ class KedaWatch:
             namespace: of KEDA.
             lease: name of its operator's Lease.
             changed: called with why KEDA counts as down, or with nothing, when that changes.
-            look_seconds: time between two looks.
-            silent_seconds: how long the lease may go without a renewal.
+            silent_seconds: how long the lease may go without a renewal; KEDA's lasts 15 s by default, and its successor
+                needs some more to take over.
             clock: monotonic time, seconds.
         """
         self._client = client
         self._path = LEASES.path(namespace, lease)
         self._changed = changed
-        self._look_seconds = look_seconds
         self._silent_seconds = silent_seconds
         self._clock = clock
         self._seen: tuple[str, str] | None = None
@@ -61,7 +57,7 @@ class KedaWatch:
         """Look until cancelled."""
         while True:
             await self._look()
-            await asyncio.sleep(self._look_seconds)
+            await asyncio.sleep(_LOOK_SECONDS)
 
     async def _look(self) -> None:
         try:

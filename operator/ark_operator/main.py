@@ -86,7 +86,13 @@ class Operator:
             status_seconds=config.status_seconds,
         )
         self._inputs.depths = self._reader
-        self._keda = KedaWatch(client, config.keda_namespace, config.keda_lease, self._keda_down)
+        self._keda = KedaWatch(
+            client,
+            config.keda_namespace,
+            config.keda_lease,
+            self._keda_down,
+            silent_seconds=config.keda_silent_seconds,
+        )
         events = Events(client, _COMPONENT, identity)
         reconciler = Reconciler(client, events, self.cluster, self._inputs, config.options, metrics)
         self._controller = Controller(self._queue, reconciler.reconcile, metrics, workers=config.workers)

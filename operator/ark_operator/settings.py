@@ -74,6 +74,9 @@ class OperatorSettings(ProgramSettings):
     )
     keda_namespace: str = Field("keda", description="Namespace of KEDA's operator")
     keda_lease: str = Field("operator.keda.sh", description="Name of its Lease, which tells whether it runs")
+    keda_silent_seconds: float = Field(
+        45, gt=0, description="How long that Lease may go without a renewal before KEDA counts as down"
+    )
     polling_seconds: int = Field(
         37,
         ge=1,

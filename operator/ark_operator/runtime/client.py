@@ -281,6 +281,7 @@ async def transport(kubeconfig: Path | None, context: str | None = None) -> Asyn
         if kubeconfig is None:
             config.load_incluster_config(client_configuration=configuration)
         else:
+            kubeconfig.read_bytes()  # noqa: ASYNC240 - as the next call; it takes a missing file for an empty one
             await config.load_kube_config(
                 config_file=str(kubeconfig), context=context, client_configuration=configuration, persist_config=False
             )

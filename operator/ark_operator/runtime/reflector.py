@@ -1,8 +1,9 @@
 """A cache of one resource, kept by list and watch, that tells of every change.
 
-It ends only by cancellation, or when the API server says that it may not read: everything else passes, and is tried
-again with a backoff. After a break the list is made anew and compared with the cache, so a deletion in between is told
-like any other; a server that only closes its watch, as it does every few minutes, is asked to go on from where it was.
+It ends only by cancellation, or when the API server goes on saying that it may not read (one that has just started says
+so too, until it has read its roles). Everything else passes, and is tried again with a backoff. After a break the list
+is made anew and compared with the cache, so a deletion in between is told like any other; a server that only closes its
+watch, as it does every few minutes, is asked to go on from where it was.
 
 A resource that the API server does not know (404) has no objects: the cache is empty and synced, `installed` says so,
 and the list is tried again like after any other break.
@@ -32,6 +33,8 @@ _FIRST_PAUSE_SECONDS = 0.8
 _LONGEST_PAUSE_SECONDS = 30.0
 _HEALTHY_SECONDS = 60.0
 """A watch that lasted for so long ends the backoff."""
+_REFUSED_SECONDS = 20.0
+"""How long refusals may last before they count."""
 _NOT_FOUND = 404
 _GONE = 410
 _REFUSED = frozenset({401, 403})
@@ -91,6 +94,8 @@ class Reflector:
         self._cache: dict[Key, Object] = {}
         self._version = ""
         """Resource version up to which everything is known; empty where a list is needed."""
+        self._refused_at: float | None = None
+        """When the refusals began that nothing has interrupted since."""
         self.synced = asyncio.Event()
         """Set once the first list is in the cache."""
         self.installed = True
@@ -153,9 +158,15 @@ class Reflector:
 
     def _take_refusal(self, error: ApiError, pause: float) -> None:
         """Have the list made anew, unless the API server says that it may not be made."""
-        if error.status in _REFUSED:
-            raise NotAllowed(f"{error}; the ServiceAccount needs list and watch on {self._path}") from error
         self._version = ""
+        if error.status in _REFUSED:
+            message = f"{error}; the ServiceAccount needs list and watch on {self._path}"
+            now = self._clock()
+            self._refused_at = self._refused_at or now
+            if now - self._refused_at >= _REFUSED_SECONDS:
+                raise NotAllowed(message) from error
+            self._log.warning("refused, trying again for a while", error=message, pause_seconds=round(pause, 1))
+            return
         if error.status == _NOT_FOUND:
             self._find_missing()
             return
@@ -169,6 +180,7 @@ class Reflector:
         while True:
             listed = await self._client.get(self._path, **query)
             self.last_contact = self._clock()
+            self._refused_at = None
             found |= {key_of(item): self._slim(item) for item in listed["items"]}
             token = listed["metadata"].get("continue")
             if not token:

@@ -183,7 +183,10 @@ async def test_a_connection_that_is_silent_is_given_up(api_server: ApiServer) ->
             await eventually(lambda: follower.holds(a="1"), "the change after the silence", 60)
 
 
-async def test_a_refusal_ends_it_and_says_what_to_grant(api_server: ApiServer) -> None:
+async def test_a_refusal_that_lasts_ends_it_and_says_what_to_grant(
+    api_server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ark_operator.runtime.reflector._REFUSED_SECONDS", 2.0)
     config = api_server.control_plane.kubeconfig_for("nobody")
     async with client_of(config) as client:
         with pytest.raises(NotAllowed, match=r"403 .*nobody.* the ServiceAccount needs list and watch on /api/v1"):

@@ -1,0 +1,231 @@
+"""The operator on a real Kubernetes with the real KEDA: agents' workers are real processes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from ark_operator.kinds import ARK_AGENTS
+from hack.cluster import manifests, operator_manifests
+from hack.cluster.api import AUTOSCALERS, DEPLOYMENTS, EVENTS, SCALED_OBJECTS, ApiError, Object
+from tests.cluster.stack import Pool, Stack, recorded
+from tests.eventually import eventually
+
+POLLING = {"polling-seconds": "5", "status-seconds": "2"}
+
+
+@pytest.fixture
+async def governed(stack: Stack) -> AsyncIterator[Stack]:
+    """A stack with an operator of its namespace, which has exactly the rights of its manifests."""
+    rights = operator_manifests.rbac(stack.namespace, only=True)
+    await stack.apply(operator_manifests.crd(), *rights)
+    settings = {"watch-namespace": stack.namespace, **POLLING}
+    await stack.apply(
+        operator_manifests.deployment(stack.namespace, stack.redis_url, stack.scaler_address, settings=settings)
+    )
+    await stack.ready(operator_manifests.ACCOUNT)
+    yield stack
+    # With the namespace, but in the order that lets KEDA take its finalizers off.
+    await stack.kubectl("delete", "arkagents", "--all", "--wait=false")
+
+
+async def make(stack: Stack, name: str = "writer", **spec: Any) -> Pool:
+    """Apply an ArkAgent."""
+    item: Object = {
+        "apiVersion": "arkonis.dev/v1alpha1",
+        "kind": "ArkAgent",
+        "metadata": {"name": name, "namespace": stack.namespace},
+        "spec": {"model": "echo", "systemPrompt": "p", "limits": {"timeoutSeconds": 100}, **spec},
+    }
+    await stack.apply(item)
+    pool = Pool(stack, name)
+    await eventually(lambda: there(pool), "the Deployment", 60)
+    return pool
+
+
+async def there(pool: Pool) -> bool:
+    try:
+        await pool.replicas()
+    except ApiError:
+        return False
+    return True
+
+
+async def agent_of(pool: Pool) -> Object:
+    return await pool.stack.api.get(ARK_AGENTS.path(pool.stack.namespace, pool.agent))
+
+
+async def said(pool: Pool, kind: str) -> tuple[str, str, str]:
+    """Answer a condition of an agent."""
+    conditions = (await agent_of(pool)).get("status", {}).get("conditions", [])
+    found = [(c["status"], c["reason"], c["message"]) for c in conditions if c["type"] == kind]
+    return found[0] if found else ("", "", "")
+
+
+async def says(pool: Pool, kind: str, reason: str, seconds: float = 60.0) -> str:
+    """Wait until a condition has a reason; answer its message."""
+
+    async def so() -> bool:
+        return (await said(pool, kind))[1] == reason
+
+    await eventually(so, f"{kind} is {reason}", seconds, every=0.1)
+    return (await said(pool, kind))[2]
+
+
+async def events(stack: Stack, reason: str) -> list[str]:
+    listed = await stack.api.get(EVENTS.path(stack.namespace), fieldSelector=f"reason={reason}")
+    return [item["message"] for item in listed["items"]]
+
+
+async def test_an_agent_follows_its_queue_from_zero_and_back(governed: Stack) -> None:
+    pool = await make(governed, autoscaling={"maxReplicas": 12, "cooldownSeconds": 5})
+    await says(pool, "Autoscaling", "FollowsQueue")
+    await pool.accepted()
+    async with recorded(pool) as recorder:
+        ids = await pool.submit([6.0] * 37)
+        began = time.monotonic()
+        await pool.reaches(8)
+        reached = time.monotonic() - began
+        results = await pool.results(ids)
+        await pool.reaches(0)
+    assert all((result.status, result.attempts) == ("completed", 1) for result in results)
+    assert recorder.values[:2] == [0, 1]
+    assert max(recorder.values) == 8, "ceil(37 / 5), and never more"
+    assert reached < 10, "the HPA alone takes up to 15 s"
+    [message] = [text for text in await events(governed, "ScaledBurst") if "to 8 replicas" in text]
+    assert "Raised writer-agent from 1 to 8 replicas at once" in message
+
+    async def mirrored() -> bool:
+        return bool((await agent_of(pool))["spec"].get("replicas") == 0)
+
+    await eventually(mirrored, "the mirror at 0")
+    table = await governed.kubectl("get", "ark")
+    heads = ["NAME", "MODEL", "MODE", "REPLICAS", "READY", "WAITING", "TOKENS(24H)", "AGE"]
+    assert table.splitlines()[0].split() == heads
+    assert re.match(r"writer\s+echo\s+Auto\s+\d", table.splitlines()[1])
+    described = await governed.kubectl("describe", "arkagent", "writer")
+    assert "ScaledBurst" in described
+    assert "FollowsQueue" in described
+
+
+@pytest.mark.timeout(300)
+async def test_a_persons_number_holds_for_two_minutes_against_a_demand_for_twelve(governed: Stack) -> None:
+    pool = await make(governed, autoscaling={"maxReplicas": 20, "cooldownSeconds": 5}, template=ASLEEP)
+    await says(pool, "Autoscaling", "FollowsQueue")
+    await pool.accepted()
+    await pool.submit([1.0] * 58)
+    await pool.reaches(12)
+    await governed.kubectl("scale", "arkagent", "writer", "--replicas=5")
+    began = time.monotonic()
+    await pool.reaches(5, 30)
+    async with recorded(pool) as recorder:
+        await asyncio.sleep(max(0.0, began + 120 - time.monotonic()))
+        assert await pool.demand() == 58
+    assert recorder.values == [5]
+    assert (await said(pool, "Autoscaling"))[1] == "Pinned"
+    assert not (await governed.api.get(AUTOSCALERS.path(governed.namespace)))["items"], "KEDA has taken its HPA away"
+    await governed.kubectl("patch", "arkagent", "writer", "--type=merge", "-p", '{"spec": {"replicas": null}}')
+    await pool.reaches(12, 30)
+    await says(pool, "Autoscaling", "FollowsQueue")
+
+
+ASLEEP = {"spec": {"schedulerName": "nobody"}}
+"""Pods that stay pending: their queue's demand stays as it is."""
+
+
+async def test_scaled_to_zero_by_hand_the_pool_drains_and_stays_down(governed: Stack) -> None:
+    pool = await make(governed, autoscaling={"cooldownSeconds": 5})
+    await says(pool, "Autoscaling", "FollowsQueue")
+    await pool.accepted()
+    ids = await pool.submit([8.0] * 10)
+
+    async def at_work() -> bool:
+        return (await pool.demand()) == 10 and bool((await agent_of(pool))["status"].get("readyReplicas", 0) == 2)
+
+    await eventually(at_work, "two workers at work", 60)
+    await governed.kubectl("scale", "arkagent", "writer", "--replicas=0")
+    await pool.reaches(0)
+    results = await pool.results(ids)
+    assert all((result.status, result.attempts) == ("completed", 1) for result in results), "none was cut off"
+    waiting = await pool.submit([0.1] * 20)
+    await asyncio.sleep(7)  # a poll, and a push
+    assert await pool.replicas() == 0
+    await governed.kubectl("patch", "arkagent", "writer", "--type=merge", "-p", '{"spec": {"replicas": null}}')
+    await pool.results(waiting)
+
+
+async def test_deleting_an_agent_removes_its_children_and_leaves_the_queue(governed: Stack) -> None:
+    pool = await make(governed, autoscaling={}, template=ASLEEP)
+    await says(pool, "Autoscaling", "FollowsQueue")
+    await pool.submit([1.0] * 3)
+    await governed.kubectl("delete", "arkagent", "writer")
+
+    async def gone() -> bool:
+        for kind in (SCALED_OBJECTS, AUTOSCALERS):
+            if (await governed.api.get(kind.path(governed.namespace)))["items"]:
+                return False
+        listed = (await governed.api.get(DEPLOYMENTS.path(governed.namespace)))["items"]
+        return all(item["metadata"]["name"] != "writer-agent" for item in listed)
+
+    await eventually(gone, "the children's end", 60, every=0.1)
+    assert await pool.demand() == 3
+
+
+async def test_without_the_operator_keda_goes_on(governed: Stack) -> None:
+    pool = await make(governed, autoscaling={"cooldownSeconds": 5})
+    await says(pool, "Autoscaling", "FollowsQueue")
+    await pool.accepted()
+    await governed.kubectl("scale", "deployment", operator_manifests.ACCOUNT, "--replicas=0")
+    await governed.kubectl("wait", "--for=delete", "pod", f"-lapp={operator_manifests.ACCOUNT}", "--timeout=60s")
+    ids = await pool.submit([5.0] * 15)
+    await pool.reaches(3, 60)
+    await pool.results(ids)
+    await governed.kubectl("scale", "deployment", operator_manifests.ACCOUNT, "--replicas=1")
+
+    async def mirrored() -> bool:
+        item = await agent_of(pool)
+        return bool(item["spec"]["replicas"] == await pool.replicas() and item["status"]["mode"] == "Auto")
+
+    await eventually(mirrored, "the operator at work again", 60, every=0.1)
+
+
+async def test_keda_refuses_a_second_scaled_object_and_the_agent_says_so(governed: Stack) -> None:
+    trigger = {
+        "type": "cron",
+        "metadata": {"timezone": "UTC", "start": "0 0 * * *", "end": "1 0 * * *", "desiredReplicas": "1"},
+    }
+    pool = await make(governed, replicas=1, template=ASLEEP)
+    foreign = manifests.scaled_object(governed.namespace, "writer", [trigger])
+    foreign["metadata"]["name"] = "theirs"
+    await governed.apply(foreign)
+    await governed.api.patch(ARK_AGENTS.path(governed.namespace, "writer"), {"spec": {"autoscaling": {}}})
+    assert "ScaledObject theirs also scales Deployment writer-agent" in await says(pool, "Autoscaling", "Conflict")
+    await governed.kubectl("delete", "scaledobject", "theirs")
+    await governed.api.patch(ARK_AGENTS.path(governed.namespace, "writer"), {"spec": {"replicas": None}})
+    await says(pool, "Autoscaling", "FollowsQueue")
+
+
+async def test_a_scaler_that_refuses_the_queue_is_told_of(governed: Stack) -> None:
+    pool = await make(governed, autoscaling={}, queue={"stream": "ark:{other/writer}:tasks"})
+    message = await says(pool, "Autoscaling", "ScaledObjectNotReady")
+    assert f"namespace '{governed.namespace}' may not read the stream" in message
+    await governed.api.patch(ARK_AGENTS.path(governed.namespace, "writer"), {"spec": {"queue": None}})
+    await says(pool, "Autoscaling", "FollowsQueue")
+
+
+async def test_the_status_shows_the_queue(governed: Stack) -> None:
+    pool = await make(governed, replicas=0)
+    await pool.submit([1.0] * 4)
+
+    async def shown() -> bool:
+        return bool((await agent_of(pool))["status"].get("queue") == {"waiting": 4, "inFlight": 0})
+
+    await eventually(shown, "the queue in the status", 60, every=0.1)
+    table = await governed.kubectl("get", "ark", "-o", "json")
+    assert json.loads(table)["items"][0]["status"]["mode"] == "Static"
