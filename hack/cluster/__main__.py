@@ -10,10 +10,10 @@ import threading
 import time
 from pathlib import Path
 
-from hack.cluster import manifests, programs
+from hack.cluster import manifests, operator_manifests, programs
 from hack.cluster.access import Access, local
 from hack.cluster.kubectl import KubectlFailed
-from hack.cluster.manifests import REDIS, REDIS_PORT, SCALER, SCALER_PORT, Scaling
+from hack.cluster.manifests import REDIS, REDIS_PORT, SCALER, SCALER_PORT
 from hack.cluster.process_cluster import CannotStart, ProcessCluster
 
 _NAMESPACE = "ark"
@@ -46,17 +46,20 @@ def _as_interrupt(_number: int, _frame: object) -> None:
 
 
 def _deploy(access: Access) -> str:
-    """Install Redis, the scaler, and an agent that waits at zero; answer the URL of Redis."""
+    """Install Redis, scaler and operator, and an agent that waits at zero; answer the URL of Redis."""
     apply = access.kubectl.apply
     apply([manifests.namespace(_NAMESPACE), manifests.namespace(_DEMO), *manifests.redis(_NAMESPACE)])
     redis = f"redis://{access.address(_NAMESPACE, REDIS, REDIS_PORT)}/0"
     apply(manifests.scaler(_NAMESPACE, redis))
-    for name in (REDIS, SCALER):
-        access.wait_ready(_NAMESPACE, name)
     scaler = access.address(_NAMESPACE, SCALER, SCALER_PORT)
-    trigger = manifests.ark_trigger(scaler, queue=f"{_DEMO}/{_AGENT}", tasksPerReplica="5")
-    scaling = Scaling(cooldown_seconds=30, scale_down_seconds=30)
-    apply([manifests.workers(_DEMO, _AGENT, redis), manifests.scaled_object(_DEMO, _AGENT, [trigger], scaling)])
+    apply([operator_manifests.crd(), *operator_manifests.rbac(_NAMESPACE)])
+    apply([operator_manifests.deployment(_NAMESPACE, redis, scaler)])
+    for name in (REDIS, SCALER, operator_manifests.ACCOUNT):
+        access.wait_ready(_NAMESPACE, name)
+    down = {"scaleDown": {"stabilizationWindowSeconds": 30}}
+    scaling = {"maxReplicas": 20, "cooldownSeconds": 30, "behavior": down}
+    spec = {"model": "echo", "systemPrompt": "You repeat what you hear.", "autoscaling": scaling}
+    apply([operator_manifests.agent(_DEMO, _AGENT, **spec)])
     return redis
 
 
@@ -71,11 +74,14 @@ In another terminal, in this folder:
   export KUBECONFIG={state.kubeconfig}
   alias kubectl={state.kubectl}
   kubectl get pods -A
-  kubectl get deployment -n {_DEMO} -w &
+  kubectl get arkagents -n {_DEMO} -w &
   .venv/bin/python -m hack.cluster.submit {redis} {_DEMO}/{_AGENT} --tasks 37 --seconds 30
-  kubectl logs -n {_NAMESPACE} deployment/{SCALER}
+  kubectl describe arkagent {_AGENT} -n {_DEMO}
+  kubectl scale arkagent {_AGENT} -n {_DEMO} --replicas=2
+  kubectl patch arkagent {_AGENT} -n {_DEMO} --type=merge -p '{{"spec":{{"replicas":null}}}}'
+  kubectl logs -n {_NAMESPACE} deployment/{operator_manifests.ACCOUNT}
 
-The agent {_DEMO}/{_AGENT} goes from 0 to 8 replicas and back. scalerAddress for ScaledObjects of
+The agent {_DEMO}/{_AGENT} goes from 0 to 8 replicas at once, and back. scalerAddress for ScaledObjects of
 your own: {scaler}. Pods are processes, images are ignored. Ctrl-C ends it all."""
 
 

@@ -122,6 +122,7 @@ class Keda:
                 str(self._programs.path(KEDA, "keda-operator")),
                 "--zap-log-level=debug",
                 "--zap-encoder=json",
+                "--leader-elect",
                 f"--cert-dir={self._certificates}",
                 "--enable-cert-rotation=false",
                 f"--metrics-bind-address=127.0.0.1:{free_port()}",

@@ -72,6 +72,16 @@ def deployment(
     return manifests.deployment(namespace, ACCOUNT, container, replicas=replicas, **pod)
 
 
+def agent(namespace: str, name: str, **spec: Any) -> Object:
+    """Answer an ArkAgent."""
+    return {
+        "apiVersion": "arkonis.dev/v1alpha1",
+        "kind": "ArkAgent",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": spec,
+    }
+
+
 def user(namespace: str = NAMESPACE) -> str:
     """Answer the name that the operator's ServiceAccount has for the API server."""
     return f"system:serviceaccount:{namespace}:{ACCOUNT}"

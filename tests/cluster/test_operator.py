@@ -4,46 +4,54 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
+import signal
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ark_operator.kinds import ARK_AGENTS
 from hack.cluster import manifests, operator_manifests
+from hack.cluster.access import local
 from hack.cluster.api import AUTOSCALERS, DEPLOYMENTS, EVENTS, SCALED_OBJECTS, ApiError, Object
-from tests.cluster.stack import Pool, Stack, recorded
+from hack.cluster.e2e import CLUSTER_VARIABLE
+from hack.cluster.process_cluster import ProcessCluster
+from tests.cluster.stack import Pool, Stack, deployed, recorded
 from tests.eventually import eventually
 
 POLLING = {"polling-seconds": "5", "status-seconds": "2"}
 
 
-@pytest.fixture
-async def governed(stack: Stack) -> AsyncIterator[Stack]:
-    """A stack with an operator of its namespace, which has exactly the rights of its manifests."""
-    rights = operator_manifests.rbac(stack.namespace, only=True)
-    await stack.apply(operator_manifests.crd(), *rights)
-    settings = {"watch-namespace": stack.namespace, **POLLING}
+@asynccontextmanager
+async def with_operator(stack: Stack, **settings: str) -> AsyncIterator[Stack]:
+    """Give a stack an operator of its namespace, which has exactly the rights of its manifests."""
+    await stack.apply(operator_manifests.crd(), *operator_manifests.rbac(stack.namespace, only=True))
+    flags = {"watch-namespace": stack.namespace, **POLLING, **settings}
     await stack.apply(
-        operator_manifests.deployment(stack.namespace, stack.redis_url, stack.scaler_address, settings=settings)
+        operator_manifests.deployment(stack.namespace, stack.redis_url, stack.scaler_address, settings=flags)
     )
     await stack.ready(operator_manifests.ACCOUNT)
     yield stack
-    # With the namespace, but in the order that lets KEDA take its finalizers off.
+    # Before the namespace goes, so that KEDA takes its finalizers off.
     await stack.kubectl("delete", "arkagents", "--all", "--wait=false")
+
+
+@pytest.fixture
+async def governed(stack: Stack) -> AsyncIterator[Stack]:
+    """A stack with an operator."""
+    async with with_operator(stack) as made:
+        yield made
 
 
 async def make(stack: Stack, name: str = "writer", **spec: Any) -> Pool:
     """Apply an ArkAgent."""
-    item: Object = {
-        "apiVersion": "arkonis.dev/v1alpha1",
-        "kind": "ArkAgent",
-        "metadata": {"name": name, "namespace": stack.namespace},
-        "spec": {"model": "echo", "systemPrompt": "p", "limits": {"timeoutSeconds": 100}, **spec},
-    }
-    await stack.apply(item)
+    values = {"model": "echo", "systemPrompt": "p", "limits": {"timeoutSeconds": 100}, **spec}
+    await stack.apply(operator_manifests.agent(stack.namespace, name, **values))
     pool = Pool(stack, name)
     await eventually(lambda: there(pool), "the Deployment", 60)
     return pool
@@ -229,3 +237,33 @@ async def test_the_status_shows_the_queue(governed: Stack) -> None:
     await eventually(shown, "the queue in the status", 60, every=0.1)
     table = await governed.kubectl("get", "ark", "-o", "json")
     assert json.loads(table)["items"][0]["status"]["mode"] == "Static"
+
+
+async def test_while_kedas_operator_hangs_people_and_fixed_pools_go_on(tmp_path: Path) -> None:
+    """A cluster of its own: the others need their KEDA."""
+    if os.environ.get(CLUSTER_VARIABLE) == "current":
+        pytest.skip("a cluster of another kind has no KEDA that a test may stop")
+    with ProcessCluster(tmp_path) as cluster:
+        keda = cluster.state.pids["keda-operator"]
+        async with (
+            deployed(local(cluster.state)) as stack,
+            with_operator(stack, **{"keda-silent-seconds": "20"}) as governed,
+        ):
+            pool = await make(governed, autoscaling={}, template=ASLEEP)
+            fixed = await make(governed, "fixed", replicas=1, template=ASLEEP)
+            await says(pool, "Autoscaling", "FollowsQueue")
+            os.kill(keda, signal.SIGSTOP)
+            try:
+                message = await says(pool, "Autoscaling", "KedaDown")
+                assert "KEDA's operator has not renewed its lease for 20 s: the pool keeps its size" in message
+                await governed.kubectl("scale", "arkagent", "writer", "--replicas=3")
+                await pool.reaches(3)
+                await governed.kubectl("scale", "arkagent", "fixed", "--replicas=2")
+                await fixed.reaches(2)
+                patch = ("patch", "arkagent", "writer", "--type=merge", "-p", '{"spec": {"replicas": null}}')
+                await governed.kubectl(*patch)
+                await says(pool, "Autoscaling", "KedaDown")
+                assert await pool.replicas() == 3, "KEDA held what there was"
+            finally:
+                os.kill(keda, signal.SIGCONT)
+            await says(pool, "Autoscaling", "FollowsQueue")

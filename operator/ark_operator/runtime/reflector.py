@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator
 import structlog
 
 from ark_operator.runtime.client import ApiError, ApiUnavailable, Client, Object
+from ark_operator.runtime.compact import compact
 
 _PAGE = 500
 _WATCH_SECONDS = (240.0, 480.0)
@@ -247,7 +248,8 @@ class Reflector:
     def _slim(self, item: Object) -> Object:
         """Drop what fills memory and nobody reads: who has set which field makes up half of an object."""
         item["metadata"].pop("managedFields", None)
-        return self._project(item)
+        kept: Object = compact(self._project(item))
+        return kept
 
 
 def _whole(item: Object) -> Object:
