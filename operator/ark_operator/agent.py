@@ -21,6 +21,9 @@ MIRROR = "arkonis.dev/autoscaled-replicas"
 """Annotation with the number that the operator wrote into ``spec.replicas``; any other number there is a person's."""
 
 
+_LONGEST_NUMBER = 10
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What one agent may take on and spend."""
@@ -115,7 +118,7 @@ class Agent:
     def mirrored(self) -> int | None:
         """The number that the operator wrote into ``spec.replicas`` last; None where it wrote none."""
         text = (self.object["metadata"].get("annotations") or {}).get(MIRROR, "")
-        return int(text) if text.isascii() and text.isdecimal() else None
+        return int(text) if text.isascii() and text.isdecimal() and len(text) < _LONGEST_NUMBER else None
 
     @property
     def persons_number(self) -> int | None:

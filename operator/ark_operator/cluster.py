@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ark_operator.agent import Agent
+from ark_operator.agent import KIND, Agent
 from ark_operator.inputs import Inputs
 from ark_operator.kinds import ARK_AGENTS, AUTOSCALERS, DEPLOYMENTS, SCALED_OBJECTS
 from ark_operator.observed import Observed
@@ -36,7 +36,7 @@ class Cluster:
         """
         self._touched = touched
         self._woken = woken
-        self.agents = Reflector(client, ARK_AGENTS.path(namespace), lambda key, *_: touched(key))
+        self.agents = Reflector(client, ARK_AGENTS.path(namespace), self._agent_changed)
         self.deployments = Reflector(
             client,
             DEPLOYMENTS.path(namespace),
@@ -75,9 +75,14 @@ class Cluster:
             scaled_object=self.scaled_objects.get(agent.key),
             others=tuple(sorted(self._others.get((agent.namespace, agent.deployment_name), ()))),
             keda=inputs.keda,
-            depth=depths.fresh(agent.key) if depths is not None else None,
+            depth=depths.fresh(agent) if depths is not None else None,
             shown_depth=depths.shown(agent.key) if depths is not None else None,
         )
+
+    def _agent_changed(self, key: Key, before: Object | None, now: Object | None) -> None:
+        # The operator's own status writes must not bring an agent back ahead of its backoff.
+        if before is None or now is None or _asks_of(before) != _asks_of(now):
+            self._touched(key)
 
     def _deployment_changed(self, key: Key, before: Object | None, now: Object | None) -> None:
         if not key[1].endswith(_SUFFIX):
@@ -92,8 +97,7 @@ class Cluster:
         for item, there in ((before, False), (now, True)):
             target = ((item or {}).get("spec") or {}).get("scaleTargetRef") or {}
             if item is not None and target.get("kind", "Deployment") == "Deployment":
-                # The agent's own is named like it.
-                own = f"{key[1]}{_SUFFIX}" == target.get("name")
+                own = _is_of_an_agent(item)
                 self._note_other((key[0], str(target.get("name"))), f"ScaledObject {key[1]}", there and not own)
 
     def _autoscaler_changed(self, key: Key, before: Object | None, now: Object | None) -> None:
@@ -114,6 +118,21 @@ class Cluster:
             del self._others[deployment]
         if known is not there and deployment[1].endswith(_SUFFIX):
             self._touched((deployment[0], deployment[1].removesuffix(_SUFFIX)))
+
+
+def _asks_of(item: Object) -> tuple[object, ...]:
+    """Answer what of an agent decisions rest on, the status excepted."""
+    metadata = item["metadata"]
+    return metadata["uid"], metadata.get("generation"), metadata.get("annotations"), metadata.get("deletionTimestamp")
+
+
+def _is_of_an_agent(item: Object) -> bool:
+    """Whether the operator has made a ScaledObject, for the agent of its name."""
+    metadata = item["metadata"]
+    return any(
+        owner.get("kind") == KIND and owner.get("controller") and owner.get("name") == metadata["name"]
+        for owner in metadata.get("ownerReferences") or []
+    )
 
 
 def slim_autoscaler(item: Object) -> Object:

@@ -2,7 +2,7 @@
 
 What the API server adds (defaults, status) and what others add does not count. Lists whose items have a name are
 compared item by item, whatever their order. Quantities are compared by their amount, since the API server rewrites
-them (1000m becomes 1), and an empty map or list is the same as none, since it drops those.
+them (1000m becomes 1), and an empty or zero value is the same as none, since it drops those.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from ark_operator.template import MERGE_KEYS
+from ark_operator.template import is_named, name_of
 
 _QUANTITY = re.compile(r"([+-]?\d+(?:\.\d*)?|[+-]?\.\d+)(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|n|u|[eE][+-]?\d{1,3})?")
 _SUFFIXES: Mapping[str, Decimal] = {
@@ -38,19 +38,20 @@ def covers(observed: Any, desired: Any, name: str = "") -> bool:
         return all(covers(observed.get(field), value, field) for field, value in desired.items())
     if isinstance(desired, list):
         return _covers_list(observed or [], desired, name)
-    return bool(observed == desired) or (observed is None and desired in ("", None)) or _same_amount(observed, desired)
+    # An absent field has its type's zero value; the API server does not write those out.
+    return bool(observed == desired) or (observed is None and not desired) or _same_amount(observed, desired)
 
 
 def _covers_list(observed: Any, desired: Sequence[Any], name: str) -> bool:
     if not isinstance(observed, list):
         return False
-    key = MERGE_KEYS.get(name)
-    if key is None:
+    if not is_named(name):
         return len(observed) == len(desired) and all(
             covers(there, wanted) for there, wanted in zip(observed, desired, strict=True)
         )
-    there = {item.get(key): item for item in observed}
-    return all(wanted.get(key) in there and covers(there[wanted[key]], wanted) for wanted in desired)
+    there = {name_of(name, item): item for item in observed}
+    names = [name_of(name, wanted) for wanted in desired]
+    return all(own in there and covers(there[own], wanted) for own, wanted in zip(names, desired, strict=True))
 
 
 def _same_amount(observed: Any, desired: Any) -> bool:

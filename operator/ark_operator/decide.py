@@ -51,10 +51,12 @@ def decide(agent: Agent, observed: Observed, usage: Usage | None, now: datetime,
     number = _number(agent, mode, pin)
     wanted, problem = _wanted(agent, observed, options)
     plan = Plan(mode, again_after=_again_after(pin, mode, usage, now))
-    if problem is None or problem.reason != status.NAME_TAKEN:
+    if problem is not None and problem.reason == status.NAME_TAKEN:
+        # Whoever owns that Deployment must find it as it is: no number, and above all no ScaledObject.
+        plan = _without_autoscaling(plan, agent, observed)
+    else:
         plan = _with_deployment(plan, agent, observed, wanted, number)
-    plan = _with_autoscaling(plan, agent, observed, options)
-    if problem is None or problem.reason != status.NAME_TAKEN:
+        plan = _with_autoscaling(plan, agent, observed, options)
         plan = replace(plan, mirror=_mirror(plan, agent, observed, pin, expired=expired))
     found = status.Found(mode, pin, number, problem, observed, usage)
     content = status.build(agent, found, now)
@@ -128,7 +130,7 @@ def _with_deployment(plan: Plan, agent: Agent, observed: Observed, wanted: Objec
             return plan
         replicas = _first_number(agent) if number is None else number
         return replace(plan, create={**wanted, "spec": {**wanted["spec"], "replicas": replicas}})
-    if wanted is not None and not covers(there, wanted):
+    if wanted is not None and "Deployment" not in observed.applied and not covers(there, wanted):
         plan = replace(plan, apply=wanted)
     return replace(plan, scale=_scale(plan.mode, agent, observed, there, number))
 
@@ -145,10 +147,20 @@ def _scale(mode: Mode, agent: Agent, observed: Observed, there: Object, number: 
         # Two that set one number for ever help nobody; but a budget holds whoever else scales.
         contested = observed.others and mode is not Mode.BUDGET
         return None if replicas == number or contested else Scale(number)
-    if agent.autoscaling is None or observed.depth is None or not _keda_scales(agent, observed):
+    if agent.autoscaling is None:
+        return None
+    if not _keda_scales(agent, observed):
+        return _restored(agent, replicas)
+    if observed.depth is None:
         return None
     raised = burst_replicas(agent.autoscaling, observed.depth, replicas, int(_status(there).get("replicas") or 0))
     return None if raised is None else Scale(raised, burst=True)
+
+
+def _restored(agent: Agent, replicas: int) -> Scale | None:
+    """Give the pool back what it had before its budget was used up, where there is no KEDA that would."""
+    back = agent.status.get("mode") == Mode.BUDGET and replicas == 0
+    return Scale(agent.replicas) if back and agent.replicas else None
 
 
 def _keda_scales(agent: Agent, observed: Observed) -> bool:
@@ -156,7 +168,7 @@ def _keda_scales(agent: Agent, observed: Observed) -> bool:
     scaled = observed.scaled_object
     if scaled is None or not agent.owns(scaled) or observed.others:
         return False
-    if not observed.keda.installed or observed.keda.down or status.is_paused(scaled):
+    if not observed.keda.installed or observed.keda.down or scaled_object.blocks_scale_out(scaled):
         return False
     ready = status.condition_of(_status(scaled), "Ready")
     return ready is not None and ready.get("status") == "True"
@@ -168,14 +180,24 @@ def _with_autoscaling(plan: Plan, agent: Agent, observed: Observed, options: Opt
         return plan  # its end is seen by the watch
     ours = there is not None and agent.owns(there)
     if agent.autoscaling is None:
-        return replace(plan, stop_autoscaling=there["metadata"]["uid"]) if there is not None and ours else plan
-    blocked = not observed.keda.installed or observed.others or "ScaledObject" in observed.refusals
-    if blocked or (there is not None and not ours):
+        return _without_autoscaling(plan, agent, observed)
+    # Only for a Deployment that is known to be ours: one that is about to be made may turn out to be somebody else's.
+    target = observed.deployment is not None and agent.owns(observed.deployment)
+    done = "ScaledObject" in observed.refusals or "ScaledObject" in observed.applied
+    blocked = not observed.keda.installed or observed.others or done
+    if blocked or not target or (there is not None and not ours):
         return plan
     wanted = _scaled_object(plan.mode, agent, agent.autoscaling, options)
     if wanted is None or covers(there, wanted):
         return plan
     return replace(plan, autoscale=wanted)
+
+
+def _without_autoscaling(plan: Plan, agent: Agent, observed: Observed) -> Plan:
+    there = observed.scaled_object
+    if there is None or not agent.owns(there) or "deletionTimestamp" in there["metadata"]:
+        return plan
+    return replace(plan, stop_autoscaling=there["metadata"]["uid"])
 
 
 def _scaled_object(mode: Mode, agent: Agent, autoscaling: Autoscaling, options: Options) -> Object | None:
@@ -196,6 +218,8 @@ def _mirror(plan: Plan, agent: Agent, observed: Observed, pin: Pin | None, *, ex
         # A pin whose time is over while the budget is exceeded is taken back all the same.
         return Mirror(agent.replicas, 0) if expired else None
     replicas = _expected(plan, observed)
+    if replicas is None and expired:
+        replicas = agent.replicas  # no Deployment can be made, but the person's number is taken back all the same
     if replicas is None or (agent.replicas == replicas and agent.mirrored == replicas):
         return None
     return Mirror(agent.replicas, replicas)

@@ -10,7 +10,7 @@ from typing import Any
 from ark_operator.agent import Agent
 from ark_operator.options import Options
 from ark_operator.runtime.client import Object
-from ark_operator.template import InvalidTemplate, merge
+from ark_operator.template import InvalidTemplate, merge, name_of
 from ark_taskqueue import DEFAULT_GROUP
 
 CONTAINER = "agent"
@@ -62,7 +62,8 @@ def build(agent: Agent, options: Options) -> Object:
         },
     }
     template = merge(own, agent.spec.get("template") or {}, "spec.template")
-    template["metadata"]["labels"] = {**template["metadata"].get("labels", {}), **labels(agent)}
+    _check_shape(template)
+    template["metadata"]["labels"] = {**(template["metadata"].get("labels") or {}), **labels(agent)}
     _set_grace(agent, template)
     spec = {"selector": {"matchLabels": labels(agent)}, "template": template}
     return {
@@ -85,10 +86,32 @@ def hash_of(content: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def _check_shape(template: Object) -> None:
+    """See to it that a template has the shape that the rest of this module takes for granted.
+
+    Raises:
+        InvalidTemplate: it has not: ``$patch: replace`` takes anything as it stands.
+    """
+    for name in ("metadata", "spec"):
+        if not isinstance(template.get(name), dict):
+            raise InvalidTemplate(f"spec.template.{name} must be a map of fields")
+    if not isinstance(template["metadata"].get("labels") or {}, dict):
+        raise InvalidTemplate("spec.template.metadata.labels must be a map of texts")
+    containers = template["spec"].get("containers")
+    if not isinstance(containers, list) or not all(isinstance(container, dict) for container in containers):
+        raise InvalidTemplate("spec.template.spec.containers must be a list of maps")
+    for number, container in enumerate(containers):
+        variables = container.get("env") or []
+        if not isinstance(variables, list) or any(name_of("env", variable) is None for variable in variables):
+            raise InvalidTemplate(
+                f"spec.template.spec.containers[{number}].env must be a list of maps with a name each"
+            )
+
+
 def _set_grace(agent: Agent, template: Object) -> None:
     """Tell the worker how long its tasks may take to end, by what the Pod has in the end."""
     seconds = template["spec"].get("terminationGracePeriodSeconds")
-    if not isinstance(seconds, int) or seconds <= agent.limits.timeout_seconds:
+    if isinstance(seconds, bool) or not isinstance(seconds, int) or seconds <= agent.limits.timeout_seconds:
         raise InvalidTemplate(
             f"spec.template.spec.terminationGracePeriodSeconds is {seconds!r}: it must be above limits.timeoutSeconds, "
             f"{agent.limits.timeout_seconds}, or running tasks are killed"

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from ark_operator.agent import Agent
 from ark_operator.observed import Keda, Usage
 from ark_operator.runtime.reflector import Key
 from ark_taskqueue import Depth
@@ -14,14 +15,14 @@ from ark_taskqueue import Depth
 class Depths(Protocol):
     """What is known of the queues."""
 
-    def fresh(self, key: Key) -> Depth | None:
-        """Answer a queue's depth, where it is fresh enough for a burst."""
+    def fresh(self, agent: Agent) -> Depth | None:
+        """Answer the depth of an agent's queue, where it is fresh enough for a burst."""
 
     def shown(self, key: Key) -> Depth | None:
         """Answer a queue's depth as the status should show it."""
 
     def forget(self, key: Key) -> None:
-        """Forget the depth that bursts go by: it has been acted on, or is another queue's."""
+        """Forget the depth that bursts go by: it has been acted on."""
 
 
 @dataclass(slots=True)

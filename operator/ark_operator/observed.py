@@ -58,3 +58,5 @@ class Observed:
     """The queue's, for the status; None where it was never read."""
     refusals: Mapping[str, Refusal] = field(default_factory=dict)
     """By kind, what the API server has refused in this reconcile."""
+    applied: frozenset[str] = frozenset()
+    """Kinds that were put right in this reconcile, once is enough: what then still differs, the API server rewrites."""

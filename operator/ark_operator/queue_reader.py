@@ -61,19 +61,19 @@ class QueueReader:
         self._burst_seconds = burst_seconds
         self._status_seconds = status_seconds
         self._clock = clock
-        self._fresh: dict[Key, tuple[float, Depth]] = {}
+        self._fresh: dict[Key, tuple[float, QueueKeys, Depth]] = {}
         self._shown: dict[Key, Depth] = {}
-        self._at_once: set[Key] = set()
-        self._look = asyncio.Event()
+        self._at_once: dict[str, set[Key]] = {name: set() for name in clients}
+        self._look = {name: asyncio.Event() for name in clients}
         self._failing: set[str] = set()
         self._log = structlog.get_logger(component="queues")
 
-    def fresh(self, key: Key) -> Depth | None:
-        """Answer a queue's depth, where it is fresh enough for a burst."""
-        found = self._fresh.get(key)
-        if found is None or self._clock() - found[0] > self._burst_seconds:
+    def fresh(self, agent: Agent) -> Depth | None:
+        """Answer the depth of an agent's queue, where it is fresh enough for a burst."""
+        found = self._fresh.get(agent.key)
+        if found is None or self._clock() - found[0] > self._burst_seconds or found[1] != self._queue(agent):
             return None
-        return found[1]
+        return found[2]
 
     def shown(self, key: Key) -> Depth | None:
         """Answer a queue's depth as the status should show it."""
@@ -85,18 +85,24 @@ class QueueReader:
 
     def look_at(self, key: Key) -> None:
         """Read an agent's queue at once: its pool has just been woken."""
-        self._at_once.add(key)
-        self._look.set()
+        agent = self._agent(key)
+        if agent is not None and agent.redis in self._clients:
+            self._at_once[agent.redis].add(key)
+            self._look[agent.redis].set()
 
     async def run(self) -> None:
-        """Look until cancelled."""
-        next_all = self._clock()
-        next_burst = next_all
+        """Look until cancelled; no Redis waits for another."""
+        async with asyncio.TaskGroup() as group:
+            for name in self._clients:
+                group.create_task(self._follow(name))
+
+    async def _follow(self, name: str) -> None:
+        next_all = next_burst = self._clock()
         while True:
             now = self._clock()
-            keys = list(self._at_once)
-            self._at_once.clear()
-            self._look.clear()
+            keys = list(self._at_once[name])
+            self._at_once[name].clear()
+            self._look[name].clear()
             all_of_them = now >= next_all
             if all_of_them:
                 next_all = now + self._status_seconds
@@ -106,13 +112,15 @@ class QueueReader:
                 keys += self._running()
             if now >= next_burst:
                 next_burst = now + self._burst_seconds
-            await self._read(keys, show=all_of_them)
-            await self._pause(min(next_all, next_burst))
+            queues = self._queues(name, keys)
+            if queues:
+                await self._read(name, queues, show=all_of_them)
+            await self._pause(name, min(next_all, next_burst))
 
-    async def _pause(self, until: float) -> None:
+    async def _pause(self, name: str, until: float) -> None:
         try:
             async with asyncio.timeout(max(0.0, until - self._clock())):
-                await self._look.wait()
+                await self._look[name].wait()
         except TimeoutError:
             pass  # the next look is due
 
@@ -125,16 +133,17 @@ class QueueReader:
             if agent.status.get("mode") == Mode.AUTO and _replicas(self._deployment(agent)) > 0:
                 yield key
 
-    async def _read(self, keys: Sequence[Key], *, show: bool) -> None:
-        wanted: dict[str, dict[Key, QueueKeys]] = {}
+    def _queues(self, name: str, keys: Sequence[Key]) -> dict[Key, QueueKeys]:
+        """Answer the queues of agents that lie in one Redis, and may be read."""
+        found = {}
         for key in dict.fromkeys(keys):
             agent = self._agent(key)
-            queue = None if agent is None else self._queue(agent)
-            if agent is not None and queue is not None and agent.redis in self._clients:
-                wanted.setdefault(agent.redis, {})[key] = queue
-        await asyncio.gather(*(self._read_from(name, queues, show=show) for name, queues in wanted.items()))
+            queue = None if agent is None or agent.redis != name else self._queue(agent)
+            if queue is not None:
+                found[key] = queue
+        return found
 
-    async def _read_from(self, name: str, queues: Mapping[Key, QueueKeys], *, show: bool) -> None:
+    async def _read(self, name: str, queues: Mapping[Key, QueueKeys], *, show: bool) -> None:
         self._metrics.queue_pipelines.labels(name).inc()
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
@@ -146,11 +155,11 @@ class QueueReader:
         self._note_success(name)
         now = self._clock()
         changed = []
-        for key, depth in zip(queues, depths, strict=True):
+        for (key, queue), depth in zip(queues.items(), depths, strict=True):
             if isinstance(depth, TaskQueueError):
                 self._metrics.queue_errors.labels(name).inc()
                 continue
-            self._fresh[key] = (now, depth)
+            self._fresh[key] = (now, queue, depth)
             if self._is_burst(key, depth):
                 self._touched(key, 0.0)
             if show and self._differs(key, depth):
@@ -191,9 +200,10 @@ class QueueReader:
 
     def _forget_gone(self) -> None:
         there = set(self._cluster.agents)
-        for known in (self._fresh, self._shown):
-            for key in known.keys() - there:
-                del known[key]
+        for key in self._fresh.keys() - there:
+            del self._fresh[key]
+        for key in self._shown.keys() - there:
+            del self._shown[key]
 
     def _note_failure(self, name: str, error: str) -> None:
         if name not in self._failing:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,8 +24,6 @@ from ark_operator.runtime.controller import Failed
 from ark_operator.runtime.events import Events
 from ark_operator.runtime.reflector import Key
 
-_REFUSED = frozenset({400, 403, 422})
-"""The API server, or an admission webhook, does not take the object as it is."""
 _CONFLICT = 409
 _INVALID = 422
 _PASSES = 4
@@ -34,6 +32,18 @@ _PASSES = 4
 
 class _Taken(Exception):
     """An object of a child's name is somebody else's."""
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What has come of one reconcile so far."""
+
+    refusals: dict[str, Refusal] = field(default_factory=dict)
+    """By kind."""
+    applied: set[str] = field(default_factory=set)
+    """Kinds."""
+    failures: list[str] = field(default_factory=list)
+    """What else is to be tried again."""
 
 
 class Reconciler:
@@ -76,7 +86,7 @@ class Reconciler:
             ApiError: a call is refused that should not be.
             ApiUnavailable: the API server does not answer.
         """
-        refusals: dict[str, Refusal] = {}
+        progress = _Progress()
         plan = None
         for _ in range(_PASSES):
             item = self._cluster.agents.get(key)
@@ -84,30 +94,32 @@ class Reconciler:
                 self._metrics.forget(key)
                 return None
             agent = Agent(item)
-            observed = replace(self._cluster.observe(agent, self._inputs), refusals=dict(refusals))
+            known = self._cluster.observe(agent, self._inputs)
+            observed = replace(known, refusals=dict(progress.refusals), applied=frozenset(progress.applied))
             plan = decide(agent, observed, self._inputs.usage(key), self._now(), self._options)
-            if not plan.changes_children:
+            if not plan.changes_children or progress.failures:
                 break
-            await self._write_children(agent, plan, observed, refusals)
+            await self._write_children(agent, plan, observed, progress)
         assert plan is not None
         self._metrics.mode(key, plan.mode)
         await self._tell(agent, plan)
-        if refusals:
-            raise Failed("; ".join(f"{kind} is refused: {refusal.message}" for kind, refusal in refusals.items()))
+        refused = [f"{kind} is refused: {refusal.message}" for kind, refusal in progress.refusals.items()]
+        if refused or progress.failures:
+            raise Failed("; ".join([*refused, *progress.failures]))
         return plan.again_after
 
-    async def _write_children(self, agent: Agent, plan: Plan, observed: Observed, refusals: dict[str, Refusal]) -> None:
+    async def _write_children(self, agent: Agent, plan: Plan, observed: Observed, progress: _Progress) -> None:
         """Write what the plan has for the children.
 
         The order matters: a ScaledObject needs its target, and is paused before the number is a person's.
         """
         log = self._log.bind(agent=f"{agent.namespace}/{agent.name}", mode=str(plan.mode))
-        if plan.create is not None and await self._refusable("Deployment", self._create(agent, plan.create), refusals):
+        if plan.create is not None and await self._refusable("Deployment", self._create(agent, plan.create), progress):
             log.info("deployment created", replicas=plan.create["spec"]["replicas"])
-        if plan.apply is not None and await self._refusable("Deployment", self._apply_deployment(plan.apply), refusals):
+        if plan.apply is not None and await self._refusable("Deployment", self._apply_deployment(plan.apply), progress):
             log.info("deployment applied")
         if plan.autoscale is not None and await self._refusable(
-            "ScaledObject", self._apply_scaled_object(plan.autoscale), refusals
+            "ScaledObject", self._apply_scaled_object(plan.autoscale), progress
         ):
             log.info("scaledobject applied")
         if plan.stop_autoscaling is not None:
@@ -116,20 +128,22 @@ class Reconciler:
         if plan.scale is not None and observed.deployment is not None:
             await self._scale(agent, plan, plan.scale, observed.deployment)
             log.info("scaled", replicas=plan.scale.replicas, burst=plan.scale.burst)
-        if plan.mirror is not None and "Deployment" not in refusals:
-            await self._mirror(agent, plan.mirror)
+        if plan.mirror is not None and (observed.deployment is not None or "Deployment" not in progress.refusals):
+            await self._mirror(agent, plan.mirror, progress)
 
-    async def _refusable(self, kind: str, write: Awaitable[None], refusals: dict[str, Refusal]) -> bool:
+    async def _refusable(self, kind: str, write: Awaitable[None], progress: _Progress) -> bool:
         """Await a write; where the object is refused, the next decision knows. Answer whether it was not."""
         try:
             await write
         except _Taken as error:
-            refusals[kind] = Refusal(str(error), taken=True)
+            progress.refusals[kind] = Refusal(str(error), taken=True)
         except ApiError as error:
-            if error.status not in _REFUSED:
+            if not error.refuses_object:
                 raise
-            refusals[kind] = Refusal(error.message)
-        return kind not in refusals
+            progress.refusals[kind] = Refusal(error.message)
+        else:
+            progress.applied.add(kind)
+        return kind in progress.applied
 
     async def _create(self, agent: Agent, wanted: Object) -> None:
         try:
@@ -141,7 +155,9 @@ class Reconciler:
             made = await self._client.get(DEPLOYMENTS.path(agent.namespace, agent.deployment_name))
             if not agent.owns(made):
                 raise _Taken(name_taken(agent, made).message) from error
-        self._cluster.deployments.observe(made)
+            self._cluster.deployments.observe(made, beyond=True)
+        else:
+            self._cluster.deployments.observe(made)
 
     async def _apply_deployment(self, wanted: Object) -> None:
         path = DEPLOYMENTS.path(wanted["metadata"]["namespace"], wanted["metadata"]["name"])
@@ -160,12 +176,14 @@ class Reconciler:
         else:
             self._cluster.scaled_objects.observe(held)
 
-    async def _scale(self, agent: Agent, plan: Plan, scale: Scale, there: Object) -> None:
+    async def _scale(self, agent: Agent, plan: Plan, scale: Scale, read: Object) -> None:
         path = DEPLOYMENTS.path(agent.namespace, agent.deployment_name)
-        answer = await self._client.scale(path, scale.replicas)
-        metadata = {**there["metadata"], "resourceVersion": answer["metadata"]["resourceVersion"]}
-        spec = {**there["spec"], "replicas": scale.replicas}
-        self._cluster.deployments.observe({**there, "metadata": metadata, "spec": spec})
+        if scale.burst:
+            await self._raise(path, read["spec"].get("replicas", 1), scale.replicas)
+        else:
+            await self._client.scale(path, scale.replicas)
+        # The answer is a Scale; what else has changed up to its version is only in the Deployment itself.
+        self._cluster.deployments.observe(await self._client.get(path))
         if not scale.burst:
             return
         self._metrics.bursts.inc()
@@ -175,7 +193,20 @@ class Reconciler:
             if note.reason == "ScaledBurst":
                 await self._post(agent, note)
 
-    async def _mirror(self, agent: Agent, mirror: Mirror) -> None:
+    async def _raise(self, path: str, before: int, replicas: int) -> None:
+        """Scale, unless the HPA was faster: from another number than the one that was read it might be lowering."""
+        patch = [
+            {"op": "test", "path": "/spec/replicas", "value": before},
+            {"op": "replace", "path": "/spec/replicas", "value": replicas},
+        ]
+        try:
+            await self._client.patch(f"{path}/scale", patch, "json")
+        except ApiError as error:
+            if error.status not in (_INVALID, _CONFLICT):
+                raise
+            raise Failed(f"the pool has been scaled meanwhile, looking again: {error.message}") from error
+
+    async def _mirror(self, agent: Agent, mirror: Mirror, progress: _Progress) -> None:
         """Fill ``spec.replicas``, unless a person was faster."""
         patch = mirror_patch(agent, mirror)
         try:
@@ -183,7 +214,9 @@ class Reconciler:
         except ApiError as error:
             if error.status not in (_INVALID, _CONFLICT):
                 raise
-            raise Failed(f"spec.replicas is somebody else's just now: {error.message}") from error
+            # The status is written all the same; the person's change, or the backoff, brings the agent back.
+            progress.failures.append(f"spec.replicas cannot be set to {mirror.replicas} now: {error.message}")
+            return
         self._cluster.agents.observe(answer)
 
     async def _tell(self, agent: Agent, plan: Plan) -> None:

@@ -13,6 +13,9 @@ from ark_taskqueue import DEFAULT_CONNECTION, DEFAULT_GROUP
 
 PAUSED = "autoscaling.keda.sh/paused"
 """Annotation with which KEDA holds whatever number is set, and deletes its HPA."""
+_PAUSED_AT = "autoscaling.keda.sh/paused-replicas"
+_PAUSED_OUT = "autoscaling.keda.sh/paused-scale-out"
+_FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 UNTHROTTLED: Mapping[str, Any] = {
     "stabilizationWindowSeconds": 0,
     "policies": [{"type": "Pods", "value": 1000, "periodSeconds": 15}],
@@ -52,6 +55,17 @@ def build(agent: Agent, autoscaling: Autoscaling, options: Options, *, paused: b
         },
         "spec": spec,
     }
+
+
+def blocks_scale_out(scaled: Object) -> str | None:
+    """Answer the annotation with which somebody keeps KEDA from adding replicas; None where nobody does.
+
+    As KEDA reads them (apis/keda/v1alpha1/scaledobject_types.go, v2.21.0): a value that is no false one is a true one.
+    """
+    annotations = scaled["metadata"].get("annotations") or {}
+    if _PAUSED_AT in annotations:
+        return _PAUSED_AT
+    return next((name for name in (PAUSED, _PAUSED_OUT) if annotations.get(name, "false") not in _FALSE), None)
 
 
 def _trigger(agent: Agent, autoscaling: Autoscaling, options: Options) -> Object:

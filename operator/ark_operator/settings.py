@@ -107,6 +107,12 @@ class OperatorSettings(ProgramSettings):
     def _is_consistent(self) -> Self:
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("--tls-cert and --tls-key go together: one of them is missing")
+        secret = [name for name, url in self.agents_connections.items() if urlsplit(url).password]
+        if self.agent_redis and secret:
+            raise ValueError(
+                f"--agent-redis has a password for {', '.join(secret)}, and whoever may read Deployments would see "
+                "it: put the URL into the agents' Secret as AGENT_REDIS, see --agent-secret"
+            )
         try:
             _ = self.terms
         except ValueError as error:
@@ -131,6 +137,11 @@ class OperatorSettings(ProgramSettings):
         return parse_connections(self.redis)
 
     @property
+    def agents_connections(self) -> dict[str, str]:
+        """Redis URLs as agents reach them, by connection name."""
+        return parse_connections(self.agent_redis) if self.agent_redis else self.connections
+
+    @property
     def tenancy(self) -> Tenancy:
         """Who may read which queue."""
         return Tenancy.of(parse_rules(self.allow_streams))
@@ -138,9 +149,7 @@ class OperatorSettings(ProgramSettings):
     @property
     def options(self) -> Options:
         """What the settings say about agents' children."""
-        urls = parse_connections(self.agent_redis) if self.agent_redis else self.connections
-        if not self.agent_redis:
-            urls = {name: url for name, url in urls.items() if not urlsplit(url).password}
+        urls = {name: url for name, url in self.agents_connections.items() if not urlsplit(url).password}
         return Options(
             image=self.image,
             scaler_address=self.scaler_address,

@@ -16,7 +16,7 @@ from ark_operator.deployment import selector
 from ark_operator.observed import Observed, Usage
 from ark_operator.plan import Mode, Note, Scale
 from ark_operator.runtime.client import Object
-from ark_operator.scaled_object import PAUSED
+from ark_operator.scaled_object import blocks_scale_out
 
 NAME_TAKEN = "NameTaken"
 READY, BUDGET_EXCEEDED, AUTOSCALING = "Ready", "BudgetExceeded", "Autoscaling"
@@ -79,18 +79,13 @@ def condition_of(content: Mapping[str, Any], kind: str) -> Mapping[str, Any] | N
     return next((entry for entry in content.get("conditions") or [] if entry.get("type") == kind), None)
 
 
-def is_paused(scaled: Object) -> bool:
-    """Whether KEDA leaves a ScaledObject's target alone, whoever asked for it."""
-    return (scaled["metadata"].get("annotations") or {}).get(PAUSED) == "true"
-
-
 def build(agent: Agent, found: Found, now: datetime) -> Object:
     """Answer the whole status."""
     before = agent.status
     content: Object = {
         "mode": str(found.mode),
         "observedGeneration": agent.generation,
-        **_counts(found.observed.deployment),
+        **_counts(agent, found.observed.deployment),
         "selector": selector(agent),
     }
     if found.pin is not None:
@@ -118,7 +113,8 @@ def notes(agent: Agent, found: Found) -> Iterator[Note]:
     budget = condition_of(before, BUDGET_EXCEEDED) or {}
     since = str(budget.get("lastTransitionTime", "first"))
     if found.mode is Mode.BUDGET and was != Mode.BUDGET:
-        yield Note("Warning", "DailyLimitReached", _budget_message(agent, found.usage), since)
+        message = _budget_message(agent, found.usage)
+        yield Note("Warning", "DailyLimitReached", message, f"{since}, {message}")
     if found.mode is not Mode.BUDGET and was == Mode.BUDGET:
         message = f"A full call fits into the daily token limit again; the pool is {found.mode} again."
         yield Note("Normal", "BudgetRestored", message, since)
@@ -142,8 +138,8 @@ def burst_notes(agent: Agent, observed: Observed, scale: Scale | None) -> Iterat
     yield Note("Normal", "ScaledBurst", message, f"{there['metadata']['resourceVersion']}")
 
 
-def _counts(there: Object | None) -> Object:
-    counts = (there or {}).get("status") or {}
+def _counts(agent: Agent, there: Object | None) -> Object:
+    counts = there.get("status") or {} if there is not None and agent.owns(there) else {}
     return {"replicas": int(counts.get("replicas") or 0), "readyReplicas": int(counts.get("readyReplicas") or 0)}
 
 
@@ -291,8 +287,9 @@ def _keda_sayings(agent: Agent, autoscaling: Autoscaling, found: Found) -> Itera
         return
     if told.get("status") != "True":
         yield "False", "ScaledObjectNotReady", f"KEDA cannot scale: {told.get('message', '')}"
-    if is_paused(scaled):
-        yield "False", "PausedByHand", f"ScaledObject {agent.name} has the annotation {PAUSED}: remove it."
+    pause = blocks_scale_out(scaled)
+    if pause is not None:
+        yield "False", "PausedByHand", f"ScaledObject {agent.name} has the annotation {pause}: remove it."
     span = f"{autoscaling.min_replicas} to {autoscaling.max_replicas}"
     yield "True", "FollowsQueue", f"KEDA keeps {span} replicas by the demand of {agent.queue.name}."
 

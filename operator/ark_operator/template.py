@@ -13,20 +13,21 @@ from typing import Any
 
 from ark_operator.runtime.client import Object
 
-MERGE_KEYS: Mapping[str, str] = {
-    "containers": "name",
-    "initContainers": "name",
-    "ephemeralContainers": "name",
-    "env": "name",
-    "volumes": "name",
-    "imagePullSecrets": "name",
-    "volumeMounts": "mountPath",
-    "volumeDevices": "devicePath",
-    "ports": "containerPort",
-    "hostAliases": "ip",
-    "topologySpreadConstraints": "topologyKey",
+_NAMED_BY: Mapping[str, Mapping[str, str | None]] = {
+    "containers": {"name": None},
+    "initContainers": {"name": None},
+    "ephemeralContainers": {"name": None},
+    "env": {"name": None},
+    "volumes": {"name": None},
+    "imagePullSecrets": {"name": None},
+    "volumeMounts": {"mountPath": None},
+    "volumeDevices": {"devicePath": None},
+    "ports": {"containerPort": None, "protocol": "TCP"},
+    "hostAliases": {"ip": None},
+    "topologySpreadConstraints": {"topologyKey": None, "whenUnsatisfiable": None},
+    "ownerReferences": {"uid": None},
 }
-"""The field of an item that names it, by the list's own name."""
+"""The fields of an item that name it, with their defaults, by the list's own name."""
 _WHOLE = frozenset({"env"})
 _DIRECTIVE = "$patch"
 
@@ -55,7 +56,7 @@ def merge(base: Mapping[str, Any], patch: Any, path: str) -> Object:
         field = f"{path}.{name}"
         if value is None:
             merged.pop(name, None)
-        elif name in MERGE_KEYS:
+        elif is_named(name):
             merged[name] = _merge_list(merged.get(name) or [], value, name, field)
         elif isinstance(merged.get(name), Mapping):
             merged[name] = merge(merged[name], value, field)
@@ -66,18 +67,31 @@ def merge(base: Mapping[str, Any], patch: Any, path: str) -> Object:
     return merged
 
 
+def is_named(name: str) -> bool:
+    """Whether the items of a list of this name have names of their own."""
+    return name in _NAMED_BY
+
+
+def name_of(list_name: str, item: Any) -> tuple[Any, ...] | None:
+    """Answer what names an item of a list whose items have names; None where it has no proper name."""
+    if not isinstance(item, Mapping):
+        return None
+    values = tuple(item.get(field, default) for field, default in _NAMED_BY[list_name].items())
+    return values if all(isinstance(value, str | int) for value in values) else None
+
+
 def _merge_list(base: Sequence[Object], patch: Any, name: str, path: str) -> list[Object]:
     if not isinstance(patch, list):
         raise InvalidTemplate(f"{path} must be a list, and is {_kind(patch)}")
-    key = MERGE_KEYS[name]
-    merged = {item.get(key): item for item in base}
+    merged = {name_of(name, item): item for item in base}
     for number, item in enumerate(patch):
         field = f"{path}[{number}]"
         if not isinstance(item, Mapping):
             raise InvalidTemplate(f"{field} must be a map of fields, and is {_kind(item)}")
-        if item.get(key) is None:
-            raise InvalidTemplate(f"{field}.{key} is missing: it names the item that is meant")
-        own = item[key]
+        own = name_of(name, item)
+        if own is None:
+            fields = " and ".join(f"{field}.{part}" for part in _NAMED_BY[name])
+            raise InvalidTemplate(f"{fields} must name the item that is meant")
         if item.get(_DIRECTIVE) == "delete":
             merged.pop(own, None)
         elif own in merged and name not in _WHOLE:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from ark_operator.kinds import ARK_AGENTS
+from ark_taskqueue import read_depth
 from hack.cluster import manifests, operator_manifests
 from hack.cluster.access import local
 from hack.cluster.api import AUTOSCALERS, DEPLOYMENTS, EVENTS, SCALED_OBJECTS, ApiError, Object
@@ -154,9 +155,9 @@ async def test_scaled_to_zero_by_hand_the_pool_drains_and_stays_down(governed: S
     ids = await pool.submit([8.0] * 10)
 
     async def at_work() -> bool:
-        return (await pool.demand()) == 10 and bool((await agent_of(pool))["status"].get("readyReplicas", 0) == 2)
+        return (await read_depth(governed.redis, pool.queue)).in_flight == 10
 
-    await eventually(at_work, "two workers at work", 60)
+    await eventually(at_work, "all tasks at work", 60, every=0.1)
     await governed.kubectl("scale", "arkagent", "writer", "--replicas=0")
     await pool.reaches(0)
     results = await pool.results(ids)
@@ -191,9 +192,11 @@ async def test_without_the_operator_keda_goes_on(governed: Stack) -> None:
     await pool.accepted()
     await governed.kubectl("scale", "deployment", operator_manifests.ACCOUNT, "--replicas=0")
     await governed.kubectl("wait", "--for=delete", "pod", f"-lapp={operator_manifests.ACCOUNT}", "--timeout=60s")
-    ids = await pool.submit([5.0] * 15)
-    await pool.reaches(3, 60)
-    await pool.results(ids)
+    async with recorded(pool) as recorder:
+        ids = await pool.submit([6.0] * 40)
+        await pool.results(ids)
+        assert max(recorder.values) >= 3, "the push, and then the HPA"
+    assert not await events(governed, "ScaledBurst")
     await governed.kubectl("scale", "deployment", operator_manifests.ACCOUNT, "--replicas=1")
 
     async def mirrored() -> bool:

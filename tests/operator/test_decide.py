@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ark_operator.agent import Agent
+from ark_operator.agent import MIRROR, Agent
 from ark_operator.decide import decide
 from ark_operator.observed import Keda, Observed, Refusal, Usage
 from ark_operator.plan import Mirror, Mode, Plan, Scale
@@ -181,9 +181,21 @@ def test_a_burst_raises_the_pool_at_once_with_an_event_and_the_mirror() -> None:
     assert note.message == "Raised writer-agent from 3 to 10 replicas at once: 48 tasks wait, 0 are in flight."
 
 
+def annotated(**annotations: str) -> Object:
+    """Answer the ScaledObject with annotations of a person's."""
+    scaled = its_scaled_object(agent(**READY_AT_3))
+    added = {f"autoscaling.keda.sh/{name}": value for name, value in annotations.items()}
+    metadata = {**scaled["metadata"], "annotations": {**scaled["metadata"]["annotations"], **added}}
+    return {**scaled, "metadata": metadata}
+
+
 @pytest.mark.parametrize(
     "changes",
     [
+        {"scaled_object": annotated(**{"paused-replicas": "2"})},
+        {"scaled_object": annotated(**{"paused-scale-out": "true"})},
+        {"scaled_object": annotated(paused="1")},
+        {"scaled_object": annotated(paused="yes")},
         {"depth": None},
         {"depth": depth(15)},
         {"keda": Keda(installed=False)},
@@ -243,6 +255,67 @@ def test_a_condition_keeps_its_time_while_its_status_does_not_change() -> None:
     status = decided(before, Observed(deployment=its_deployment(of, 3)), now=NOW + timedelta(1)).status
     assert status is not None
     assert status["conditions"][0]["lastTransitionTime"] == "2026-11-25T12:00:00Z"
+
+
+@pytest.mark.parametrize("value", ["false", "0", "F"])
+def test_an_annotation_that_pauses_nothing_pauses_nothing(value: str) -> None:
+    of = agent(mirrored=3, **READY_AT_3)
+    assert decided(of, bursting(of, scaled_object=annotated(paused=value))).scale == Scale(10, burst=True)
+
+
+def test_a_deployment_of_somebody_else_gets_no_scaled_object() -> None:
+    """KEDA would take it to zero: the queue is empty."""
+    of = agent(autoscaling={})
+    theirs = its_deployment(of, 5)
+    theirs["metadata"]["ownerReferences"] = []
+    for observed in (
+        Observed(deployment=theirs),
+        Observed(refusals={"Deployment": Refusal("taken", taken=True)}),
+        Observed(),  # nobody knows yet whose the name is
+    ):
+        plan = decided(of, observed)
+        assert plan.autoscale is None
+        assert (plan.scale, plan.mirror is None) == (None, observed != Observed())
+    plan = decided(of, Observed(deployment=theirs, scaled_object=its_scaled_object(of)))
+    assert plan.stop_autoscaling == "s1"
+    assert plan.status is not None
+    assert plan.status["replicas"] == 0, "their replicas are not the agent's"
+
+
+def test_after_a_budget_the_pool_is_given_back_where_keda_cannot() -> None:
+    of = agent(autoscaling={}, limits=BUDGET, replicas=5, mirrored=5)
+    down = settled(of, Observed(deployment=its_deployment(of, 5)), EXCEEDED)
+    at_zero = Observed(deployment=its_deployment(of, 0), keda=Keda(installed=False))
+    plan = decided(down, at_zero, WITHIN)
+    assert (plan.mode, plan.scale, plan.mirror) == (Mode.AUTO, Scale(5), None)
+    working = replace(at_zero, keda=Keda(), scaled_object=its_scaled_object(of))
+    assert decided(down, working, WITHIN).scale is None
+
+
+def test_a_pin_ends_though_no_deployment_can_be_made() -> None:
+    of = agent(autoscaling={"pinSeconds": 60}, replicas=5, template={"spec": {"containers": "x"}})
+    over = decided(settled(of, Observed()), now=NOW + timedelta(seconds=60))
+    assert (over.mode, over.mirror) == (Mode.AUTO, Mirror(5, 5))
+
+
+def test_a_template_may_not_make_a_decision_raise() -> None:
+    agents: list[Any] = [
+        {"spec": {"containers": [{"$patch": "replace", "name": "agent", "image": "x", "env": [{"value": "a"}]}]}},
+        {"spec": {"containers": [{"name": "agent", "env": [{"name": {"a": 1}}]}]}},
+        {"metadata": {"$patch": "replace", "labels": "x"}},
+        {"spec": {"$patch": "replace", "terminationGracePeriodSeconds": 500, "containers": ["a"]}},
+        {"spec": {"$patch": "replace", "terminationGracePeriodSeconds": 500}},
+        {"spec": {"terminationGracePeriodSeconds": True}},
+        {"metadata": None},
+        {"spec": {"containers": [{"name": "agent", "$patch": "delete"}]}},
+    ]
+    for template in agents:
+        status = decided(agent(template=template)).status
+        assert status is not None
+        assert status["conditions"][0]["reason"] == "InvalidTemplate", template
+        assert "spec.template" in status["conditions"][0]["message"]
+    assert agent().mirrored is None
+    assert Agent({**agent().object, "metadata": {"annotations": {MIRROR: "9" * 5000}}}).mirrored is None
 
 
 def test_what_is_refused_is_not_written_again_in_the_same_reconcile() -> None:

@@ -52,14 +52,24 @@ def test_what_a_template_makes(patch: dict[str, Any], merged: dict[str, Any]) ->
     assert repr(BASE) == before
 
 
+def test_two_ports_of_one_number_and_two_constraints_of_one_key_stay_two() -> None:
+    ports = [{"containerPort": 53, "protocol": "UDP"}, {"containerPort": 53}]
+    merged = merge({"ports": [{"containerPort": 53, "name": "dns"}]}, {"ports": ports}, "t")
+    assert merged["ports"] == [{"containerPort": 53, "name": "dns"}, {"containerPort": 53, "protocol": "UDP"}]
+    constraints = [{"topologyKey": "zone", "whenUnsatisfiable": when} for when in ("DoNotSchedule", "ScheduleAnyway")]
+    patch = {"topologySpreadConstraints": constraints}
+    assert merge({}, patch, "t") == patch
+
+
 @pytest.mark.parametrize(
     ("patch", "message"),
     [
+        ({"containers": [{"name": {"a": 1}}]}, r"t.containers\[0\].name must name the item that is meant"),
         ([], "t must be a map of fields, and is a list"),
         ({"labels": "x"}, "t.labels must be a map of fields, and is the text 'x'"),
         ({"containers": {}}, "t.containers must be a list, and is a map"),
         ({"containers": ["x"]}, r"t.containers\[0\] must be a map of fields, and is the text 'x'"),
-        ({"containers": [{"image": "x"}]}, r"t.containers\[0\].name is missing"),
+        ({"containers": [{"image": "x"}]}, r"t.containers\[0\].name must name the item"),
         ({"args": 5}, "t.args must be a list, and is 5"),
     ],
 )
@@ -85,6 +95,9 @@ def test_a_template_of_another_shape_is_refused_with_the_field(patch: Any, messa
         ({"cpu": "500m"}, {"cpu": 0.5}, True),
         ({"size": "1E"}, {"size": "1e18"}, True),
         ({"a": True}, {"a": 1}, True),
+        ({}, {"hostNetwork": False, "initialDelaySeconds": 0, "readOnly": False}, True),
+        ({"a": True}, {"a": False}, False),
+        ({"ownerReferences": [{"uid": "x"}, {"uid": "y"}]}, {"ownerReferences": [{"uid": "y"}]}, True),
         ({"a": "x"}, {"a": {"b": 1}}, False),
         ({"containers": "x"}, {"containers": [{"name": "a"}]}, False),
     ],

@@ -28,7 +28,12 @@ _IDLE_SECONDS = 90.0
 _LINGER_SECONDS = 0.1
 _NOT_FOUND = 404
 _TOO_MANY = 429
+_REFUSALS = frozenset({400, 403, 422})
 _SERVER_ERRORS = 500
+_MALFORMED_APPLY = "failed to create typed patch object"
+"""What the API server says, with a 500, of an apply whose fields are unknown or of another kind (Kubernetes 1.36)."""
+_LONGEST_LINE = 64 * 2**20
+"""Of a watch, bytes; far more than an object can have."""
 
 
 class ApiError(Exception):
@@ -39,6 +44,11 @@ class ApiError(Exception):
         self.status = status
         self.message = message
         """What the API server said."""
+
+    @property
+    def refuses_object(self) -> bool:
+        """Whether the API server, or an admission webhook, does not take the object as it is."""
+        return self.status in _REFUSALS or _MALFORMED_APPLY in self.message
 
 
 class ApiUnavailable(Exception):
@@ -120,7 +130,8 @@ class Client:
 
     async def create(self, path: str, body: Mapping[str, Any]) -> Object:
         """Create an object under the path of its list, or of a subresource such as ``binding``."""
-        return await self._call("POST", path, {"fieldManager": self._field_manager}, body, "application/json")
+        query = {"fieldManager": self._field_manager, "fieldValidation": "Strict"}
+        return await self._call("POST", path, query, body, "application/json")
 
     async def patch(self, path: str, body: Mapping[str, Any] | Sequence[Any], kind: PatchType = "merge") -> Object:
         """Change an object; ``apply`` makes it where it is not there, and takes fields from other managers."""
@@ -179,13 +190,13 @@ class Client:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CALL_SECONDS, sock_read=idle_seconds)
         response = await self._send("GET", path, wanted, timeout=timeout)
         try:
-            async for line in response.content:
+            async for line in _lines(response):
                 change = json.loads(line)
                 if change["type"] == "ERROR":
                     status = change["object"]
                     raise _error(f"watch {path}", status.get("code", _SERVER_ERRORS), status.get("message", ""))
                 yield Event(change["type"], change["object"])
-        except (aiohttp.ClientError, TimeoutError) as error:
+        except (aiohttp.ClientError, TimeoutError, ValueError, LookupError) as error:
             raise ApiUnavailable(f"watch {path}: {error or type(error).__name__}") from error
         finally:
             _abort(response)
@@ -243,6 +254,20 @@ def _tell_nobody(method: str, code: str) -> None:
     """Ignore it."""
 
 
+async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """Give the lines of an answer; those of the HTTP client may not have more than some megabytes."""
+    rest = bytearray()
+    async for chunk in response.content.iter_any():
+        rest += chunk
+        if b"\n" in chunk:
+            *lines, tail = bytes(rest).split(b"\n")
+            for line in lines:
+                yield line
+            rest = bytearray(tail)
+        elif len(rest) > _LONGEST_LINE:
+            raise ValueError(f"a line of more than {_LONGEST_LINE} bytes")
+
+
 def _abort(response: aiohttp.ClientResponse) -> None:
     """End a connection at once: a polite end of TLS waits for the server, and would outlast the client's own end."""
     transport = response.connection.transport if response.connection is not None else None
@@ -254,7 +279,8 @@ def _abort(response: aiohttp.ClientResponse) -> None:
 def _error(call: str, status: int, message: str) -> ApiError | ApiUnavailable:
     """Answer the error for a status: too many requests and a server's own failures pass by themselves."""
     error = ApiError(call, status, message)
-    return ApiUnavailable(str(error)) if status == _TOO_MANY or status >= _SERVER_ERRORS else error
+    passes = status == _TOO_MANY or (status >= _SERVER_ERRORS and _MALFORMED_APPLY not in message)
+    return ApiUnavailable(str(error)) if passes else error
 
 
 def _message(text: str) -> str:

@@ -34,6 +34,8 @@ _FIRST_PAUSE_SECONDS = 0.8
 _LONGEST_PAUSE_SECONDS = 30.0
 _HEALTHY_SECONDS = 60.0
 """A watch that lasted for so long ends the backoff."""
+_SHORT_SECONDS = 1.0
+"""A watch that told nothing and was over so soon is a failure, or it would be opened without a pause for ever."""
 _REFUSED_SECONDS = 20.0
 """How long refusals may last before they count."""
 _NOT_FOUND = 404
@@ -124,9 +126,19 @@ class Reflector:
         """How long the API server has said nothing."""
         return self._clock() - self.last_contact
 
-    def observe(self, item: Object) -> None:
-        """Take an object as the API server has just answered it, ahead of the watch."""
-        self._set(key_of(item), self._slim(item))
+    def observe(self, item: Object, *, beyond: bool = False) -> None:
+        """Take an object as the API server has just answered it, ahead of the watch.
+
+        One that is not in the cache, though the watch has told of later changes, is gone: the answer took its time.
+
+        Args:
+            item: the object.
+            beyond: it is one that the watch does not tell of, for example because it lost its labels.
+        """
+        key = key_of(item)
+        told = int(self._version or 0)
+        if beyond or key in self._cache or _version_of(item) > told:
+            self._set(key, self._slim(item))
 
     def forget(self, key: Key) -> None:
         """Take note that an object is gone, ahead of the watch."""
@@ -141,17 +153,20 @@ class Reflector:
         pause = _FIRST_PAUSE_SECONDS
         while True:
             began = self._clock()
+            told = False
             try:
                 if not self._version:
                     await self._list()
-                await self._watch()
+                told = await self._watch()
             except ApiUnavailable as error:
                 self._log.warning("watch broke, trying again", error=str(error), pause_seconds=round(pause, 1))
             except ApiError as error:
                 self._take_refusal(error, pause)
             else:
-                pause = _FIRST_PAUSE_SECONDS
-                continue  # the server closed it at its time
+                if told or self._clock() - began > _SHORT_SECONDS:
+                    pause = _FIRST_PAUSE_SECONDS
+                    continue  # the server closed it at its time
+                self._log.warning("watch ended at once, trying again", pause_seconds=round(pause, 1))
             if self._clock() - began > _HEALTHY_SECONDS:
                 pause = _FIRST_PAUSE_SECONDS
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
@@ -212,7 +227,9 @@ class Reflector:
         if self._tell_installed is not None:
             self._tell_installed(installed)
 
-    async def _watch(self) -> None:
+    async def _watch(self) -> bool:
+        """Follow until the server ends the watch; answer whether it told anything."""
+        told = False
         changes = self._client.changes(
             self._path,
             self._version,
@@ -221,6 +238,7 @@ class Reflector:
             idle_seconds=random.uniform(*self._idle_seconds),  # noqa: S311 - no secret
         )
         async for event in changes:
+            told = True
             self.last_contact = self._clock()
             self._version = event.object["metadata"]["resourceVersion"]
             if event.type == "BOOKMARK":
@@ -229,6 +247,7 @@ class Reflector:
                 self._drop(key_of(event.object), event.object)
             else:
                 self._set(key_of(event.object), self._slim(event.object))
+        return told
 
     def _set(self, key: Key, item: Object) -> None:
         before = self._cache.get(key)

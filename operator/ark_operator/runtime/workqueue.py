@@ -19,6 +19,7 @@ from typing import Generic, Protocol, TypeVar
 from ark_operator.runtime.rate_limit import RateLimit
 
 K = TypeVar("K")
+_FEW_STALE = 64
 
 
 class QueueMetrics(Protocol):
@@ -101,10 +102,10 @@ class WorkQueue(Generic[K]):
         """Since when."""
         self._processing: dict[K, float] = {}
         """Since when."""
-        self._later: dict[K, float] = {}
-        """The moment that a key is due at."""
+        self._later: dict[K, tuple[float, int]] = {}
+        """The moment that a key is due at, and the number of its entry in the heap."""
         self._heap: list[tuple[float, int, K]] = []
-        """`_later` in order; entries whose moment is not the one there are stale."""
+        """`_later` in order; entries whose number is not the one there are stale."""
         self._number = 0
         self._failures: dict[K, int] = {}
         self._changed = asyncio.Event()
@@ -130,11 +131,14 @@ class WorkQueue(Generic[K]):
             self.add(key)
             return
         due = self._clock() + seconds
-        if key in self._dirty or self._later.get(key, due) < due:
+        if key in self._dirty or (key in self._later and self._later[key][0] < due):
             return
-        self._later[key] = due
         self._number += 1
+        self._later[key] = (due, self._number)
         heapq.heappush(self._heap, (due, self._number, key))
+        if len(self._heap) > 2 * len(self._later) + _FEW_STALE:
+            self._heap = [entry for entry in self._heap if not self._is_stale(entry)]
+            heapq.heapify(self._heap)
         self._changed.set()
 
     def add_failed(self, key: K) -> float:
@@ -142,7 +146,8 @@ class WorkQueue(Generic[K]):
         failures = self._failures[key] = self._failures.get(key, 0) + 1
         pause = self._backoff.seconds(failures, random.random())  # noqa: S311 - no secret
         if self._retries is not None:
-            pause = max(pause, self._retries.reserve())
+            # Bounded: what fails all the time must not push everything else's next attempt out of sight.
+            pause = max(pause, min(self._retries.reserve(), self._backoff.longest_seconds))
         self._metrics.retried()
         self.add_after(key, pause)
         return pause
@@ -187,12 +192,12 @@ class WorkQueue(Generic[K]):
     def _add_due(self) -> None:
         now = self._clock()
         while self._heap and (self._is_stale(self._heap[0]) or self._heap[0][0] <= now):
-            due, _, key = heapq.heappop(self._heap)
-            if self._later.get(key) == due:
-                self.add(key)
+            entry = heapq.heappop(self._heap)
+            if not self._is_stale(entry):
+                self.add(entry[2])
 
     def _is_stale(self, entry: tuple[float, int, K]) -> bool:
-        return self._later.get(entry[2]) != entry[0]
+        return self._later.get(entry[2]) != entry[:2]
 
     def _seconds_to_next(self) -> float | None:
         return max(0.0, self._heap[0][0] - self._clock()) if self._heap else None

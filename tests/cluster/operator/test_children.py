@@ -202,7 +202,7 @@ async def has_model(here: World, model: str) -> bool:
         (
             {"spec": {"containers": [{"image": "x"}]}},
             "InvalidTemplate",
-            "spec.template.spec.containers[0].name is missing: it names the item that is meant",
+            "spec.template.spec.containers[0].name must name the item that is meant",
         ),
         (
             {"spec": {"terminationGracePeriodSeconds": 5}},
@@ -234,6 +234,43 @@ async def test_a_malformed_template_is_a_condition_that_names_the_field(
         assert message in await here.has("Ready", reason)
         await here.patch(template=None)
         await here.has("Ready", "Progressing")
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ({"spec": {"hostNetwrok": True}}, "hostNetwrok"),
+        ({"spec": {"containers": [{"name": "agent", "ports": [{"containerPort": "80"}]}]}}, "containerPort"),
+        ({"spec": {"containers": [{"name": "agent", "imagePullPolicy": "Sometimes"}]}}, "imagePullPolicy"),
+    ],
+)
+async def test_a_template_that_is_spoilt_later_stops_neither_the_scaling_nor_the_status(
+    here: World, template: Object, message: str
+) -> None:
+    async with operating(here):
+        await here.make(agent(replicas=1))
+        await here.has("Ready", "Progressing")
+        await here.patch(template=template, replicas=3)
+        assert message in await here.has("Ready", "DeploymentRefused")
+        await here.replicas(3)
+        await here.patch(replicas=2)
+        await here.replicas(2)
+        await here.patch(template=None)
+        await here.has("Ready", "Progressing")
+
+
+@pytest.mark.parametrize("replicas", [0, 1])
+async def test_an_unknown_field_of_the_template_is_refused_at_creation_too(here: World, replicas: int) -> None:
+    async with operating(here):
+        await here.make(agent(replicas=replicas, template={"spec": {"hostNetwrok": True}}))
+        assert "hostNetwrok" in await here.has("Ready", "DeploymentRefused")
+
+
+async def test_a_behaviour_that_keda_does_not_know_is_a_condition(here: World) -> None:
+    async with operating(here):
+        await here.make(agent(autoscaling={"behavior": {"scaleDown": {"stabilizationWindowSecond": 60}}}))
+        assert "stabilizationWindowSecond" in await here.has("Autoscaling", "ScaledObjectRefused")
+        await here.has("Ready", "ScaledToZero")
 
 
 async def test_a_bad_stream_name_is_a_condition_and_makes_nothing(here: World) -> None:
@@ -345,7 +382,8 @@ async def test_children_go_with_their_agent(here: World) -> None:
             assert (owner["uid"], owner["controller"]) == (item["metadata"]["uid"], True)
 
 
-async def test_a_name_that_is_taken_is_left_alone(here: World) -> None:
+@pytest.mark.parametrize("spec", [{}, {"autoscaling": {}}])
+async def test_a_name_that_is_taken_is_left_alone(here: World, spec: dict[str, Any]) -> None:
     other: Object = {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -357,11 +395,12 @@ async def test_a_name_that_is_taken_is_left_alone(here: World) -> None:
     }
     made = await here.api.create(DEPLOYMENTS.path(here.namespace), other)
     async with operating(here):
-        await here.make(agent(replicas=4))
+        await here.make(agent(replicas=4, **spec))
         message = "Deployment writer-agent is there already and has no owner: delete or rename it"
         assert message in await here.has("Ready", "NameTaken")
         now = await here.deployment()
         assert (now["spec"], now["metadata"].get("labels", {})) == (made["spec"], {})
+        assert not (await here.api.get(SCALED_OBJECTS.path(here.namespace)))["items"], "KEDA would scale it to zero"
         await here.api.delete(DEPLOYMENTS.path(here.namespace, "writer-agent"))
         await here.replicas(4, seconds=60)
 
@@ -410,19 +449,24 @@ async def test_an_autoscaler_of_somebody_else_ends_the_quarrel_before_it_begins(
         await here.replicas(2)
 
 
-async def test_a_scaled_object_of_somebody_else_is_told_of(here: World) -> None:
+@pytest.mark.parametrize("name", ["mine", "writer"])
+async def test_a_scaled_object_of_somebody_else_is_told_of(here: World, name: str) -> None:
     other = {
         "apiVersion": "keda.sh/v1alpha1",
         "kind": "ScaledObject",
-        "metadata": {"name": "mine"},
+        "metadata": {"name": name},
         "spec": {"scaleTargetRef": {"name": "writer-agent"}, "triggers": [{"type": "cpu", "metadata": {"value": "5"}}]},
     }
     await here.api.create(SCALED_OBJECTS.path(here.namespace), other)
     async with operating(here):
         await here.make(agent(autoscaling={}))
-        assert "ScaledObject mine also scales" in await here.has("Autoscaling", "Conflict")
-        listed = await here.api.get(SCALED_OBJECTS.path(here.namespace))
-        assert [item["metadata"]["name"] for item in listed["items"]] == ["mine"]
+        assert f"ScaledObject {name} also scales" in await here.has("Autoscaling", "Conflict")
+        [listed] = (await here.api.get(SCALED_OBJECTS.path(here.namespace)))["items"]
+        assert (listed["metadata"]["name"], listed["spec"]["scaleTargetRef"]) == (name, {"name": "writer-agent"})
+        await here.patch(autoscaling=None, replicas=3)
+        await here.mode("Static")
+        await asyncio.sleep(0.3)
+        assert (await here.deployment())["spec"]["replicas"] == 0, "two that set one number for ever help nobody"
 
 
 async def test_an_autoscaler_of_the_users_own_on_a_static_agent_works(here: World) -> None:

@@ -160,6 +160,23 @@ async def test_a_person_who_is_faster_than_the_mirror_wins(here: World) -> None:
     assert Agent(await here.agent("undisturbed")).persons_number is None
 
 
+async def test_a_number_that_cannot_be_mirrored_does_not_hide_the_status(here: World) -> None:
+    """Somebody scales the Deployment beyond what the resource allows."""
+    async with operating(here):
+        await here.make(agent(autoscaling={}))
+        await here.mirror(0)
+        await here.scale_deployment(60)
+        await here.patch(model="other")
+
+        async def settled() -> bool:
+            item = await here.agent()
+            return bool(item["status"]["observedGeneration"] == item["metadata"]["generation"])
+
+        await eventually(settled, "a status of the new generation", every=0.05)
+        await here.scale_deployment(4)
+        await here.mirror(4)
+
+
 async def test_people_who_scale_while_the_pool_moves_are_never_overwritten(here: World) -> None:
     """Many numbers by the autoscaler, and a person's in the middle of them."""
     async with operating(here):

@@ -15,6 +15,7 @@ from urllib.error import HTTPError
 import pytest
 import trustme
 from kubernetes.aio.config import incluster_config
+from pydantic import ValidationError
 
 from ark_operator.kinds import ARK_AGENTS
 from ark_operator.main import running as making
@@ -170,6 +171,8 @@ def test_a_redis_password_stays_out_of_deployments() -> None:
     secret, plain = "redis://:secret@a:6379/0", "b=redis://b:6379/0"
     assert urls(redis=f"{secret} {plain}") == {"b": "redis://b:6379/0"}
     assert urls(redis=secret, agent_redis="redis://c:6379/0") == {"default": "redis://c:6379/0"}
+    with pytest.raises(ValidationError, match="put the URL into the agents' Secret as AGENT_REDIS"):
+        urls(agent_redis=secret)
 
 
 async def test_a_pods_service_account_is_used_where_there_is_no_kubeconfig(

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from ark_operator.runtime.client import ApiUnavailable, Client, Object, transport
+from ark_operator.runtime import reflector as reflector_module
+from ark_operator.runtime.client import ApiUnavailable, Client, Event, Object, transport
 from ark_operator.runtime.reflector import Key, NotAllowed, Reflector
 from hack.cluster.api import CONFIG_MAPS, SCALED_OBJECTS
 from hack.local.proxy import Proxy
@@ -135,6 +136,49 @@ async def test_what_a_writer_hands_in_is_not_undone_by_an_older_version(api_serv
             assert follower.told == [("a", None, "1"), ("a", "1", "2"), ("a", "2", "3")]
             follower.reflector.forget(("default", "a"))
             assert follower.holds()
+
+
+async def test_an_answer_that_comes_after_the_deletion_brings_nothing_back(api_server: ApiServer) -> None:
+    async with client_of(api_server.control_plane.admin) as client:
+        await put(client, "a", "1")
+        async with following(Follower(client)) as follower:
+            late = await client.get(f"{ALL}/a")
+            await client.delete(f"{ALL}/a")
+            await eventually(follower.holds, "the deletion")
+            follower.reflector.observe(late)
+            assert follower.holds()
+            follower.reflector.observe(late, beyond=True)
+            assert follower.holds(a="1")
+
+
+async def test_an_object_of_a_megabyte_comes_through(api_server: ApiServer) -> None:
+    """As JSON it has six megabytes: every sign of these is written out as \\u003c."""
+    async with client_of(api_server.control_plane.admin) as client, following(Follower(client)) as follower:
+        await client.create(ALL, config_map("big", v="<" * 900_000))
+        await put(client, "small", "1")
+        await eventually(lambda: len(follower.reflector) == 2, "both objects", 60)
+        assert follower.reflector.lists == 1, "they came through the watch"
+
+
+async def test_a_watch_that_always_ends_early_and_silent_is_opened_more_and_more_seldom(
+    api_server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reflector_module, "_WATCH_SECONDS", (1.0, 1.0))
+    monkeypatch.setattr(reflector_module, "_SHORT_SECONDS", 10.0)
+    async with client_of(api_server.control_plane.admin) as client:
+        watches = 0
+        changes = client.changes
+
+        def counted(*arguments: Any, **options: Any) -> AsyncIterator[Event]:
+            nonlocal watches
+            watches += 1
+            return changes(*arguments, **options)
+
+        monkeypatch.setattr(client, "changes", counted)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(12):
+                await Follower(client).reflector.run()
+        assert 2 <= watches <= 6, "12 s, with pauses of up to 0.8, 1.6, 3.2 s between watches of 1 s"
 
 
 async def test_a_resource_that_is_defined_later_is_found(api_server: ApiServer) -> None:
