@@ -16,6 +16,7 @@ from ark_taskqueue.consumer import Consumer, Leases, Reclaimed
 from ark_taskqueue.dead_letters import DeadLetters
 from ark_taskqueue.depth import Depth, read_depth, read_depths
 from ark_taskqueue.errors import (
+    BudgetExceeded,
     InvalidAddress,
     InvalidQueueName,
     NotAStream,
@@ -25,6 +26,7 @@ from ark_taskqueue.errors import (
     TaskQueueError,
 )
 from ark_taskqueue.keys import DEFAULT_GROUP, QueueKeys
+from ark_taskqueue.ledger import Budget, Reservation, TokenLedger, TokenUsage, read_usages
 from ark_taskqueue.producer import Producer, Submission
 from ark_taskqueue.retry import RetryPolicy
 from ark_taskqueue.task import DeadLetter, Outcome, Result, Task
@@ -34,6 +36,8 @@ __all__ = [
     "DEFAULT_CONNECTION",
     "DEFAULT_GROUP",
     "Address",
+    "Budget",
+    "BudgetExceeded",
     "Client",
     "Consumer",
     "DeadLetter",
@@ -50,6 +54,7 @@ __all__ = [
     "Reclaimed",
     "RedisRefused",
     "RedisUnavailable",
+    "Reservation",
     "Result",
     "RetryPolicy",
     "StreamRule",
@@ -57,10 +62,13 @@ __all__ = [
     "Task",
     "TaskQueueError",
     "Tenancy",
+    "TokenLedger",
+    "TokenUsage",
     "connect",
     "parse_address",
     "parse_connections",
     "parse_rules",
     "read_depth",
     "read_depths",
+    "read_usages",
 ]

@@ -3,6 +3,7 @@
     TaskQueueError
     ├── InvalidAddress      a Redis URL that cannot be used
     ├── InvalidQueueName    a queue or stream name that cannot be used
+    ├── BudgetExceeded      tokens that do not fit into an agent's daily budget
     ├── QueueFull           a submission beyond the queue's greatest depth
     ├── RedisUnavailable    Redis did not answer, in time or at all: nothing is known, try again
     └── RedisRefused        Redis answered with an error: trying again will not help
@@ -12,6 +13,8 @@ A task that is no longer the caller's is no error but an answer (see `ark_taskqu
 """
 
 from __future__ import annotations
+
+from datetime import datetime
 
 
 class TaskQueueError(Exception):
@@ -41,6 +44,32 @@ class QueueFull(TaskQueueError):
         )
         self.stream = stream
         self.max_depth = max_depth
+
+
+class BudgetExceeded(TaskQueueError):
+    """A call's tokens do not fit into what is left of the daily budget: make no call."""
+
+    def __init__(
+        self, agent: str, wanted: int, limit: int, used: int, reserved: int, restored_at: datetime | None
+    ) -> None:
+        only_reserved = restored_at is None and wanted <= limit
+        when = (
+            f"at {restored_at:%Y-%m-%dT%H:%M:%SZ}"
+            if restored_at is not None
+            else "as soon as calls under way have cost less than they might"
+            if only_reserved
+            else "never: the call alone is above the limit"
+        )
+        super().__init__(
+            f"{agent}: {wanted} tokens do not fit into the limit of {limit} tokens in 24 hours, "
+            f"{used} are spent and {reserved} reserved; they will {when}"
+        )
+        self.used = used
+        self.reserved = reserved
+        self.restored_at = restored_at
+        """When enough tokens will have left the 24 hours; UTC. None: see `passes_soon`."""
+        self.passes_soon = only_reserved
+        """Whether only calls under way are in the way."""
 
 
 class RedisUnavailable(TaskQueueError):

@@ -8,6 +8,9 @@ use them together::
     ark:{<namespace>/<agent>}:results:<id>   hash, one finished task's result, with a time to live
     ark:{<namespace>/<agent>}:once:<key>     string, the task submitted under an idempotency key
     ark:{<namespace>/<agent>}:stats          hash, service times and counts
+    ark:{<namespace>/<agent>}:tokens         hash, sums of the token ledger
+    ark:{<namespace>/<agent>}:tokens:log     list, tokens spent in each second of the last day
+    ark:{<namespace>/<agent>}:tokens:reserved  sorted set, reservations of calls under way
 
 A queue that exists already under another name keeps it: its stream's name, or the hash tag inside it, becomes the
 tag of the other keys (``agent-tasks`` has its dead letters in ``{agent-tasks}:dead``).
@@ -111,6 +114,11 @@ class QueueKeys:
     def stats(self) -> str:
         """Key of the hash with service times and counts."""
         return f"{self.base}:stats"
+
+    @property
+    def tokens(self) -> str:
+        """Key of the hash with the token ledger's sums; those of its other keys begin with it."""
+        return f"{self.base}:tokens"
 
     def result(self, task_id: str) -> str:
         """Key of one task's result."""

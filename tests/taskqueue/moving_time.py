@@ -26,3 +26,22 @@ async def end_backoff(client: Client, queue: QueueKeys, task_id: str) -> None:
     """Make a task in backoff due now."""
     assert await owner_of(client, queue, task_id) == BACKOFF, f"{task_id} is not in backoff"
     await client.xclaim(queue.stream, queue.group, BACKOFF, 0, [task_id], idle=HORIZON_MS, justid=True)
+
+
+_AGE_LEDGER = """
+local seconds = tonumber(ARGV[1])
+local entries = redis.call('LRANGE', KEYS[1], 0, -1)
+for place, entry in ipairs(entries) do
+  local second, rest = string.match(entry, '^(%d+)( .*)$')
+  redis.call('LSET', KEYS[1], place - 1, string.format('%.0f', tonumber(second) - seconds) .. rest)
+end
+for _, member in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
+  redis.call('ZINCRBY', KEYS[2], -seconds * 1000, member)
+end
+"""
+
+
+async def age_ledger(client: Client, queue: QueueKeys, seconds: int) -> None:
+    """Make all that the token ledger holds older, as if so much time had passed."""
+    keys = (f"{queue.tokens}:log", f"{queue.tokens}:reserved")
+    await client.execute_command("EVAL", _AGE_LEDGER, len(keys), *keys, seconds)

@@ -1,0 +1,177 @@
+"""The token ledger: what an agent's LLM calls have cost in the last 24 hours, and what its calls under way may cost.
+
+Every call goes ``reserve -> call -> settle``. A reservation is refused where used + reserved + wanted would be above
+the budget, so the budget holds with any number of workers; the only way past it is a provider that bills more than the
+call was allowed, and that is written down as it was. A worker that dies leaves its reservation behind, which ends by
+itself.
+
+Time is the server's. The window is exact to the second, and rounded so that usage is never counted too low
+(contract C3; see ``token_window.lua``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from redis.exceptions import NoScriptError, ResponseError
+
+from ark_taskqueue.connection import Client, from_response, pipelined, translated
+from ark_taskqueue.errors import BudgetExceeded, RedisUnavailable, TaskQueueError
+from ark_taskqueue.keys import QueueKeys
+from ark_taskqueue.script import Script
+
+_RESERVE = Script("reserve_tokens")
+_SETTLE = Script("settle_tokens")
+_USAGE = Script("token_usage")
+_NO_LIMIT = -1
+_NEVER = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What an agent may spend, tokens, input and output together."""
+
+    daily: int | None
+    """In any 24 hours; None for no limit."""
+    per_call: int
+    """In one call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """Tokens that one call may cost."""
+
+    number: int
+    tokens: int
+    ends_ms: int
+    """When it ends by itself; server's time, milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenUsage:
+    """Tokens of the last 24 hours."""
+
+    input: int
+    output: int
+    reserved: int
+    """By calls that are under way."""
+    exceeded: bool
+    """Whether a full call no longer fits beside what was spent."""
+    restored_at: datetime | None
+    """When one will fit again; UTC. None where one fits now, or none ever will."""
+
+    @property
+    def total(self) -> int:
+        """Input and output."""
+        return self.input + self.output
+
+
+class TokenLedger:
+    """The ledger of one agent."""
+
+    def __init__(self, client: Client, queue: QueueKeys) -> None:
+        """
+        Args:
+            client: see `ark_taskqueue.connection.connect`.
+            queue: the agent's queue; the ledger's keys are named like it.
+        """
+        self._client = client
+        self._keys = _keys(queue)
+        self._name = queue.name
+
+    async def reserve(self, budget: Budget, seconds: float, tokens: int | None = None) -> Reservation:
+        """Reserve the tokens of one call.
+
+        Args:
+            budget: of the agent.
+            seconds: after which the reservation ends by itself; more than the call may take.
+            tokens: that the call may cost; ``budget.per_call`` where None.
+
+        Raises:
+            BudgetExceeded: they do not fit; it says when they will.
+            RedisUnavailable: it is not known; make no call.
+        """
+        wanted = budget.per_call if tokens is None else tokens
+        if wanted < 0:
+            raise ValueError(f"{wanted} tokens cannot be reserved")
+        limit = _NO_LIMIT if budget.daily is None else budget.daily
+        reply = await _RESERVE.run(self._client, self._keys, wanted, limit, int(seconds * 1000))
+        if reply[0] == 1:
+            return Reservation(number=reply[1], tokens=wanted, ends_ms=reply[2])
+        _, moment, spent_in, spent_out, reserved = reply
+        raise BudgetExceeded(self._name, wanted, limit, spent_in + spent_out, reserved, _moment(moment))
+
+    async def settle(self, reservation: Reservation, input_tokens: int, output_tokens: int) -> bool:
+        """Write down what the call has cost, in the place of its reservation; may be asked again.
+
+        Returns:
+            False where that had been done already.
+        """
+        if input_tokens < 0 or output_tokens < 0:
+            raise ValueError(f"a call cannot cost {input_tokens} and {output_tokens} tokens")
+        given = (reservation.number, reservation.tokens, reservation.ends_ms)
+        return bool(await _SETTLE.run(self._client, self._keys, *given, input_tokens, output_tokens))
+
+    async def release(self, reservation: Reservation) -> bool:
+        """Give the tokens of a call back that was not made; answer False where that had been done already."""
+        return await self.settle(reservation, 0, 0)
+
+    async def usage(self, budget: Budget) -> TokenUsage:
+        """Read the tokens of the last 24 hours.
+
+        Raises:
+            RedisUnavailable: they are not known.
+        """
+        limit = _NO_LIMIT if budget.daily is None else budget.daily
+        return _usage(await _USAGE.run(self._client, self._keys, budget.per_call, limit))
+
+
+async def read_usages(client: Client, agents: Sequence[tuple[QueueKeys, Budget]]) -> list[TokenUsage | TaskQueueError]:
+    """Read the usage of many agents in one pipeline; an error takes the place of the usage of the agent that has it.
+
+    Args:
+        client: see `ark_taskqueue.connection.connect`.
+        agents: their queues, and their budgets.
+
+    Raises:
+        RedisUnavailable: no usage could be read.
+    """
+    with translated("read token usage"):
+        keys = [_keys(queue)[0] for queue, _ in agents]
+        replies = await pipelined(client, keys, [_command(*agent) for agent in agents])
+        unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+        if unknown:
+            whole = [_command(*agents[i], whole=True) for i in unknown]
+            for i, reply in zip(unknown, await pipelined(client, [keys[i] for i in unknown], whole), strict=True):
+                replies[i] = reply
+    return [_decoded(queue, reply) for (queue, _), reply in zip(agents, replies, strict=True)]
+
+
+def _command(queue: QueueKeys, budget: Budget, whole: bool = False) -> tuple[Any, ...]:
+    script = ("EVAL", _USAGE.text) if whole else ("EVALSHA", _USAGE.sha)
+    limit = _NO_LIMIT if budget.daily is None else budget.daily
+    return (*script, 3, *_keys(queue), budget.per_call, limit)
+
+
+def _decoded(queue: QueueKeys, reply: Any) -> TokenUsage | TaskQueueError:
+    if isinstance(reply, ResponseError):
+        return from_response(reply, f"read the token usage of {queue.name}")
+    if isinstance(reply, Exception):
+        return RedisUnavailable(f"cannot read the token usage of {queue.name}: {str(reply) or type(reply).__name__}")
+    return _usage(reply)
+
+
+def _usage(reply: Sequence[int]) -> TokenUsage:
+    spent_in, spent_out, reserved, moment = reply
+    return TokenUsage(spent_in, spent_out, reserved, moment != 0, _moment(moment))
+
+
+def _moment(milliseconds: int) -> datetime | None:
+    return None if milliseconds in (0, _NEVER) else datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def _keys(queue: QueueKeys) -> tuple[str, str, str]:
+    return queue.tokens, f"{queue.tokens}:log", f"{queue.tokens}:reserved"
