@@ -37,7 +37,6 @@ from ark_taskqueue import connect
 _COMPONENT = "ark-operator"
 _RETRIES_PER_SECOND = 50.0
 _RETRIES_AT_ONCE = 200
-_SYNC_SECONDS = 60.0
 
 
 class Operator:
