@@ -97,20 +97,30 @@ def _number(agent: Agent, mode: Mode, pin: Pin | None) -> int | None:
 
 def _wanted(agent: Agent, observed: Observed, options: Options) -> tuple[Object | None, Problem | None]:
     """Answer the Deployment as it should be, or why there can be none."""
-    if observed.deployment is not None and not agent.owns(observed.deployment):
-        return None, name_taken(agent, observed.deployment)
+    problem = _in_the_way(agent, observed, options)
+    if problem is not None:
+        return None, problem
     try:
-        wanted = deployment.build(agent, options)
+        return deployment.build(agent, options), None
     except InvalidTemplate as error:
         return None, Problem("InvalidTemplate", str(error))
     except InvalidQueueName as error:
-        return None, Problem("InvalidQueue", f"spec.queue.stream: {error}")
+        return None, Problem(status.INVALID_QUEUE, f"spec.queue.stream: {error}")
+
+
+def _in_the_way(agent: Agent, observed: Observed, options: Options) -> Problem | None:
+    """Answer what keeps any Deployment from being made."""
+    if observed.deployment is not None and not agent.owns(observed.deployment):
+        return name_taken(agent, observed.deployment)
     refusal = observed.refusals.get("Deployment")
     if refusal is not None and refusal.taken:
-        return None, Problem(status.NAME_TAKEN, refusal.message)
+        return Problem(status.NAME_TAKEN, refusal.message)
     if refusal is not None:
-        return None, Problem("DeploymentRefused", f"the API server refuses the Deployment: {refusal.message}")
-    return wanted, None
+        return Problem("DeploymentRefused", f"the API server refuses the Deployment: {refusal.message}")
+    if agent.redis not in options.connections:
+        known = ", ".join(sorted(options.connections))
+        return Problem(status.UNKNOWN_REDIS, f"spec.queue.redis is {agent.redis!r}: the operator knows {known}")
+    return None
 
 
 def name_taken(agent: Agent, there: Object) -> Problem:

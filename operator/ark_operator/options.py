@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ark_taskqueue import DEFAULT_CONNECTION
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -14,6 +16,8 @@ class Options:
     """Image of the agents' container."""
     scaler_address: str
     """``host:port`` that KEDA reaches the scaler by."""
+    connections: frozenset[str] = frozenset({DEFAULT_CONNECTION})
+    """Names of the Redis connections that agents may name."""
     agent_redis: Mapping[str, str] = field(default_factory=dict)
     """URLs that agents reach Redis by, by the connection's name; none is set for a connection that is not here."""
     agent_secret: str | None = None

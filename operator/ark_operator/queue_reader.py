@@ -162,9 +162,10 @@ class QueueReader:
             self._fresh[key] = (now, queue, depth)
             if self._is_burst(key, depth):
                 self._touched(key, 0.0)
-            if show and self._differs(key, depth):
+            if show:
                 self._shown[key] = depth
-                changed.append(key)
+                if self._differs(key, depth):
+                    changed.append(key)
         spread = self._status_seconds / 2 if len(changed) > _FEW else 0.0
         for key in changed:
             self._touched(key, random.uniform(0.0, spread))  # noqa: S311 - no secret

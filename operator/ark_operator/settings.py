@@ -153,6 +153,7 @@ class OperatorSettings(ProgramSettings):
         return Options(
             image=self.image,
             scaler_address=self.scaler_address,
+            connections=frozenset(self.connections),
             agent_redis=urls,
             agent_secret=self.agent_secret or None,
             scaler_authentication=self.scaler_authentication,

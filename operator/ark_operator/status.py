@@ -18,7 +18,7 @@ from ark_operator.plan import Mode, Note, Scale
 from ark_operator.runtime.client import Object
 from ark_operator.scaled_object import blocks_scale_out
 
-NAME_TAKEN = "NameTaken"
+NAME_TAKEN, INVALID_QUEUE, UNKNOWN_REDIS = "NameTaken", "InvalidQueue", "UnknownRedis"
 READY, BUDGET_EXCEEDED, AUTOSCALING = "Ready", "BudgetExceeded", "Autoscaling"
 _LONGEST_MESSAGE = 1024
 Truth = Literal["True", "False", "Unknown"]
@@ -278,7 +278,7 @@ def _keda_sayings(agent: Agent, autoscaling: Autoscaling, found: Found) -> Itera
             "and the budget work all the same."
         )
         yield "False", "KedaDown", message[0].upper() + message[1:]
-    if found.problem is not None and found.problem.reason == "InvalidQueue":
+    if found.problem is not None and found.problem.reason in (INVALID_QUEUE, UNKNOWN_REDIS):
         yield "False", found.problem.reason, found.problem.message
     scaled = found.observed.scaled_object
     told = None if scaled is None else condition_of(scaled.get("status") or {}, "Ready")

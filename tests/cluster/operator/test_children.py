@@ -88,7 +88,8 @@ async def test_ready_follows_the_deployment(here: World) -> None:
 
 
 async def test_an_autoscaled_agent_becomes_a_scaled_object_that_names_the_scaler(here: World) -> None:
-    async with operating(here, scaler_address="scaler:6000", scaler_authentication="ark"):
+    redis = "redis://127.0.0.1:1/0 other=redis://127.0.0.1:2/0"
+    async with operating(here, scaler_address="scaler:6000", scaler_authentication="ark", redis=redis):
         scaling = {"maxReplicas": 7, "targetWaitSeconds": 2.5, "cooldownSeconds": 60}
         limits = {"maxConcurrentTasks": 4, "maxDailyTokens": 90_000}
         await here.make(agent(autoscaling=scaling, limits=limits, queue={"group": "g", "redis": "other"}))
@@ -278,6 +279,14 @@ async def test_a_bad_stream_name_is_a_condition_and_makes_nothing(here: World) -
         await here.make(agent(autoscaling={}, queue={"stream": "a b"}))
         assert "spec.queue.stream" in await here.has("Ready", "InvalidQueue")
         assert (await here.condition("Autoscaling"))[1] == "InvalidQueue"
+        with pytest.raises(ApiError, match="404"):
+            await here.deployment()
+
+
+async def test_a_redis_that_the_operator_does_not_know_is_a_condition(here: World) -> None:
+    async with operating(here):
+        await here.make(agent(replicas=1, queue={"redis": "other"}))
+        assert await here.has("Ready", "UnknownRedis") == "spec.queue.redis is 'other': the operator knows default"
         with pytest.raises(ApiError, match="404"):
             await here.deployment()
 
