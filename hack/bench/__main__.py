@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hack.bench.report import Report
 
-BENCHMARKS = ("operator", "scaler", "wake")
+BENCHMARKS = ("ledger", "operator", "scaler", "wake")
 _FOLDER = Path(__file__).resolve().parents[2] / ".bench"
 
 
