@@ -27,7 +27,7 @@ from tests.cluster.operator.operating import World, agent, install, install_keda
 from tests.cluster.operator.scrape import samples
 from tests.eventually import eventually
 
-TERMS = {"lease-seconds": "5", "lease-renew-seconds": "3", "lease-retry-seconds": "0.5"}
+TERMS = {"lease-seconds": "10", "lease-renew-seconds": "7", "lease-retry-seconds": "0.5"}
 
 
 @pytest.fixture
@@ -148,8 +148,7 @@ async def test_an_operator_that_is_told_to_end_hands_over_at_once(here: World, t
 
 
 async def test_an_api_server_that_restarts(here: World, api_server: ApiServer) -> None:
-    slow: dict[str, Any] = {"lease_seconds": 90.0, "lease_renew_seconds": 60.0, "lease_retry_seconds": 0.5}
-    async with operating(here, **slow):
+    async with operating(here):
         await here.make(agent(replicas=1))
         await here.replicas(1)
         await asyncio.to_thread(api_server.kill)
@@ -166,8 +165,7 @@ async def test_an_api_server_that_hangs_and_comes_back(here: World, tmp_path: Pa
         assert config is not None
         through = tmp_path / "through.kubeconfig"
         through.write_text(config.read_text().replace(f":{here.control_plane.port}", f":{proxy.port}"))
-        slow: dict[str, Any] = {"lease_seconds": 90.0, "lease_renew_seconds": 60.0, "lease_retry_seconds": 0.5}
-        async with operating(here, kubeconfig=through, stuck_seconds=8.0, **slow) as (operator, _):
+        async with operating(here, kubeconfig=through, stuck_seconds=8.0) as (operator, _):
             await here.make(agent(replicas=1))
             await here.replicas(1)
             assert operator.not_alive() is None
