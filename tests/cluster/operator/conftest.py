@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from hack.cluster import programs
 from hack.cluster.component import Components
 from hack.cluster.control_plane import ControlPlane
 from hack.cluster.e2e import CLUSTER_VARIABLE
+from tests.cluster.operator.operating import World, install, world
 
 
 class ApiServer:
@@ -57,3 +58,18 @@ def api_server(tmp_path: Path) -> Iterator[ApiServer]:
     """An API server for one test."""
     with running(tmp_path) as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """An API server with the definitions, for all tests of a module."""
+    with running(tmp_path_factory.mktemp("api")) as server:
+        install(server.control_plane)
+        yield server.control_plane
+
+
+@pytest.fixture
+async def here(control_plane: ControlPlane) -> AsyncIterator[World]:
+    """A namespace of a test's own."""
+    async with world(control_plane) as made:
+        yield made

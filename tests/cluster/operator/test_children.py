@@ -4,32 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 
 from ark_operator.kinds import ARK_AGENTS, AUTOSCALERS, DEPLOYMENTS, SCALED_OBJECTS
 from hack.cluster.api import ApiError, Object
-from hack.cluster.control_plane import ControlPlane
-from tests.cluster.operator.conftest import running
-from tests.cluster.operator.operating import World, agent, install, operating, world
+from tests.cluster.operator.operating import World, agent, operating
 from tests.eventually import eventually
-
-
-@pytest.fixture(scope="module")
-def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    """An API server with the definitions."""
-    with running(tmp_path_factory.mktemp("children")) as server:
-        install(server.control_plane)
-        yield server.control_plane
-
-
-@pytest.fixture
-async def here(control_plane: ControlPlane) -> AsyncIterator[World]:
-    """A namespace."""
-    async with world(control_plane) as made:
-        yield made
 
 
 def environment(deployment: Object) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,27 +16,10 @@ from ark_operator.plan import Mirror
 from ark_operator.reconciler import mirror_patch
 from ark_operator.scaled_object import PAUSED
 from hack.cluster.api import ApiError
-from hack.cluster.control_plane import ControlPlane
-from tests.cluster.operator.conftest import running
-from tests.cluster.operator.operating import WITHIN, World, agent, exceeded, install, operating, world
+from tests.cluster.operator.operating import WITHIN, World, agent, exceeded, operating
 from tests.eventually import eventually
 
 LIMITED: dict[str, Any] = {"limits": {"maxDailyTokens": 10_000}}
-
-
-@pytest.fixture(scope="module")
-def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    """An API server with the definitions."""
-    with running(tmp_path_factory.mktemp("modes")) as server:
-        install(server.control_plane)
-        yield server.control_plane
-
-
-@pytest.fixture
-async def here(control_plane: ControlPlane) -> AsyncIterator[World]:
-    """A namespace."""
-    async with world(control_plane) as made:
-        yield made
 
 
 async def paused(here: World) -> bool:

@@ -6,7 +6,6 @@ import asyncio
 import ssl
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -23,26 +22,9 @@ from ark_operator.runtime.client import Client, NoApiServer, transport
 from ark_operator.runtime.reflector import NotAllowed
 from ark_operator.settings import OperatorSettings
 from hack.cluster.api import SERVICE_ACCOUNTS
-from hack.cluster.control_plane import ControlPlane
-from tests.cluster.operator.conftest import running
-from tests.cluster.operator.operating import World, agent, install, operating, settings_of, world
+from tests.cluster.operator.operating import World, agent, operating, settings_of
 from tests.cluster.operator.scrape import page, samples
 from tests.eventually import eventually
-
-
-@pytest.fixture(scope="module")
-def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    """An API server with the definitions."""
-    with running(tmp_path_factory.mktemp("program")) as server:
-        install(server.control_plane)
-        yield server.control_plane
-
-
-@pytest.fixture
-async def here(control_plane: ControlPlane) -> AsyncIterator[World]:
-    """A namespace."""
-    async with world(control_plane) as made:
-        yield made
 
 
 async def test_metrics_have_controller_runtimes_names_and_meanings(here: World) -> None:
