@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import importlib
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -17,6 +18,8 @@ _FOLDER = Path(__file__).resolve().parents[2] / ".bench"
 
 def main() -> int:
     """Run one benchmark; answer 1 when a bar is missed."""
+    # As Ctrl-C: what the benchmark has started ends with it.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     parser = argparse.ArgumentParser(prog="make bench", description="Run a benchmark against its bars.")
     parser.add_argument("name", choices=BENCHMARKS, help="the benchmark: make bench NAME=...")
     parser.add_argument(

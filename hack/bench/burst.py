@@ -206,14 +206,6 @@ async def _deployed(access: Access) -> str:
 
 
 def _agent(name: str) -> Object:
-    return {
-        "apiVersion": "arkonis.dev/v1alpha1",
-        "kind": "ArkAgent",
-        "metadata": {"name": name},
-        "spec": {
-            "model": "m",
-            "systemPrompt": "p",
-            "autoscaling": {"maxReplicas": 20},
-            "template": {"spec": {"schedulerName": "nobody"}},
-        },
-    }
+    template = {"spec": {"schedulerName": "nobody"}}
+    spec = {"model": "m", "systemPrompt": "p", "autoscaling": {"maxReplicas": 20}, "template": template}
+    return operator_manifests.agent(_NAMESPACE, name, **spec)

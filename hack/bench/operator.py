@@ -148,7 +148,7 @@ async def _created(plane: _Plane, namespace: str, many: int, **spec: Any) -> flo
     async with asyncio.TaskGroup() as group:
         finished = [group.create_task(_all_there(plane.api, kind.path(namespace), many, _is_there)) for kind in kinds]
         finished.append(group.create_task(_all_there(plane.api, path, many, _has_conditions)))
-        await _sent(many, lambda number: plane.api.create(path, _agent(number, **spec)))
+        await _sent(many, lambda number: plane.api.create(path, _agent(namespace, number, **spec)))
     return max(task.result() for task in finished) - began
 
 
@@ -158,7 +158,7 @@ async def _bare(plane: _Plane, namespace: str, many: int) -> float:
     options = Options(image="ark:bench", scaler_address="scaler:6000", agent_secret="keys")  # noqa: S106 - a name
 
     async def send(number: int) -> None:
-        made = Agent(await plane.api.create(ARK_AGENTS.path(namespace), _agent(number, replicas=0)))
+        made = Agent(await plane.api.create(ARK_AGENTS.path(namespace), _agent(namespace, number, replicas=0)))
         plan = decide(made, Observed(), None, datetime.now(UTC), options)
         assert plan.create is not None
         await plane.api.create(DEPLOYMENTS.path(namespace), plan.create)
@@ -229,13 +229,9 @@ def _has_conditions(item: Object) -> bool:
     return bool(status.get("conditions")) and status.get("observedGeneration") == item["metadata"]["generation"]
 
 
-def _agent(number: int, **spec: Any) -> Object:
-    return {
-        "apiVersion": "arkonis.dev/v1alpha1",
-        "kind": "ArkAgent",
-        "metadata": {"name": f"a{number}"},
-        "spec": {"model": "claude-sonnet-4-20250514", "systemPrompt": "You answer questions briefly.", **spec},
-    }
+def _agent(namespace: str, number: int, **spec: Any) -> Object:
+    values = {"model": "claude-sonnet-4-20250514", "systemPrompt": "You answer questions briefly.", **spec}
+    return operator_manifests.agent(namespace, f"a{number}", **values)
 
 
 def _sum(url: str, pattern: str) -> float:

@@ -7,20 +7,30 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from ark_operator.kinds import AUTOSCALERS, DEPLOYMENTS, SCALED_OBJECTS
 from ark_operator.runtime.client import ApiError, ApiUnavailable, Client, Event, Object, Resource, transport
+from ark_operator.runtime.events import EVENTS
 
-__all__ = ["Api", "ApiError", "ApiUnavailable", "Event", "Object", "Resource", "connect"]
+__all__ = [
+    "AUTOSCALERS",
+    "DEPLOYMENTS",
+    "EVENTS",
+    "SCALED_OBJECTS",
+    "Api",
+    "ApiError",
+    "ApiUnavailable",
+    "Event",
+    "Object",
+    "Resource",
+    "connect",
+]
 
 PODS = Resource("v1", "pods")
 NODES = Resource("v1", "nodes", namespaced=False)
 SERVICES = Resource("v1", "services")
 SECRETS = Resource("v1", "secrets")
 CONFIG_MAPS = Resource("v1", "configmaps")
-EVENTS = Resource("v1", "events")
 SERVICE_ACCOUNTS = Resource("v1", "serviceaccounts")
-DEPLOYMENTS = Resource("apps/v1", "deployments")
-SCALED_OBJECTS = Resource("keda.sh/v1alpha1", "scaledobjects")
-AUTOSCALERS = Resource("autoscaling/v2", "horizontalpodautoscalers")
 
 _FIELD_MANAGER = "ark-hack"
 _PAUSE_SECONDS = 0.5

@@ -19,9 +19,8 @@ KIND = "ArkAgent"
 API_VERSION = "arkonis.dev/v1alpha1"
 MIRROR = "arkonis.dev/autoscaled-replicas"
 """Annotation with the number that the operator wrote into ``spec.replicas``; any other number there is a person's."""
-
-
-_LONGEST_NUMBER = 10
+_LONGEST_NUMBER = 9
+"""Digits; whoever may write an agent may write anything there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +117,7 @@ class Agent:
     def mirrored(self) -> int | None:
         """The number that the operator wrote into ``spec.replicas`` last; None where it wrote none."""
         text = (self.object["metadata"].get("annotations") or {}).get(MIRROR, "")
-        return int(text) if text.isascii() and text.isdecimal() and len(text) < _LONGEST_NUMBER else None
+        return int(text) if text.isascii() and text.isdecimal() and len(text) <= _LONGEST_NUMBER else None
 
     @property
     def persons_number(self) -> int | None:

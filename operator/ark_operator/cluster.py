@@ -54,7 +54,7 @@ class Cluster:
             project=slim_autoscaler,
             label_selector="app.kubernetes.io/managed-by notin (keda-operator, ark-operator)",
         )
-        self._others: dict[Key, dict[str, None]] = {}
+        self._others: dict[Key, frozenset[str]] = {}
         """By Deployment, the autoscalers that KEDA did not make for this project, as ``kind name``."""
 
     @property
@@ -69,14 +69,13 @@ class Cluster:
 
     def observe(self, agent: Agent, inputs: Inputs) -> Observed:
         """Answer what there is of an agent."""
-        depths = inputs.depths
         return Observed(
             deployment=self.deployments.get((agent.namespace, agent.deployment_name)),
             scaled_object=self.scaled_objects.get(agent.key),
             others=tuple(sorted(self._others.get((agent.namespace, agent.deployment_name), ()))),
             keda=inputs.keda,
-            depth=depths.fresh(agent) if depths is not None else None,
-            shown_depth=depths.shown(agent.key) if depths is not None else None,
+            depth=inputs.depths.fresh(agent),
+            shown_depth=inputs.depths.shown(agent.key),
         )
 
     def _agent_changed(self, key: Key, before: Object | None, now: Object | None) -> None:
@@ -108,15 +107,15 @@ class Cluster:
                 self._note_other(target, f"HorizontalPodAutoscaler {key[1]}", there and foreign)
 
     def _note_other(self, deployment: Key, name: str, there: bool) -> None:
-        others = self._others.setdefault(deployment, {})
-        known = name in others
-        if there:
-            others[name] = None
+        others = self._others.get(deployment, frozenset())
+        now = others | {name} if there else others - {name}
+        if now == others:
+            return
+        if now:
+            self._others[deployment] = now
         else:
-            others.pop(name, None)
-        if not others:
             del self._others[deployment]
-        if known is not there and deployment[1].endswith(_SUFFIX):
+        if deployment[1].endswith(_SUFFIX):
             self._touched((deployment[0], deployment[1].removesuffix(_SUFFIX)))
 
 

@@ -58,7 +58,7 @@ def decide(agent: Agent, observed: Observed, usage: Usage | None, now: datetime,
         plan = _with_deployment(plan, agent, observed, wanted, number)
         plan = _with_autoscaling(plan, agent, observed, options)
         plan = replace(plan, mirror=_mirror(plan, agent, observed, pin, expired=expired))
-    found = status.Found(mode, pin, number, problem, observed, usage)
+    found = status.Found(mode, pin, problem, observed, usage)
     content = status.build(agent, found, now)
     notes = (*status.notes(agent, found), *status.burst_notes(agent, observed, plan.scale))
     changed = content if content != dict(agent.status) else None
@@ -159,9 +159,9 @@ def _scale(mode: Mode, agent: Agent, observed: Observed, there: Object, number: 
         return None if replicas == number or contested else Scale(number)
     if agent.autoscaling is None:
         return None
-    if not _keda_scales(agent, observed):
+    if not observed.keda.installed or observed.keda.down:
         return _restored(agent, replicas)
-    if observed.depth is None:
+    if observed.depth is None or not _keda_scales(agent, observed):
         return None
     raised = burst_replicas(agent.autoscaling, observed.depth, replicas, int(_status(there).get("replicas") or 0))
     return None if raised is None else Scale(raised, burst=True)
@@ -174,11 +174,11 @@ def _restored(agent: Agent, replicas: int) -> Scale | None:
 
 
 def _keda_scales(agent: Agent, observed: Observed) -> bool:
-    """Whether KEDA is at work on this agent, so that a burst is what it would do a little later."""
+    """Whether KEDA, where it runs, is at work on this agent: a burst is what it would do a little later."""
     scaled = observed.scaled_object
     if scaled is None or not agent.owns(scaled) or observed.others:
         return False
-    if not observed.keda.installed or observed.keda.down or scaled_object.blocks_scale_out(scaled):
+    if scaled_object.blocks_scale_out(scaled):
         return False
     ready = status.condition_of(_status(scaled), "Ready")
     return ready is not None and ready.get("status") == "True"

@@ -29,7 +29,7 @@ class Depths(Protocol):
 class Inputs:
     """The inputs of one operator."""
 
-    keda: Keda = field(default_factory=Keda)
-    usage: Callable[[Key], Usage | None] = lambda _: None
+    depths: Depths
+    usage: Callable[[Key], Usage | None]
     """Token usage by agent; None where it is unknown."""
-    depths: Depths | None = None
+    keda: Keda = field(default_factory=Keda)

@@ -67,7 +67,6 @@ class Operator:
         self._queue: WorkQueue[Key] = WorkQueue(
             retries=RateLimit(_RETRIES_PER_SECOND, _RETRIES_AT_ONCE), metrics=metrics
         )
-        self._inputs = Inputs(usage=usage)
         self.cluster = Cluster(client, config.watch_namespace, self._touch, self._wake, self._keda_installed)
         clients = {
             name: connect(url, timeout=_redis_timeout(config), max_connections=2, name=_COMPONENT)
@@ -84,7 +83,7 @@ class Operator:
             burst_seconds=config.burst_seconds,
             status_seconds=config.status_seconds,
         )
-        self._inputs.depths = self._reader
+        self._inputs = Inputs(self._reader, usage)
         self._keda = KedaWatch(
             client,
             config.keda_namespace,

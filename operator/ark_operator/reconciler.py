@@ -187,8 +187,7 @@ class Reconciler:
         if not scale.burst:
             return
         self._metrics.bursts.inc()
-        if self._inputs.depths is not None:
-            self._inputs.depths.forget(agent.key)
+        self._inputs.depths.forget(agent.key)
         for note in plan.notes:
             if note.reason == "ScaledBurst":
                 await self._post(agent, note)

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from ark_operator.options import Options
 from ark_operator.runtime.election import Terms
 from ark_process.certificate import Certificate
-from ark_process.settings import ProgramSettings
+from ark_process.settings import ProgramSettings, checked_with
 from ark_taskqueue import Tenancy, parse_connections, parse_rules
 
 
-def _checked_with(parse: Callable[[str], object]) -> BeforeValidator:
-    def check(value: object) -> object:
-        if value:
-            parse(str(value))
-        return value
-
-    return BeforeValidator(check)
+def _parse_if_given(text: str) -> dict[str, str]:
+    return parse_connections(text) if text else {}
 
 
 class OperatorSettings(ProgramSettings):
@@ -50,13 +44,13 @@ class OperatorSettings(ProgramSettings):
     scaler_authentication: str | None = Field(
         None, description="ClusterTriggerAuthentication with KEDA's certificate for the scaler; None: no TLS"
     )
-    redis: Annotated[str, _checked_with(parse_connections)] = Field(
+    redis: Annotated[str, checked_with(parse_connections)] = Field(
         "redis://127.0.0.1:6379/0",
         description="Redis connections, separated by spaces: URL for the one named 'default', NAME=URL for those "
         "that agents name with spec.queue.redis",
         json_schema_extra={"secret": True},
     )
-    agent_redis: Annotated[str, _checked_with(parse_connections)] = Field(
+    agent_redis: Annotated[str, checked_with(_parse_if_given)] = Field(
         "",
         description="The same as agents reach them, for AGENT_REDIS; empty: as --redis, but for URLs with a password, "
         "which belong into the agents' Secret",
@@ -67,7 +61,7 @@ class OperatorSettings(ProgramSettings):
         description="Secret in an agent's namespace whose keys become its variables (AGENT_REDIS, ANTHROPIC_API_KEY); "
         "need not be there; empty: none",
     )
-    allow_streams: Annotated[str, _checked_with(parse_rules)] = Field(
+    allow_streams: Annotated[str, checked_with(parse_rules)] = Field(
         "",
         description="Queues that a namespace may read beside its own, as for the scaler: NAMESPACE=STREAM, separated "
         "by spaces",

@@ -50,8 +50,6 @@ class Found:
 
     mode: Mode
     pin: Pin | None
-    number: int | None
-    """Replicas that the operator sets; None where KEDA does."""
     problem: Problem | None
     observed: Observed
     usage: Usage | None

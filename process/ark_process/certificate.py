@@ -27,7 +27,7 @@ class Certificate:
             BadCertificate: the files cannot be read now. Later ones that cannot are logged, the last one stays.
         """
         log = structlog.get_logger(component="certificate")
-        loaded = self._load()
+        first = loaded = self._load()
         changed_at = self._changed_at()
 
         def switch(connection: ssl.SSLObject, _: str | None, __: ssl.SSLContext) -> None:
@@ -41,9 +41,8 @@ class Certificate:
                     log.error("new certificate cannot be used, keeping the last one", error=str(error))
             connection.context = loaded
 
-        outer = self._load()
-        outer.sni_callback = switch  # called for connections without a name, too
-        return outer
+        first.sni_callback = switch  # called for connections without a name, too
+        return first
 
     def _load(self) -> ssl.SSLContext:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

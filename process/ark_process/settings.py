@@ -8,10 +8,10 @@ and what is allowed; a traceback tells a person on call nothing.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NoReturn, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 
@@ -40,6 +40,16 @@ class ProgramSettings(BaseSettings):
     log_format: Literal["json", "text"] = Field(
         "json", description="json prints one JSON object a line, text is for people at a terminal"
     )
+
+
+def checked_with(parse: Callable[[str], object]) -> BeforeValidator:
+    """Answer a validator for a setting that is kept as text and must parse."""
+
+    def check(value: object) -> object:
+        parse(str(value))
+        return value
+
+    return BeforeValidator(check)
 
 
 def load(settings: type[_S], arguments: Sequence[str] | None = None) -> _S:

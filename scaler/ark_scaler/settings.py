@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from ark_process.settings import ProgramSettings
+from ark_process.settings import ProgramSettings, checked_with
 from ark_taskqueue import StreamRule, parse_connections, parse_rules
 
 _DEFAULT_PORT = 6000
-
-
-def _checked_with(parse: Callable[[str], object]) -> BeforeValidator:
-    def check(value: object) -> object:
-        parse(str(value))
-        return value
-
-    return BeforeValidator(check)
 
 
 def _without_service_link(value: object) -> object:
@@ -43,13 +34,13 @@ class ScalerSettings(ProgramSettings):
     http_port: int = Field(
         8080, ge=0, le=65535, description="TCP port of /metrics, /healthz and /readyz; 0 takes a free one"
     )
-    redis: Annotated[str, _checked_with(parse_connections)] = Field(
+    redis: Annotated[str, checked_with(parse_connections)] = Field(
         "redis://127.0.0.1:6379/0",
         description="Redis connections, separated by spaces: URL for the one named 'default', NAME=URL for those "
         "that triggers name with 'redis'. Schemes: redis, rediss, unix, redis+sentinel, redis+cluster and so on",
         json_schema_extra={"secret": True},
     )
-    allow_streams: Annotated[str, _checked_with(parse_rules)] = Field(
+    allow_streams: Annotated[str, checked_with(parse_rules)] = Field(
         "",
         description="Queues that a namespace may read beside its own, separated by spaces: NAMESPACE=STREAM, both "
         "with * as a wildcard, for example 'team-a=agent-tasks'",

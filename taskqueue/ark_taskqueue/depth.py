@@ -19,13 +19,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import ResponseError
 
-from ark_taskqueue.connection import Client, from_response, pipelined, translated
+from ark_taskqueue.connection import Client, from_response, translated
 from ark_taskqueue.consumer import BACKOFF, READY
 from ark_taskqueue.errors import NotAStream, RedisUnavailable, TaskQueueError
 from ark_taskqueue.keys import QueueKeys
-from ark_taskqueue.script import Script
+from ark_taskqueue.script import Call, Script
 from ark_taskqueue.task import milliseconds_of, text
 
 COUNT_LIMIT = 10_000
@@ -132,15 +132,9 @@ async def read_depths(
         RedisUnavailable: no queue could be read.
     """
     limits = watch_up_to or [0] * len(queues)
+    calls = [_call(queue, limit) for queue, limit in zip(queues, limits, strict=True)]
     with translated("read queue depths"):
-        keys = [queue.stream for queue in queues]
-        replies = await pipelined(client, keys, [_command(*item) for item in zip(queues, limits, strict=True)])
-        unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-        if unknown:
-            sent_whole = [_command(queues[i], limits[i], whole=True) for i in unknown]
-            answers = await pipelined(client, [keys[i] for i in unknown], sent_whole)
-            for i, reply in zip(unknown, answers, strict=True):
-                replies[i] = reply
+        replies = await _DEPTH.run_each(client, calls)
     read = [_decode(queue, reply) for queue, reply in zip(queues, replies, strict=True)]
     deadline = time.monotonic() + _COUNT_SECONDS
     return [
@@ -149,9 +143,8 @@ async def read_depths(
     ]
 
 
-def _command(queue: QueueKeys, watch_up_to: int, whole: bool = False) -> tuple[Any, ...]:
-    script = ("EVAL", _DEPTH.text) if whole else ("EVALSHA", _DEPTH.sha)
-    return (*script, 2, queue.stream, queue.stats, queue.group, READY, BACKOFF, _PAGE, watch_up_to)
+def _call(queue: QueueKeys, watch_up_to: int) -> Call:
+    return (queue.stream, queue.stats), (queue.group, READY, BACKOFF, _PAGE, watch_up_to)
 
 
 def _decode(queue: QueueKeys, reply: Any) -> Depth | _Snapshot | TaskQueueError:

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import ResponseError
 
-from ark_taskqueue.connection import Client, from_response, pipelined, translated
+from ark_taskqueue.connection import Client, from_response, translated
 from ark_taskqueue.errors import BudgetExceeded, RedisUnavailable, TaskQueueError
 from ark_taskqueue.keys import QueueKeys
 from ark_taskqueue.script import Script
@@ -97,7 +97,7 @@ class TokenLedger:
         wanted = budget.per_call if tokens is None else tokens
         if wanted < 0:
             raise ValueError(f"{wanted} tokens cannot be reserved")
-        limit = _NO_LIMIT if budget.daily is None else budget.daily
+        limit = _limit(budget)
         reply = await _RESERVE.run(self._client, self._keys, wanted, limit, int(seconds * 1000))
         if reply[0] == 1:
             return Reservation(number=reply[1], tokens=wanted, ends_ms=reply[2])
@@ -125,8 +125,7 @@ class TokenLedger:
         Raises:
             RedisUnavailable: they are not known.
         """
-        limit = _NO_LIMIT if budget.daily is None else budget.daily
-        return _usage(await _USAGE.run(self._client, self._keys, budget.per_call, limit))
+        return _usage(await _USAGE.run(self._client, self._keys, budget.per_call, _limit(budget)))
 
 
 async def read_usages(client: Client, agents: Sequence[tuple[QueueKeys, Budget]]) -> list[TokenUsage | TaskQueueError]:
@@ -139,21 +138,14 @@ async def read_usages(client: Client, agents: Sequence[tuple[QueueKeys, Budget]]
     Raises:
         RedisUnavailable: no usage could be read.
     """
+    calls = [(_keys(queue), (budget.per_call, _limit(budget))) for queue, budget in agents]
     with translated("read token usage"):
-        keys = [_keys(queue)[0] for queue, _ in agents]
-        replies = await pipelined(client, keys, [_command(*agent) for agent in agents])
-        unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-        if unknown:
-            whole = [_command(*agents[i], whole=True) for i in unknown]
-            for i, reply in zip(unknown, await pipelined(client, [keys[i] for i in unknown], whole), strict=True):
-                replies[i] = reply
+        replies = await _USAGE.run_each(client, calls)
     return [_decoded(queue, reply) for (queue, _), reply in zip(agents, replies, strict=True)]
 
 
-def _command(queue: QueueKeys, budget: Budget, whole: bool = False) -> tuple[Any, ...]:
-    script = ("EVAL", _USAGE.text) if whole else ("EVALSHA", _USAGE.sha)
-    limit = _NO_LIMIT if budget.daily is None else budget.daily
-    return (*script, 3, *_keys(queue), budget.per_call, limit)
+def _limit(budget: Budget) -> int:
+    return _NO_LIMIT if budget.daily is None else budget.daily
 
 
 def _decoded(queue: QueueKeys, reply: Any) -> TokenUsage | TaskQueueError:

@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
 from redis.exceptions import NoScriptError
 
-from ark_taskqueue.connection import Client, translated
+from ark_taskqueue.connection import Client, pipelined, translated
 
 _USES = re.compile(r"^-- uses: (\w+)$", re.MULTILINE)
 """How the head of a Lua file asks for the local functions of another one."""
+
+
+Call = tuple[tuple[str, ...], tuple[str | bytes | int, ...]]
+"""Keys, the first of which says where they lie in a Cluster, and arguments."""
 
 
 class Script:
@@ -39,6 +44,24 @@ class Script:
                 return await client.execute_command("EVALSHA", self.sha, len(keys), *keys, *arguments)
             except NoScriptError:
                 return await client.execute_command("EVAL", self.text, len(keys), *keys, *arguments)
+
+    async def run_each(self, client: Client, calls: Sequence[Call]) -> list[Any]:
+        """Run the script once for each call, all in one pipeline; an error takes the place of its call's reply.
+
+        Raises:
+            RedisError, OSError: nothing was answered; see `ark_taskqueue.connection.translated`.
+        """
+        replies = await self._send(client, calls, "EVALSHA", self.sha)
+        unknown = [number for number, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+        if unknown:
+            again = await self._send(client, [calls[number] for number in unknown], "EVAL", self.text)
+            for number, reply in zip(unknown, again, strict=True):
+                replies[number] = reply
+        return replies
+
+    async def _send(self, client: Client, calls: Sequence[Call], command: str, script: str) -> list[Any]:
+        commands = [(command, script, len(keys), *keys, *arguments) for keys, arguments in calls]
+        return await pipelined(client, [keys[0] for keys, _ in calls], commands)
 
 
 def _source(name: str) -> str:

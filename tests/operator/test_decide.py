@@ -288,8 +288,9 @@ def test_after_a_budget_the_pool_is_given_back_where_keda_cannot() -> None:
     at_zero = Observed(deployment=its_deployment(of, 0), keda=Keda(installed=False))
     plan = decided(down, at_zero, WITHIN)
     assert (plan.mode, plan.scale, plan.mirror) == (Mode.AUTO, Scale(5), None)
-    working = replace(at_zero, keda=Keda(), scaled_object=its_scaled_object(of))
-    assert decided(down, working, WITHIN).scale is None
+    for paused in (True, False):
+        working = replace(at_zero, keda=Keda(), scaled_object=its_scaled_object(of, paused=paused))
+        assert decided(down, working, WITHIN).scale is None, "the queue says what the pool needs now, and KEDA asks it"
 
 
 def test_a_pin_ends_though_no_deployment_can_be_made() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from ark_operator.main import Operator, running
 from ark_operator.observed import Usage
 from ark_operator.runtime.reflector import Key
 from ark_operator.settings import OperatorSettings
-from ark_taskqueue import Client, QueueKeys, connect
+from ark_taskqueue import QueueKeys
 from hack.cluster import api, manifests, operator_manifests
 from hack.cluster.api import EVENTS, Api, ApiError, Object
 from hack.cluster.control_plane import ControlPlane
@@ -30,14 +30,11 @@ _STEADY = {"lease_seconds": 40.0, "lease_renew_seconds": 30.0, "lease_retry_seco
 _CLOSED_REDIS = f"redis://127.0.0.1:{free_port()}/0"
 
 
-def agent(name: str = "writer", *, annotations: dict[str, str] | None = None, **spec: Any) -> Object:
-    """Answer an ArkAgent."""
-    return {
-        "apiVersion": "arkonis.dev/v1alpha1",
-        "kind": "ArkAgent",
-        "metadata": {"name": name, **({"annotations": annotations} if annotations else {})},
-        "spec": {"model": "m", "systemPrompt": "p", **spec},
-    }
+def agent(name: str = "writer", **spec: Any) -> Object:
+    """Answer an ArkAgent; `World.make` says where."""
+    item = operator_manifests.agent("", name, **{"model": "m", "systemPrompt": "p", **spec})
+    del item["metadata"]["namespace"]
+    return item
 
 
 @dataclass(slots=True)
@@ -171,13 +168,9 @@ async def operating(
             work.cancel()
 
 
-@asynccontextmanager
-async def queue_of(redis_url: str, world: World, name: str = "writer") -> AsyncIterator[tuple[Client, QueueKeys]]:
-    """Give a client of a Redis, and an agent's queue in it."""
-    async with AsyncExitStack() as stack:
-        client = connect(redis_url)
-        stack.push_async_callback(client.aclose)
-        yield client, QueueKeys.for_agent(world.namespace, name)
+def queue_of(world: World, name: str = "writer") -> QueueKeys:
+    """Answer an agent's queue."""
+    return QueueKeys.for_agent(world.namespace, name)
 
 
 def exceeded(until: datetime | None = None) -> Usage:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from hack.cluster import operator_manifests
 from hack.cluster.kubectl import Kubectl, KubectlFailed
 from tests.cluster.operator.conftest import running
 
@@ -27,12 +28,7 @@ def kubectl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
 
 
 def agent(name: str = "writer", **spec: Any) -> dict[str, Any]:
-    return {
-        "apiVersion": "arkonis.dev/v1alpha1",
-        "kind": "ArkAgent",
-        "metadata": {"name": name, "namespace": "default"},
-        "spec": {"model": "m", "systemPrompt": "p", **spec},
-    }
+    return operator_manifests.agent("default", name, **{"model": "m", "systemPrompt": "p", **spec})
 
 
 def stored(kubectl: Kubectl, item: dict[str, Any]) -> dict[str, Any]:

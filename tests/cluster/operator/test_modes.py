@@ -245,8 +245,7 @@ async def test_usage_that_is_unknown_from_the_start_changes_nothing(here: World)
         assert (await here.condition("BudgetExceeded"))[:2] == ("Unknown", "UsageUnknown")
 
 
-async def test_usage_is_shown_without_a_write_for_every_change(here: World) -> None:
-    """Numbers that only move are written at the pace of the look at all agents."""
+async def test_new_usage_is_shown_at_the_next_look(here: World) -> None:
     here.usage["writer"] = WITHIN
     async with operating(here, resync_seconds=0.5):
         await here.make(agent(replicas=1, **LIMITED))

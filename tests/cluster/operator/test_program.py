@@ -135,6 +135,7 @@ def run(*flags: str, **variables: str) -> tuple[int, str]:
             ["--image=x", "--redis=http://x"],
             "--redis (ARK_OPERATOR_REDIS): connection 'default': Redis URL has the scheme",
         ),
+        (["--image=x", "--redis="], "--redis (ARK_OPERATOR_REDIS): no Redis connection is given"),
         (["--image=x", "--workers=0"], "--workers (ARK_OPERATOR_WORKERS) is '0': "),
         (["--image=x"], "not in a Pod with a ServiceAccount's token"),
         (["--image=x", "--kubeconfig=/nowhere"], "kubeconfig /nowhere: "),
