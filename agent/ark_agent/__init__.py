@@ -1,4 +1,34 @@
 """The worker runtime: takes tasks from an agent's queue and answers them with an LLM.
 
+``ark-agent`` asks the LLM what stands in a task's prompt. A handler of one's own is a few lines, and the daily token
+budget holds around its calls::
+
+    import ark_agent
+
+    async def review(context: ark_agent.Context) -> str:
+        diff = context.task.fields["diff"]
+        reply = await context.call(f"Review this change:\n{diff}")
+        return reply.text
+
+    ark_agent.run(review)
+
 Knows Redis (through the task queue) and an LLM (through a provider), and nothing of Kubernetes or gRPC.
 """
+
+from ark_agent.context import Context, Handler, Rejected, answer_prompt
+from ark_agent.gate import NotNow
+from ark_agent.main import run
+from ark_agent.providers import Message, Reply
+from ark_agent.providers.errors import ProviderError
+
+__all__ = [
+    "Context",
+    "Handler",
+    "Message",
+    "NotNow",
+    "ProviderError",
+    "Rejected",
+    "Reply",
+    "answer_prompt",
+    "run",
+]

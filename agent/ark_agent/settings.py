@@ -1,15 +1,35 @@
-"""The worker's settings."""
+"""The worker's settings; their variables are those that the arkonis operator gives its agents, and more like them."""
 
 from __future__ import annotations
 
+import os
 import socket
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from ark_agent.providers import ProviderOptions
 from ark_process.settings import ProgramSettings
 from ark_taskqueue import DEFAULT_GROUP, InvalidAddress, InvalidQueueName, QueueKeys, parse_address
+
+_ARKONIS_URL = "TASK_QUEUE_URL"
+_ARKONIS_QUEUE = "stream:agent-tasks"
+"""What arkonis' agents all take their tasks from."""
+
+
+def _default_redis() -> str:
+    """Answer arkonis' variable, where it is there: a URL, or ``host:port``."""
+    given = os.environ.get(_ARKONIS_URL, "redis://127.0.0.1:6379/0")
+    return given if "://" in given else f"redis://{given}"
+
+
+def _default_name() -> str:
+    return os.environ.get("POD_NAME") or socket.gethostname()
+
+
+def _default_queue() -> str:
+    return _ARKONIS_QUEUE if _ARKONIS_URL in os.environ else ""
 
 
 def _address(url: str) -> str:
@@ -31,6 +51,8 @@ def queue_of(name: str, group: str = DEFAULT_GROUP) -> QueueKeys:
 
 
 def _queue(name: str) -> str:
+    if not name:
+        raise ValueError("it is missing, give <namespace>/<agent>, or stream:<key>")
     try:
         queue_of(name)
     except InvalidQueueName as error:
@@ -41,23 +63,53 @@ def _queue(name: str) -> str:
 class AgentSettings(ProgramSettings):
     """Worker of an agent's task queue."""
 
-    model_config = SettingsConfigDict(cli_prog_name="ark-agent", env_prefix="AGENT_")
+    model_config = SettingsConfigDict(cli_prog_name="ark-agent", env_prefix="AGENT_", validate_default=True)
 
     redis: Annotated[str, AfterValidator(_address)] = Field(
-        "redis://127.0.0.1:6379/0",
-        description="Redis URL; schemes: redis, rediss, unix, redis+sentinel, redis+cluster and so on",
+        default_factory=_default_redis,
+        description="Redis URL; schemes: redis, rediss, unix, redis+sentinel, redis+cluster and so on; without it "
+        f"{_ARKONIS_URL}, a URL or host:port",
         json_schema_extra={"secret": True},
     )
     queue: Annotated[str, AfterValidator(_queue)] = Field(
-        description="Queue to take tasks from: <namespace>/<agent>, or stream:<key> for one of another name"
+        default_factory=_default_queue,
+        description="Queue to take tasks from: <namespace>/<agent>, or stream:<key> for one of another name; where "
+        f"{_ARKONIS_URL} is set, {_ARKONIS_QUEUE}",
     )
     group: str = Field(DEFAULT_GROUP, min_length=1, description="Consumer group of the queue's workers")
     name: str = Field(
-        default_factory=socket.gethostname,
+        default_factory=_default_name,
         min_length=1,
-        description="Name of this worker, unlike any other's of the queue; the host's name, in a pod the pod's",
+        description="Name of this worker, unlike any other's of the queue; without it POD_NAME, or the host's name",
     )
-    provider: Literal["echo"] = Field("echo", description="What answers the tasks; echo needs no network")
+    provider: Literal["auto", "anthropic", "openai", "echo"] = Field(
+        "auto",
+        description="What answers LLM calls; auto tells by the model's name, openai is any server that speaks its "
+        "API, echo needs no network. Keys: ANTHROPIC_API_KEY, OPENAI_API_KEY",
+    )
+    model: str = Field("echo", description="Model that is asked")
+    system_prompt: str = Field("", description="What the model is told before every task")
+    base_url: str | None = Field(
+        None,
+        min_length=1,
+        description="Base URL of the provider's API; None: its own, or ANTHROPIC_BASE_URL, OPENAI_BASE_URL",
+    )
+    max_tokens: int = Field(8000, ge=1, description="Tokens that one LLM call may cost, input and output together")
+    daily_token_limit: int = Field(
+        0, ge=0, description="Tokens that all workers of the queue may cost in any 24 hours; 0: no limit"
+    )
+    bytes_per_token: float = Field(
+        2.0,
+        ge=1,
+        le=8,
+        description="What input is estimated by where the provider cannot count it; 1 is never too few tokens, prose "
+        "has about 4",
+    )
+    output_limit_field: Literal["auto", "max_tokens", "max_completion_tokens"] = Field(
+        "auto",
+        description="Field that limits the output for provider openai; auto: max_completion_tokens for OpenAI itself, "
+        "max_tokens for other servers",
+    )
     max_concurrent_tasks: int = Field(5, ge=1, le=1000, description="Tasks that are worked on at a time")
     timeout_seconds: float = Field(120, gt=0, description="The most that one attempt may take; a failure after that")
     max_retries: int = Field(3, ge=1, description="Failures after which a task becomes a dead letter")
@@ -73,3 +125,36 @@ class AgentSettings(ProgramSettings):
         description="How long running tasks may take to end after SIGTERM, before they are given back; at least 15 s "
         "less than the pod's terminationGracePeriodSeconds, for the rest of the end while Redis is slow",
     )
+    mcp_servers: str = Field("", description="MCP tool servers, as arkonis gives them; not acted on")
+    webhook_tools: str = Field("", description="HTTP tools, as arkonis gives them; not acted on")
+    host: str = Field("0.0.0.0", description="Address that the HTTP server listens on")
+    http_port: int = Field(
+        8080, ge=0, le=65535, description="TCP port of /metrics, /healthz and /readyz; 0 takes a free one"
+    )
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if 0 < self.daily_token_limit < self.max_tokens:
+            raise ValueError(
+                f"--daily-token-limit (AGENT_DAILY_TOKEN_LIMIT) is {self.daily_token_limit}, less than one call may "
+                f"cost, --max-tokens (AGENT_MAX_TOKENS) {self.max_tokens}: no call would ever be made"
+            )
+        return self
+
+    @property
+    def provider_options(self) -> ProviderOptions:
+        """What the settings say about the provider."""
+        return ProviderOptions(
+            name=self.provider,
+            model=self.model,
+            base_url=self.base_url,
+            bytes_per_token=self.bytes_per_token,
+            output_limit_field=self.output_limit_field,
+            timeout_seconds=self.timeout_seconds,
+        )
+
+    @property
+    def ignored(self) -> list[str]:
+        """Variables that are set and not acted on."""
+        given = {"AGENT_MCP_SERVERS": self.mcp_servers, "AGENT_WEBHOOK_TOOLS": self.webhook_tools}
+        return [name for name, value in given.items() if value.strip() not in ("", "[]", "null")]

@@ -1,5 +1,7 @@
 """Work on a queue's tasks, a few at a time, until told to stop.
 
+What a task is done by is a handler (`ark_agent.context`); what it costs is `ark_agent.calls`'.
+
 Four things happen side by side: tasks are fetched when there is a free slot, each is worked on in a task of its own,
 leases are renewed, and what other workers left behind is reclaimed. On stop no more is fetched, what runs may finish
 within the grace period, and the rest is given back; then the consumer is removed.
@@ -12,6 +14,7 @@ then only the one that still holds it may complete it.
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +22,12 @@ from typing import TypeVar
 
 import structlog
 
-from ark_agent.providers import Provider
+from ark_agent.attempt_clock import AttemptClock
+from ark_agent.calls import Calls
+from ark_agent.context import Context, Handler, Rejected
+from ark_agent.gate import Gate, NotNow
+from ark_agent.metrics import AgentMetrics
+from ark_agent.providers.errors import CallRefused
 from ark_taskqueue import Consumer, Outcome, RedisUnavailable, Task, TaskQueueError
 
 _WAIT_SECONDS = 1.0
@@ -43,24 +51,72 @@ class WorkLimits:
     """How long running tasks may take to end after a stop."""
 
 
+class _Attempt:
+    """One attempt at a task, for reports of its end."""
+
+    __slots__ = ("_began", "log", "task")
+
+    def __init__(self, task: Task, log: structlog.stdlib.BoundLogger) -> None:
+        self.task = task
+        self.log = log
+        self._began = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """How long it has taken so far."""
+        return time.monotonic() - self._began
+
+
 class Worker:
     """Works on one queue."""
 
-    def __init__(self, consumer: Consumer, provider: Provider, limits: WorkLimits) -> None:
+    def __init__(
+        self,
+        consumer: Consumer,
+        handler: Handler,
+        calls: Calls,
+        gate: Gate,
+        limits: WorkLimits,
+        metrics: AgentMetrics,
+        *,
+        system: str = "",
+    ) -> None:
+        """
+        Args:
+            consumer: takes tasks and reports their end.
+            handler: does them.
+            calls: makes the handler's LLM calls.
+            gate: no task is taken while it is closed.
+            limits: tasks at a time, and their time.
+            metrics: of this process.
+            system: the agent's system prompt.
+        """
         self._consumer = consumer
-        self._provider = provider
+        self._handler = handler
+        self._calls = calls
+        self._gate = gate
         self._limits = limits
+        self._metrics = metrics
+        self._system = system
+        self._redis_problem: str | None = "Redis has not answered yet"
         self._running: dict[tuple[str, int], tuple[Task, asyncio.Task[None]]] = {}
         """By id and delivery: a task that was lost and came back runs beside the delivery that is to be dropped."""
         self._stopping = asyncio.Event()
         self._slot_free = asyncio.Event()
         self._log = structlog.get_logger(component="worker").bind(worker=consumer.name)
+        metrics.show_work(limits.concurrent_tasks, lambda: len(self._running), lambda: gate.seconds == 0)
+
+    @property
+    def not_ready(self) -> str | None:
+        """Why no task could be done; None where nothing is known to be in the way, a used up budget included."""
+        return self._redis_problem or self._calls.problem
 
     def stop(self) -> None:
         """Take no more tasks and end; `run` returns when it is done."""
         self._log.info("stopping, no more tasks are taken")
         self._stopping.set()
         self._slot_free.set()
+        self._calls.stop()
 
     async def run(self) -> None:
         """Work until `stop` is called, then drain."""
@@ -79,8 +135,9 @@ class Worker:
         await self._retire()
 
     async def _fetch(self, work: asyncio.TaskGroup) -> None:
-        """Take tasks whenever there is a free slot, until stopped."""
+        """Take tasks whenever there is a free slot and they could be done, until stopped."""
         pause = _FIRST_PAUSE_SECONDS
+        budget_known = False
         while not self._stopping.is_set():
             free = self._limits.concurrent_tasks - len(self._running)
             if free <= 0:
@@ -88,46 +145,73 @@ class Worker:
                 await self._slot_free.wait()
                 continue
             try:
-                tasks = await self._consumer.claim(free) or await self._consumer.wait_for_new(free, _WAIT_SECONDS)
+                if not budget_known:
+                    await self._calls.usage()
+                    budget_known = True
+                tasks = await self._take(free) if await self._calls.until_open(self._sleep) else []
             except TaskQueueError as error:
+                self._redis_problem = str(error)
                 self._log.warning("cannot take tasks, trying again", error=str(error), pause_seconds=pause)
                 await self._sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
                 continue
-            pause = _FIRST_PAUSE_SECONDS
+            pause, self._redis_problem = _FIRST_PAUSE_SECONDS, None
             if self._stopping.is_set():
                 await self._give_back(tasks)  # they came with the answer to a wait that began before the stop
                 return
             for task in tasks:
                 self._running[task.id, task.delivery] = (task, work.create_task(self._work_on(task)))
 
+    async def _take(self, free: int) -> list[Task]:
+        return await self._consumer.claim(free) or await self._consumer.wait_for_new(free, _WAIT_SECONDS)
+
     async def _work_on(self, task: Task) -> None:
         """Work on one task and report its end; a cancelled one is left to whoever cancelled it."""
-        began = time.monotonic()
-        log = self._log.bind(task=task.id, attempt=task.attempt)
-        limit = asyncio.timeout(self._limits.task_seconds)
+        attempt = _Attempt(task, self._log.bind(task=task.id, attempt=task.attempt))
+        clock = AttemptClock(self._limits.task_seconds)
+        context = Context(task, self._calls, clock, system=self._system)
+        self._metrics.started(task.waited_ms / 1000)
         try:
             try:
-                async with limit:
-                    outcome = await self._provider.answer(task)
-                await self._completed(task, outcome, time.monotonic() - began, log)
+                async with clock:
+                    answer = await self._handler(context)
+                await self._completed(attempt, context, _outcome(answer, context))
+            except NotNow as error:
+                await self._not_now(attempt, str(error))
             except Exception as error:  # noqa: BLE001 - whatever a handler raises or answers is the task's failure
                 late = f"no answer within {self._limits.task_seconds:g} s"
-                await self._failed(task, late if limit.expired() else f"{type(error).__name__}: {error}", log)
+                final = isinstance(error, (Rejected, CallRefused))
+                await self._failed(attempt, late if clock.is_over else f"{type(error).__name__}: {error}", final=final)
+            if context.spent.unsettled is not None:
+                await self._calls.settle(context.spent.unsettled)
         finally:
             del self._running[task.id, task.delivery]
             self._slot_free.set()
 
-    async def _completed(self, task: Task, outcome: Outcome, seconds: float, log: structlog.stdlib.BoundLogger) -> None:
-        completed = await self._insist(lambda: self._consumer.complete(task, outcome, seconds), log)
+    async def _completed(self, attempt: _Attempt, context: Context, outcome: Outcome) -> None:
+        seconds, settlement = attempt.seconds, context.spent.unsettled
+        completed = await self._insist(
+            lambda: self._consumer.complete(attempt.task, outcome, seconds, settlement), attempt.log
+        )
+        if completed is None:
+            return
+        context.spent.unsettled = None
+        self._metrics.ended("completed" if completed else "lost", seconds)
         if completed:
-            log.debug("task completed", service_seconds=round(seconds, 3), waited_ms=task.waited_ms)
+            attempt.log.debug("task completed", service_seconds=round(seconds, 3), waited_ms=attempt.task.waited_ms)
         else:
-            log.warning("task was done but is no longer ours, its result is dropped", service_seconds=seconds)
+            attempt.log.warning("task was done but is no longer ours, its result is dropped", service_seconds=seconds)
 
-    async def _failed(self, task: Task, error: str, log: structlog.stdlib.BoundLogger) -> None:
-        ended = await self._insist(lambda: self._consumer.fail(task, error), log)
-        log.warning("task failed", error=error, ended=ended or "unknown")
+    async def _failed(self, attempt: _Attempt, error: str, *, final: bool) -> None:
+        ended = await self._insist(lambda: self._consumer.fail(attempt.task, error, final=final), attempt.log)
+        if ended is not None:
+            self._metrics.ended("retried" if ended == "retry" else ended, attempt.seconds)
+        attempt.log.warning("task failed", error=error, ended=ended or "unknown")
+
+    async def _not_now(self, attempt: _Attempt, why: str) -> None:
+        if await self._insist(lambda: self._consumer.give_back([attempt.task]), attempt.log) is not None:
+            self._metrics.ended("given_back")
+            attempt.log.info("task given back", why=why)
 
     async def _insist(self, report: Callable[[], Awaitable[_T]], log: structlog.stdlib.BoundLogger) -> _T | None:
         """Report the end of a task until Redis takes it; None when it did not for as long as a lease lasts."""
@@ -160,11 +244,15 @@ class Worker:
             await self._give_back([task for task, _ in rest])
 
     async def _give_back(self, tasks: Sequence[Task]) -> None:
+        if not tasks:
+            return
         try:
             await self._consumer.give_back(tasks)
         except TaskQueueError as error:
             self._log.error("tasks cannot be given back, others get them after the lease", error=str(error))
         else:
+            for _ in tasks:
+                self._metrics.ended("given_back")
             self._log.info("tasks given back", tasks=len(tasks))
 
     async def _retire(self) -> None:
@@ -205,3 +293,13 @@ class Worker:
                 await self._stopping.wait()
         except TimeoutError:
             return
+
+
+def _outcome(answer: object, context: Context) -> Outcome:
+    """Answer a handler's answer as it is stored.
+
+    Raises:
+        TypeError: it is neither text nor anything that JSON can hold.
+    """
+    output = answer if isinstance(answer, str) else json.dumps(answer)
+    return Outcome(output, context.spent.input_tokens, context.spent.output_tokens)

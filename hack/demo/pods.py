@@ -35,7 +35,7 @@ def _run_agent(config: AgentSettings, log: str) -> None:
     # Ctrl-C at the terminal reaches every process; the demo ends the pods itself, in order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logs.configure(config.log_level, config.log_format)
-    asyncio.run(main.run(config, signals=(signal.SIGTERM,)))
+    asyncio.run(main.work(config, signals=(signal.SIGTERM,)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +106,8 @@ class PodDeployment:
             max_concurrent_tasks=self._slots,
             grace_seconds=GRACE_SECONDS * 0.9,
             log_level="warning",
+            host="127.0.0.1",
+            http_port=0,
         )
         process = self._context.Process(
             target=_run_agent, args=(config, str(self._folder / f"{name}.log")), name=name, daemon=True

@@ -26,7 +26,7 @@ from ark_taskqueue.errors import (
     TaskQueueError,
 )
 from ark_taskqueue.keys import DEFAULT_GROUP, QueueKeys
-from ark_taskqueue.ledger import Budget, Reservation, TokenLedger, TokenUsage, read_usages
+from ark_taskqueue.ledger import Budget, Reservation, Settlement, TokenLedger, TokenUsage, read_usages
 from ark_taskqueue.producer import Producer, Submission
 from ark_taskqueue.retry import RetryPolicy
 from ark_taskqueue.task import DeadLetter, Outcome, Result, Task
@@ -57,6 +57,7 @@ __all__ = [
     "Reservation",
     "Result",
     "RetryPolicy",
+    "Settlement",
     "StreamRule",
     "Submission",
     "Task",

@@ -1,9 +1,14 @@
 -- Complete a task: acknowledge and delete it, store its result, count its service time. All or nothing, once.
+-- The tokens of a call that ended with the task are settled in the same step, lost task or not: they are spent.
 -- uses: ownership
+-- uses: token_settlement
 --
 -- KEYS[1]  stream of tasks
 -- KEYS[2]  hash, the task's result
 -- KEYS[3]  hash, the queue's statistics
+-- KEYS[4]  hash, the ledger's sums; this and the next two only where a call is to be settled
+-- KEYS[5]  list, the tokens of each second
+-- KEYS[6]  sorted set, the reservations
 -- ARGV[1]  consumer group
 -- ARGV[2]  consumer that holds the task
 -- ARGV[3]  the task's id
@@ -11,19 +16,27 @@
 -- ARGV[5]  time to live of the result, milliseconds
 -- ARGV[6]  service time, milliseconds
 -- ARGV[7]  greatest number of tasks that the mean service time looks back on
--- ARGV[8...]  fields of the result: name, value, name, value ...
+-- ARGV[8]  number of the call's reservation; this and the next four are empty where no call is to be settled
+-- ARGV[9]  tokens that were reserved
+-- ARGV[10] moment at which the reservation ends by itself, milliseconds
+-- ARGV[11] tokens that the LLM read
+-- ARGV[12] tokens that it wrote
+-- ARGV[13...]  fields of the result: name, value, name, value ...
 --
 -- Answers 1 when the task is completed, also when this delivery was completed before (the caller asks again when
 -- it missed the answer), and 0 when the task is no longer this consumer's: then nothing is written.
 local tasks, result, stats = KEYS[1], KEYS[2], KEYS[3]
 local delivery = ARGV[2] .. '#' .. ARGV[4]
+if KEYS[4] then
+  settle({KEYS[4], KEYS[5], KEYS[6]}, ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12])
+end
 if not owns(tasks, ARGV[1], ARGV[2], ARGV[3], ARGV[4]) then
   return redis.call('HGET', result, 'delivery') == delivery and 1 or 0
 end
 
 redis.call('XACK', tasks, ARGV[1], ARGV[3])
 redis.call('XDEL', tasks, ARGV[3])
-redis.call('HSET', result, 'delivery', delivery, unpack(ARGV, 8))
+redis.call('HSET', result, 'delivery', delivery, unpack(ARGV, 13))
 redis.call('PEXPIRE', result, ARGV[5])
 
 -- Exponentially weighted mean: exact while there are few samples, then each new one counts 1/ARGV[7].
@@ -36,5 +49,4 @@ if type(samples) == 'number' then
   redis.pcall('HSET', stats, 'service_mean_ms', string.format('%.3f', mean))
 end
 
--- The token ledger's settlement takes its place here, in the same call, so that a task's tokens count once.
 return 1

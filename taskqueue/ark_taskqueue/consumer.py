@@ -30,6 +30,7 @@ from redis.exceptions import ResponseError
 
 from ark_taskqueue.connection import Client, from_response, translated
 from ark_taskqueue.keys import QueueKeys
+from ark_taskqueue.ledger import Settlement, ledger_keys
 from ark_taskqueue.retry import RetryPolicy
 from ark_taskqueue.script import Script
 from ark_taskqueue.task import Outcome, Task, decoded, fields_from, outcome_fields, raw, text
@@ -49,6 +50,7 @@ _SERVICE_TIME_SAMPLES = 100
 _RECLAIM_INTERVAL_SECONDS = 1.0
 _FORGET_CONSUMER_SECONDS = 24 * 3600.0
 _PAGE = 100
+_NOTHING_TO_SETTLE = ("",) * 5
 
 _CLAIM = Script("claim")
 _COMPLETE = Script("complete")
@@ -163,24 +165,28 @@ class Consumer:
         reply = await _RENEW.run(self._client, (self._queue.stream,), self._queue.group, self.name, *_deliveries(tasks))
         return [tasks[int(position) - 1] for position in reply]
 
-    async def complete(self, task: Task, outcome: Outcome, service_seconds: float) -> bool:
-        """Finish a task: it leaves the queue and its result is stored, in one step.
+    async def complete(
+        self, task: Task, outcome: Outcome, service_seconds: float, settlement: Settlement | None = None
+    ) -> bool:
+        """Finish a task: it leaves the queue, its result is stored and its last call settled, in one step.
 
-        Answers False, and nothing is written, when the task is no longer this delivery's. May be repeated when the
-        answer was lost.
+        Answers False, and nothing but the settlement is written, when the task is no longer this delivery's. May be
+        repeated when the answer was lost.
 
         Args:
             task: the delivery.
             outcome: what is stored for the producer.
             service_seconds: how long the work took; feeds the queue's mean service time.
+            settlement: of a call that ended with the task; None where every call is settled.
 
         Raises:
             RedisUnavailable, RedisRefused: see `claim`.
         """
         service_ms = max(0, round(service_seconds * 1000))
+        keys = (self._queue.stream, self._queue.result(task.id), self._queue.stats)
         reply = await _COMPLETE.run(
             self._client,
-            (self._queue.stream, self._queue.result(task.id), self._queue.stats),
+            keys if settlement is None else (*keys, *ledger_keys(self._queue)),
             self._queue.group,
             self.name,
             task.id,
@@ -188,14 +194,20 @@ class Consumer:
             self._result_ms,
             service_ms,
             _SERVICE_TIME_SAMPLES,
+            *(_NOTHING_TO_SETTLE if settlement is None else settlement.arguments),
             *outcome_fields(task, outcome, service_ms),
         )
         return bool(reply)
 
-    async def fail(self, task: Task, error: str) -> Literal["retry", "dead", "lost"]:
+    async def fail(self, task: Task, error: str, *, final: bool = False) -> Literal["retry", "dead", "lost"]:
         """Say that a task failed: it rests and is tried again, or becomes a dead letter after its last failure.
 
         Answers what became of it; "lost" when it is no longer this delivery's, and then nothing is written.
+
+        Args:
+            task: the delivery.
+            error: why, for people.
+            final: whether it would fail again however often it is tried; then this failure is its last.
 
         Raises:
             RedisUnavailable, RedisRefused: see `claim`.
@@ -208,7 +220,7 @@ class Consumer:
             self.name,
             task.id,
             task.delivery,
-            self._retries.max_failures,
+            1 if final else self._retries.max_failures,
             min(backoff_ms, HORIZON_MS),
             raw(error),
             self._result_ms,

@@ -50,7 +50,14 @@ class BudgetExceeded(TaskQueueError):
     """A call's tokens do not fit into what is left of the daily budget: make no call."""
 
     def __init__(
-        self, agent: str, wanted: int, limit: int, used: int, reserved: int, restored_at: datetime | None
+        self,
+        agent: str,
+        wanted: int,
+        limit: int,
+        used: int,
+        reserved: int,
+        restored_at: datetime | None,
+        seconds: float | None,
     ) -> None:
         only_reserved = restored_at is None and wanted <= limit
         when = (
@@ -68,6 +75,8 @@ class BudgetExceeded(TaskQueueError):
         self.reserved = reserved
         self.restored_at = restored_at
         """When enough tokens will have left the 24 hours; UTC. None: see `passes_soon`."""
+        self.seconds = seconds
+        """How long that is from now, by the server's clock."""
         self.passes_soon = only_reserved
         """Whether only calls under way are in the way."""
 

@@ -51,6 +51,25 @@ class Reservation:
 
 
 @dataclass(frozen=True, slots=True)
+class Settlement:
+    """What a call has cost, to be put in the place of its reservation."""
+
+    reservation: Reservation
+    input_tokens: int
+    output_tokens: int
+
+    def __post_init__(self) -> None:
+        if self.input_tokens < 0 or self.output_tokens < 0:
+            raise ValueError(f"a call cannot cost {self.input_tokens} and {self.output_tokens} tokens")
+
+    @property
+    def arguments(self) -> tuple[int, int, int, int, int]:
+        """What the scripts are told of it."""
+        reservation = self.reservation
+        return (reservation.number, reservation.tokens, reservation.ends_ms, self.input_tokens, self.output_tokens)
+
+
+@dataclass(frozen=True, slots=True)
 class TokenUsage:
     """Tokens of the last 24 hours."""
 
@@ -62,6 +81,8 @@ class TokenUsage:
     """Whether a full call no longer fits beside what was spent."""
     restored_at: datetime | None
     """When one will fit again; UTC. None where one fits now, or none ever will."""
+    seconds: float | None = None
+    """How long that is from now, by the server's clock."""
 
     @property
     def total(self) -> int:
@@ -79,7 +100,7 @@ class TokenLedger:
             queue: the agent's queue; the ledger's keys are named like it.
         """
         self._client = client
-        self._keys = _keys(queue)
+        self._keys = ledger_keys(queue)
         self._name = queue.name
 
     async def reserve(self, budget: Budget, seconds: float, tokens: int | None = None) -> Reservation:
@@ -101,8 +122,9 @@ class TokenLedger:
         reply = await _RESERVE.run(self._client, self._keys, wanted, limit, int(seconds * 1000))
         if reply[0] == 1:
             return Reservation(number=reply[1], tokens=wanted, ends_ms=reply[2])
-        _, moment, spent_in, spent_out, reserved = reply
-        raise BudgetExceeded(self._name, wanted, limit, spent_in + spent_out, reserved, _moment(moment))
+        _, moment, spent_in, spent_out, reserved, now = reply
+        used, restored_at = spent_in + spent_out, _moment(moment)
+        raise BudgetExceeded(self._name, wanted, limit, used, reserved, restored_at, _seconds(moment, now))
 
     async def settle(self, reservation: Reservation, input_tokens: int, output_tokens: int) -> bool:
         """Write down what the call has cost, in the place of its reservation; may be asked again.
@@ -110,10 +132,8 @@ class TokenLedger:
         Returns:
             False where that had been done already.
         """
-        if input_tokens < 0 or output_tokens < 0:
-            raise ValueError(f"a call cannot cost {input_tokens} and {output_tokens} tokens")
-        given = (reservation.number, reservation.tokens, reservation.ends_ms)
-        return bool(await _SETTLE.run(self._client, self._keys, *given, input_tokens, output_tokens))
+        call = Settlement(reservation, input_tokens, output_tokens)
+        return bool(await _SETTLE.run(self._client, self._keys, *call.arguments))
 
     async def release(self, reservation: Reservation) -> bool:
         """Give the tokens of a call back that was not made; answer False where that had been done already."""
@@ -138,7 +158,7 @@ async def read_usages(client: Client, agents: Sequence[tuple[QueueKeys, Budget]]
     Raises:
         RedisUnavailable: no usage could be read.
     """
-    calls = [(_keys(queue), (budget.per_call, _limit(budget))) for queue, budget in agents]
+    calls = [(ledger_keys(queue), (budget.per_call, _limit(budget))) for queue, budget in agents]
     with translated("read token usage"):
         replies = await _USAGE.run_each(client, calls)
     return [_decoded(queue, reply) for (queue, _), reply in zip(agents, replies, strict=True)]
@@ -157,13 +177,18 @@ def _decoded(queue: QueueKeys, reply: Any) -> TokenUsage | TaskQueueError:
 
 
 def _usage(reply: Sequence[int]) -> TokenUsage:
-    spent_in, spent_out, reserved, moment = reply
-    return TokenUsage(spent_in, spent_out, reserved, moment != 0, _moment(moment))
+    spent_in, spent_out, reserved, moment, now = reply
+    return TokenUsage(spent_in, spent_out, reserved, moment != 0, _moment(moment), _seconds(moment, now))
 
 
 def _moment(milliseconds: int) -> datetime | None:
     return None if milliseconds in (0, _NEVER) else datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
-def _keys(queue: QueueKeys) -> tuple[str, str, str]:
+def _seconds(milliseconds: int, now: int) -> float | None:
+    return None if milliseconds in (0, _NEVER) else max(0, milliseconds - now) / 1000
+
+
+def ledger_keys(queue: QueueKeys) -> tuple[str, str, str]:
+    """Answer the keys of an agent's ledger: sums, seconds, reservations."""
     return queue.tokens, f"{queue.tokens}:log", f"{queue.tokens}:reserved"

@@ -9,8 +9,8 @@
 -- ARGV[3]  time after which the reservation ends by itself, milliseconds
 --
 -- Answers {1, number of the reservation, moment at which it ends (ms)} when the tokens are reserved, else
--- {0, moment (ms) at which enough tokens will have left the window, in, out, reserved}; the moment is 0 where only the
--- reservations of others are in the way, and -1 where the call alone is more than the budget.
+-- {0, moment (ms) at which enough tokens will have left the window, in, out, reserved, now (ms)}; the moment is 0 where
+-- only the reservations of others are in the way, and -1 where the call alone is more than the budget.
 local tokens, log, reservations = KEYS[1], KEYS[2], KEYS[3]
 local wanted, limit = tonumber(ARGV[1]), tonumber(ARGV[2])
 local now = now_in_ms()
@@ -19,7 +19,7 @@ forget_old_reservations(tokens, reservations, now)
 local spent_in, spent_out, reserved = sums(tokens)
 local used = spent_in + spent_out
 if limit >= 0 and used + reserved + wanted > limit then
-  return {0, wanted > limit and -1 or moment_of(log, used + wanted - limit), spent_in, spent_out, reserved}
+  return {0, wanted > limit and -1 or moment_of(log, used + wanted - limit), spent_in, spent_out, reserved, now}
 end
 local number = redis.call('HINCRBY', tokens, 'last', 1)
 local ends = now + tonumber(ARGV[3])

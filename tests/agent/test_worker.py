@@ -3,59 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from ark_agent.providers import PROVIDERS, Provider, make
-from ark_agent.providers.echo import EchoProvider
-from ark_agent.worker import Worker, WorkLimits
+from ark_agent.context import Context
+from ark_agent.worker import WorkLimits
 from ark_taskqueue import (
     Client,
     Consumer,
     DeadLetters,
     Leases,
-    Outcome,
     Producer,
     QueueKeys,
     Result,
-    RetryPolicy,
-    Task,
     connect,
     read_depth,
 )
-from hack.local.process import ChildProcess
 from hack.local.redis_server import RedisServer
+from tests.agent.working import working
 from tests.eventually import eventually
 from tests.taskqueue.moving_time import end_lease
-
-FAST = RetryPolicy(max_failures=3, first_backoff=0.01, longest_backoff=0.01)
-
-
-@asynccontextmanager
-async def working(
-    client: Client,
-    queue: QueueKeys,
-    provider: Provider | None = None,
-    name: str = "w",
-    limits: WorkLimits | None = None,
-    leases: Leases | None = None,
-) -> AsyncIterator[Worker]:
-    """Run a worker, and stop it."""
-    consumer = Consumer(client, queue, name, leases=leases, retries=FAST)
-    worker = Worker(consumer, provider or EchoProvider(), limits or WorkLimits())
-    running = asyncio.create_task(worker.run())
-    try:
-        yield worker
-    finally:
-        worker.stop()
-        async with asyncio.timeout(60):
-            await running
 
 
 async def result_of(client: Client, queue: QueueKeys, task_id: str) -> Result:
@@ -82,10 +51,10 @@ async def test_a_failed_task_is_tried_again(client: Client, queue: QueueKeys) ->
 @pytest.mark.parametrize(
     ("fields", "error"),
     [
-        ({"meta": '{"failing_attempts": 99}'}, "TaskFailed: attempt 3 fails"),
-        ({"meta": "no json"}, "TaskFailed: meta is not JSON"),
-        ({"meta": "[1]"}, "TaskFailed: meta is not a JSON object"),
-        ({"meta": '{"latency_seconds": -1}'}, "TaskFailed: meta latency_seconds is -1: give a number from 0"),
+        ({"meta": '{"failing_attempts": 99}'}, "CallFailed: attempt 3 fails"),
+        ({"meta": "no json"}, "CallRefused: meta is not JSON"),
+        ({"meta": "[1]"}, "CallRefused: meta is not a JSON object"),
+        ({"meta": '{"latency_seconds": -1}'}, "CallRefused: meta latency_seconds is -1: give a number from 0"),
     ],
 )
 async def test_a_task_that_cannot_be_done_becomes_a_dead_letter(
@@ -107,7 +76,7 @@ async def test_an_attempt_that_takes_too_long_is_a_failure(client: Client, queue
 
 
 class Counting:
-    """A provider that counts how many tasks run at a time, and holds them until told."""
+    """A handler that counts how many tasks run at a time, and holds them until told."""
 
     def __init__(self) -> None:
         self.running = 0
@@ -115,8 +84,9 @@ class Counting:
         self.started: list[str] = []
         self.go_on = asyncio.Event()
 
-    async def answer(self, task: Task) -> Outcome:
+    async def __call__(self, context: Context) -> str:
         """Hold the task."""
+        task = context.task
         self.running += 1
         self.most = max(self.most, self.running)
         self.started.append(task.id)
@@ -124,84 +94,84 @@ class Counting:
             await self.go_on.wait()
         finally:
             self.running -= 1
-        return Outcome("done")
+        return "done"
 
 
 async def test_no_more_tasks_are_taken_than_may_run(client: Client, queue: QueueKeys) -> None:
-    provider = Counting()
-    async with working(client, queue, provider, limits=WorkLimits(concurrent_tasks=3)):
+    handler = Counting()
+    async with working(client, queue, handler, limits=WorkLimits(concurrent_tasks=3)):
         for _ in range(10):
             await Producer(client, queue).submit("x")
-        await eventually(lambda: provider.running == 3, "three running tasks")
+        await eventually(lambda: handler.running == 3, "three running tasks")
         depth = await read_depth(client, queue)
         assert (depth.waiting, depth.in_flight) == (7, 3)
-        provider.go_on.set()
-        await eventually(lambda: len(provider.started) == 10, "all tasks")
-    assert provider.most == 3
+        handler.go_on.set()
+        await eventually(lambda: len(handler.started) == 10, "all tasks")
+    assert handler.most == 3
 
 
 async def test_on_stop_running_tasks_finish_within_the_grace_period(client: Client, queue: QueueKeys) -> None:
-    provider = Counting()
-    async with working(client, queue, provider, limits=WorkLimits(concurrent_tasks=2, grace_seconds=60)) as worker:
+    handler = Counting()
+    async with working(client, queue, handler, limits=WorkLimits(concurrent_tasks=2, grace_seconds=60)) as worker:
         for _ in range(3):
             await Producer(client, queue).submit("x")
-        await eventually(lambda: provider.running == 2, "two running tasks")
+        await eventually(lambda: handler.running == 2, "two running tasks")
         worker.stop()
         await asyncio.sleep(0.05)
-        provider.go_on.set()
+        handler.go_on.set()
     depth = await read_depth(client, queue)
     assert (depth.waiting, depth.in_flight) == (1, 0)
-    assert len(provider.started) == 2, "a task was taken after the stop"
+    assert len(handler.started) == 2, "a task was taken after the stop"
     assert await client.xinfo_consumers(queue.stream, queue.group) == []
 
 
 async def test_what_does_not_finish_in_time_is_given_back_in_its_place_and_is_no_attempt(
     client: Client, queue: QueueKeys
 ) -> None:
-    provider = Counting()
+    handler = Counting()
     ids = [(await Producer(client, queue).submit("x")).task_id for _ in range(3)]
-    async with working(client, queue, provider, limits=WorkLimits(concurrent_tasks=2, grace_seconds=0.05)):
-        await eventually(lambda: provider.running == 2, "two running tasks")
+    async with working(client, queue, handler, limits=WorkLimits(concurrent_tasks=2, grace_seconds=0.05)):
+        await eventually(lambda: handler.running == 2, "two running tasks")
     tasks = await Consumer(client, queue, "next").claim(3)
     assert [(task.id, task.attempt) for task in tasks] == [(task_id, 1) for task_id in ids]
 
 
 async def test_a_task_longer_than_the_lease_does_not_run_twice(client: Client, queue: QueueKeys) -> None:
-    provider = Counting()
+    handler = Counting()
     leases = Leases(seconds=0.4)
     async with (
-        working(client, queue, provider, name="one", leases=leases),
-        working(client, queue, provider, name="two", leases=leases),
+        working(client, queue, handler, name="one", leases=leases),
+        working(client, queue, handler, name="two", leases=leases),
     ):
         submission = await Producer(client, queue).submit("x")
         await asyncio.sleep(2.5)  # six leases
-        provider.go_on.set()
+        handler.go_on.set()
         result = await result_of(client, queue, submission.task_id)
-    assert provider.started == [submission.task_id]
+    assert handler.started == [submission.task_id]
     assert result.attempts == 1
 
 
 async def test_a_task_that_went_to_another_worker_is_dropped(client: Client, queue: QueueKeys) -> None:
-    provider = Counting()
-    async with working(client, queue, provider, leases=Leases(seconds=0.6)):
+    handler = Counting()
+    async with working(client, queue, handler, leases=Leases(seconds=0.6)):
         submission = await Producer(client, queue).submit("x")
-        await eventually(lambda: provider.running == 1, "the running task")
+        await eventually(lambda: handler.running == 1, "the running task")
         await client.xclaim(queue.stream, queue.group, "thief", 0, [submission.task_id])
-        await eventually(lambda: provider.running == 0, "the drop of the lost task")
+        await eventually(lambda: handler.running == 0, "the drop of the lost task")
         assert await Producer(client, queue).result(submission.task_id) is None
 
 
 async def test_work_goes_on_after_redis_was_away(folder: Path, queue: QueueKeys) -> None:
     with RedisServer(folder, persistent=True) as redis:
         client = connect(redis.url, timeout=2)
-        provider = Counting()
+        handler = Counting()
         producer = Producer(client, queue)
-        async with working(client, queue, provider, limits=WorkLimits(concurrent_tasks=1)):
+        async with working(client, queue, handler, limits=WorkLimits(concurrent_tasks=1)):
             first = await producer.submit("x")
             second = await producer.submit("x")
-            await eventually(lambda: provider.running == 1, "the running task")
+            await eventually(lambda: handler.running == 1, "the running task")
             redis.kill()
-            provider.go_on.set()  # its end cannot be reported now
+            handler.go_on.set()  # its end cannot be reported now
             await asyncio.sleep(0.3)
             redis.start()
             for submission in (first, second):
@@ -213,27 +183,27 @@ async def test_an_outage_longer_than_the_lease_neither_crashes_the_worker_nor_do
     client: Client, queue: QueueKeys
 ) -> None:
     """The worker's own reclaim took its running tasks for a dead worker's, and it claimed them a second time."""
-    provider = Counting()
+    handler = Counting()
     leases = Leases(seconds=60)
-    async with working(client, queue, provider, limits=WorkLimits(concurrent_tasks=3), leases=leases):
+    async with working(client, queue, handler, limits=WorkLimits(concurrent_tasks=3), leases=leases):
         submission = await Producer(client, queue).submit("x")
-        await eventually(lambda: provider.running == 1, "the running task")
+        await eventually(lambda: handler.running == 1, "the running task")
         for _ in range(4):
             await end_lease(client, queue, submission.task_id, 61)
             await asyncio.sleep(0.6)
-        provider.go_on.set()
+        handler.go_on.set()
         assert (await result_of(client, queue, submission.task_id)).attempts == 1
-    assert provider.started == [submission.task_id]
+    assert handler.started == [submission.task_id]
 
 
 class Odd:
-    """A provider whose answers and errors cannot be written down as they are."""
+    """A handler whose answers and errors cannot be written down as they are."""
 
-    async def answer(self, task: Task) -> Outcome:
+    async def __call__(self, context: Context) -> object:
         """Answer or fail oddly."""
-        if task.prompt == "error":
+        if context.task.prompt == "error":
             raise ValueError("lone surrogate \ud800")
-        return Outcome("lone surrogate \ud800") if task.prompt == "text" else Outcome(object())  # type: ignore[arg-type]
+        return "lone surrogate \ud800" if context.task.prompt == "text" else object()
 
 
 async def test_odd_answers_and_errors_end_their_task_and_not_the_worker(client: Client, queue: QueueKeys) -> None:
@@ -246,54 +216,3 @@ async def test_odd_answers_and_errors_end_their_task_and_not_the_worker(client: 
     assert "ud800" in results[0].error
     assert "ud800" in results[2].output
     assert (await read_depth(client, queue)).demand == 0
-
-
-def agent(folder: Path, redis: RedisServer, name: str, **settings: Any) -> ChildProcess:
-    flags = {"redis": redis.url, "queue": "default/writer", "name": name, "lease-seconds": "0.6", **settings}
-    command = [sys.executable, "-m", "ark_agent", *(f"--{flag}={value}" for flag, value in flags.items())]
-    return ChildProcess(command, folder / f"{name}.log")
-
-
-async def test_a_killed_workers_tasks_are_done_by_another(
-    redis_server: RedisServer, client: Client, queue: QueueKeys, folder: Path
-) -> None:
-    producer = Producer(client, queue)
-    with agent(folder, redis_server, "one") as doomed:
-        submissions = [await producer.submit("x", meta={"latency_seconds": 3}) for _ in range(3)]
-
-        async def all_taken() -> bool:
-            return (await read_depth(client, queue)).in_flight == 3
-
-        await eventually(all_taken, "the tasks in flight")
-        doomed.kill()
-        with agent(folder, redis_server, "two"):
-            for submission in submissions:
-                assert (await result_of(client, queue, submission.task_id)).attempts == 2
-
-
-async def test_sigterm_drains_and_ends_with_zero(
-    redis_server: RedisServer, client: Client, queue: QueueKeys, folder: Path
-) -> None:
-    producer = Producer(client, queue)
-    with agent(folder, redis_server, "one") as process:
-        running = await producer.submit("x", meta={"latency_seconds": 1})
-
-        async def taken() -> bool:
-            return (await read_depth(client, queue)).in_flight == 1
-
-        await eventually(taken, "the task in flight")
-        process.send(signal.SIGTERM)
-        # A signal takes a moment; until it is heeded the worker rightly takes tasks.
-        await eventually(lambda: "stopping" in process.output(), "the worker that heeds the signal")
-        later = await producer.submit("x")
-        assert await asyncio.to_thread(process.wait, 60) == 0
-        result = await producer.result(running.task_id)
-        assert result is not None
-        assert result.attempts == 1
-        assert await producer.result(later.task_id) is None
-        assert "Traceback" not in process.output()
-
-
-def test_every_provider_can_be_made() -> None:
-    for name in PROVIDERS:
-        assert callable(make(name).answer)

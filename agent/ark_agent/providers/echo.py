@@ -1,49 +1,62 @@
-"""A provider without a network: how long a task takes and what it costs stand in the task. For demos and tests."""
+"""A provider without a network: how long a call takes and what it costs stand in the task. For demos and tests."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
-from ark_taskqueue import Outcome, Task
-
-
-class TaskFailed(Exception):
-    """The task's payload asked for a failure, or could not be read."""
+from ark_agent.providers import Reply, Request
+from ark_agent.providers.errors import CallFailed, CallRefused
+from ark_taskqueue import Task
 
 
 class EchoProvider:
-    """Answers a task with its own prompt.
+    """Answers with the last message.
 
     The task's ``meta`` may say ``latency_seconds``, ``input_tokens``, ``output_tokens``, and ``failing_attempts``, the
     number of first attempts that fail.
     """
 
-    async def answer(self, task: Task) -> Outcome:
-        """Wait as long as the task says and repeat its prompt.
+    async def count(self, request: Request) -> int:
+        """Answer the tokens that the task says.
 
         Raises:
-            TaskFailed: the task says so, or its ``meta`` cannot be read.
+            CallRefused: its ``meta`` cannot be read.
         """
-        meta = _meta(task)
+        return int(_number(_meta(request.task), "input_tokens"))
+
+    async def call(self, request: Request, output_tokens: int) -> Reply:
+        """Wait as long as the task says and repeat the last message.
+
+        Raises:
+            CallFailed: the task says so.
+            CallRefused: its ``meta`` cannot be read.
+        """
+        meta = _meta(request.task)
         await asyncio.sleep(_number(meta, "latency_seconds"))
-        if task.attempt <= _number(meta, "failing_attempts"):
-            raise TaskFailed(f"attempt {task.attempt} fails, as the task asked")
-        return Outcome(task.prompt, int(_number(meta, "input_tokens")), int(_number(meta, "output_tokens")))
+        if request.task.attempt <= _number(meta, "failing_attempts"):
+            raise CallFailed(f"attempt {request.task.attempt} fails, as the task asked")
+        wanted = int(_number(meta, "output_tokens"))
+        text = request.messages[-1].content if request.messages else ""
+        stop = "end_turn" if wanted <= output_tokens else "max_tokens"
+        return Reply(text, int(_number(meta, "input_tokens")), min(wanted, output_tokens), stop)
+
+    async def aclose(self) -> None:
+        """Have nothing to close."""
 
 
 def _meta(task: Task) -> dict[str, Any]:
     try:
         meta = task.meta
     except ValueError as error:
-        raise TaskFailed(f"meta is not JSON: {error}") from error
+        raise CallRefused(f"meta is not JSON: {error}") from error
     if not isinstance(meta, dict):
-        raise TaskFailed(f"meta is not a JSON object: {meta!r}")
+        raise CallRefused(f"meta is not a JSON object: {meta!r}")
     return meta
 
 
 def _number(meta: dict[str, Any], name: str) -> float:
     value = meta.get(name, 0)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
-        raise TaskFailed(f"meta {name} is {value!r}: give a number from 0")
+        raise CallRefused(f"meta {name} is {value!r}: give a number from 0")
     return value

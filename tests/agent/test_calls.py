@@ -1,0 +1,271 @@
+"""LLM calls within the budget: what is reserved, settled, and waits. The LLM is a fake, the ledger is real."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from ark_agent import calls as module
+from ark_agent.attempt_clock import AttemptClock
+from ark_agent.calls import Calls, Spent
+from ark_agent.gate import Gate, NotNow
+from ark_agent.providers import Message, Reply, Request
+from ark_agent.providers.errors import (
+    AgentRefused,
+    CallFailed,
+    CallRefused,
+    CallUnclear,
+    ProviderBusy,
+    ProviderError,
+)
+from ark_taskqueue import Budget, Client, QueueKeys, Task, TokenLedger, TokenUsage, connect
+from hack.local.redis_server import RedisServer
+from tests.agent.working import MODEL, FakeLLM, calls_of, reply
+from tests.eventually import eventually
+from tests.taskqueue.moving_time import age_ledger
+
+BUDGET = Budget(10_000, 1000)
+DAY = 86_400
+
+
+def request(model: str = MODEL) -> Request:
+    return Request(Task("1-0", 1, 1, {}), model, (Message("user", "x"),))
+
+
+async def call(calls: Calls, spent: Spent | None = None, *, model: str = MODEL, last: bool = False) -> Reply:
+    clock = AttemptClock(60)
+    async with clock:
+        return await calls.call(request(model), spent or Spent(), clock, last=last)
+
+
+async def usage_of(client: Client, queue: QueueKeys, budget: Budget = BUDGET) -> TokenUsage:
+    return await TokenLedger(client, queue).usage(budget)
+
+
+async def test_a_calls_cost_takes_the_place_of_its_reservation(client: Client, queue: QueueKeys) -> None:
+    seen: list[int] = []
+    llm = FakeLLM(lambda _: reply(input_tokens=120, output_tokens=30), counts=100, seconds=0.05)
+    spent = Spent()
+    running = asyncio.create_task(call(calls_of(client, queue, llm, BUDGET), spent))
+    await eventually(lambda: bool(llm.calls), "the call")
+    seen.append((await usage_of(client, queue)).reserved)
+    await running
+    usage = await usage_of(client, queue)
+    assert seen == [1000], "a full call is reserved"
+    assert llm.calls[0][1] == 900, "the LLM may write what the input leaves"
+    assert (usage.input, usage.output, usage.reserved) == (120, 30, 0)
+    assert (spent.input_tokens, spent.output_tokens, spent.unsettled) == (120, 30, None)
+
+
+async def test_the_last_call_is_settled_with_its_task(client: Client, queue: QueueKeys) -> None:
+    spent = Spent()
+    await call(calls_of(client, queue, FakeLLM(), BUDGET), spent, last=True)
+    usage = await usage_of(client, queue)
+    assert (usage.total, usage.reserved) == (0, 1000)
+    assert spent.unsettled is not None
+    assert (spent.unsettled.input_tokens, spent.unsettled.output_tokens) == (10, 5)
+
+
+async def test_no_call_is_made_when_a_full_one_does_not_fit(client: Client, queue: QueueKeys) -> None:
+    llm, gate = FakeLLM(lambda _: reply(input_tokens=500, output_tokens=500), counts=500), Gate()
+    calls = calls_of(client, queue, llm, BUDGET, gate=gate)
+    for _ in range(9):
+        await call(calls)
+    await age_ledger(client, queue, 1000)
+    await call(calls)
+    with pytest.raises(NotNow, match="1000 tokens do not fit into the limit of 10000"):
+        await call(calls)
+    assert len(llm.calls) == 10
+    assert DAY - 1100 < gate.seconds <= DAY - 999, "closed until the oldest calls are a day old"
+    usage = await usage_of(client, queue)
+    assert (usage.total, usage.reserved) == (10_000, 0)
+    assert usage.restored_at is not None
+    assert usage.restored_at > datetime.now(UTC)
+
+
+async def test_others_reservations_are_waited_for(client: Client, queue: QueueKeys) -> None:
+    ledger = TokenLedger(client, queue)
+    others = [await ledger.reserve(BUDGET, 60) for _ in range(10)]
+    llm = FakeLLM()
+    running = asyncio.create_task(call(calls_of(client, queue, llm, BUDGET)))
+    await asyncio.sleep(0.3)
+    assert not llm.calls
+    await ledger.settle(others[0], 0, 0)
+    await running
+    assert len(llm.calls) == 1
+
+
+async def test_reservations_that_do_not_end_are_not_waited_for_forever(
+    client: Client, queue: QueueKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LONGEST_WAIT_SECONDS", 0.2)
+    ledger, gate = TokenLedger(client, queue), Gate()
+    for _ in range(10):
+        await ledger.reserve(BUDGET, 60)
+    with pytest.raises(NotNow, match="as soon as calls under way"):
+        await call(calls_of(client, queue, FakeLLM(), BUDGET, gate=gate))
+    assert 0 < gate.seconds <= 2
+
+
+async def test_no_call_is_made_while_the_ledger_does_not_answer(folder: Path, queue: QueueKeys) -> None:
+    with RedisServer(folder, persistent=True) as redis:
+        client = connect(redis.url, timeout=1)
+        llm = FakeLLM()
+        redis.kill()
+        running = asyncio.create_task(call(calls_of(client, queue, llm, BUDGET)))
+        await asyncio.sleep(0.5)
+        assert not llm.calls
+        assert not running.done()
+        redis.start()
+        await running
+        assert len(llm.calls) == 1
+        await client.aclose()
+
+
+async def test_an_answer_is_not_lost_where_its_cost_cannot_be_written_down_yet(folder: Path, queue: QueueKeys) -> None:
+    with RedisServer(folder, persistent=True) as redis:
+        client = connect(redis.url, timeout=1)
+        llm = FakeLLM(seconds=0.5)
+        running = asyncio.create_task(call(calls_of(client, queue, llm, BUDGET)))
+        await eventually(lambda: bool(llm.calls), "the call")
+        redis.kill()
+        await asyncio.sleep(1)
+        redis.start()
+        assert (await running).text == "done"
+        usage = await usage_of(client, queue)
+        assert (usage.total, usage.reserved) == (15, 0)
+        await client.aclose()
+
+
+@pytest.mark.parametrize(
+    ("error", "cost"),
+    [(CallFailed("x"), 0), (CallRefused("x"), 0), (CallUnclear("x"), 1000), (RuntimeError("of the SDK"), 1000)],
+)
+async def test_a_call_of_unknown_cost_counts_in_full(
+    client: Client, queue: QueueKeys, error: Exception, cost: int
+) -> None:
+    spent = Spent()
+    with pytest.raises(type(error)):
+        await call(calls_of(client, queue, FakeLLM(lambda _: error), BUDGET), spent)
+    usage = await usage_of(client, queue)
+    assert (usage.total, usage.reserved) == (cost, 0)
+    assert spent.input_tokens + spent.output_tokens == cost
+
+
+async def test_an_answer_without_its_cost_counts_in_full(client: Client, queue: QueueKeys) -> None:
+    llm = FakeLLM(lambda _: reply(input_tokens=None, output_tokens=None), counts=300)
+    assert (await call(calls_of(client, queue, llm, BUDGET))).text == "done"
+    usage = await usage_of(client, queue)
+    assert (usage.input, usage.output) == (300, 700)
+
+
+async def test_what_a_provider_bills_beyond_the_limit_is_written_down_as_it_was(
+    client: Client, queue: QueueKeys
+) -> None:
+    await call(calls_of(client, queue, FakeLLM(lambda _: reply(output_tokens=5000)), BUDGET))
+    assert (await usage_of(client, queue)).total == 5010
+
+
+async def test_a_cancelled_call_counts_in_full(client: Client, queue: QueueKeys) -> None:
+    llm = FakeLLM(seconds=60)
+    running = asyncio.create_task(call(calls_of(client, queue, llm, BUDGET)))
+    await eventually(lambda: bool(llm.calls), "the call")
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    usage = await usage_of(client, queue)
+    assert (usage.total, usage.reserved) == (1000, 0)
+
+
+async def test_a_call_without_an_end_is_ended_and_counts_in_full(client: Client, queue: QueueKeys) -> None:
+    with pytest.raises(CallUnclear, match=r"within 0\.05 s"):
+        await call(calls_of(client, queue, FakeLLM(seconds=60), BUDGET, seconds=0.05))
+    assert (await usage_of(client, queue)).total == 1000
+
+
+async def test_an_input_that_leaves_nothing_to_write_is_refused_before_the_call(
+    client: Client, queue: QueueKeys
+) -> None:
+    llm = FakeLLM(counts=1000)
+    with pytest.raises(CallRefused, match="the input has 1000 tokens, and a call may have 1000"):
+        await call(calls_of(client, queue, llm, BUDGET))
+    assert not llm.calls
+    usage = await usage_of(client, queue)
+    assert (usage.total, usage.reserved) == (0, 0)
+
+
+def busy_first(times: int, error: Exception) -> FakeLLM:
+    answers: list[Reply | Exception] = [error] * times + [reply()]
+    return FakeLLM(lambda _: answers.pop(0))
+
+
+async def test_a_busy_provider_is_waited_for_and_costs_nothing(client: Client, queue: QueueKeys) -> None:
+    llm, gate = busy_first(3, ProviderBusy("429", 0.05)), Gate()
+    assert (await call(calls_of(client, queue, llm, BUDGET, gate=gate))).text == "done"
+    assert len(llm.calls) == 4
+    assert (await usage_of(client, queue)).total == 15
+
+
+async def test_while_the_provider_is_busy_no_more_tasks_are_taken(client: Client, queue: QueueKeys) -> None:
+    gate = Gate()
+    calls = calls_of(client, queue, FakeLLM(lambda _: ProviderBusy("529", 3600)), BUDGET, gate=gate)
+    with pytest.raises(NotNow, match="529"):
+        await call(calls)
+    assert 3600 <= gate.seconds <= 3600 * 1.2
+    assert (await usage_of(client, queue)).reserved == 0
+
+
+async def test_waiting_takes_none_of_the_attempts_time(client: Client, queue: QueueKeys) -> None:
+    clock = AttemptClock(0.3)
+    llm = busy_first(1, ProviderBusy("429", 0.5))
+    async with clock:
+        await calls_of(client, queue, llm, BUDGET).call(request(), Spent(), clock)
+    assert not clock.is_over
+
+
+async def test_a_stop_ends_every_wait(client: Client, queue: QueueKeys) -> None:
+    calls = calls_of(client, queue, FakeLLM(lambda _: ProviderBusy("429", 25)), BUDGET)
+    running = asyncio.create_task(call(calls))
+    await asyncio.sleep(0.1)
+    calls.stop()
+    with pytest.raises(NotNow, match="the worker stops while it waits: 429"):
+        await running
+
+
+async def test_a_refused_agent_is_no_tasks_fault(client: Client, queue: QueueKeys) -> None:
+    answers: list[Reply | Exception] = [AgentRefused("anthropic answered 401: invalid x-api-key"), reply()]
+    gate = Gate()
+    calls = calls_of(client, queue, FakeLLM(lambda _: answers.pop(0)), BUDGET, gate=gate)
+    with pytest.raises(NotNow, match="401"):
+        await call(calls)
+    assert calls.problem == "anthropic answered 401: invalid x-api-key"
+    assert gate.seconds > 0
+    await call(calls)
+    assert gate.seconds == 0
+    assert not calls.problem
+
+
+async def test_a_model_that_a_handler_asked_for_is_its_own_fault(client: Client, queue: QueueKeys) -> None:
+    error: ProviderError = AgentRefused("404: no such model")
+    calls = calls_of(client, queue, FakeLLM(lambda _: error), BUDGET)
+    with pytest.raises(CallRefused, match="no such model"):
+        await call(calls, model="other")
+    assert calls.problem is None
+
+
+async def test_an_exceeded_budget_is_looked_at_again_before_its_restore_time(
+    client: Client, queue: QueueKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_RECHECK_SECONDS", 0.05)
+    gate = Gate()
+    calls = calls_of(client, queue, FakeLLM(), BUDGET, gate=gate)
+    ledger = TokenLedger(client, queue)
+    await ledger.settle(await ledger.reserve(BUDGET, 60), 9001, 0)
+    assert (await calls.usage()).exceeded
+    assert gate.seconds > DAY - 60
+    assert not await calls.until_open(asyncio.sleep)
+    await client.delete(queue.tokens, f"{queue.tokens}:log", f"{queue.tokens}:reserved")
+    assert await calls.until_open(asyncio.sleep)

@@ -1,0 +1,377 @@
+"""The providers, through their official SDKs, against local servers that answer in the shapes of the real ones."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any, Literal
+
+import pytest
+
+from ark_agent import providers
+from ark_agent.providers import Message, Provider, ProviderOptions, Request, estimated_tokens, most_tokens
+from ark_agent.providers.errors import (
+    AgentRefused,
+    BadProvider,
+    CallFailed,
+    CallRefused,
+    CallUnclear,
+    ProviderBusy,
+    ProviderError,
+)
+from ark_taskqueue import Task
+from hack.local.process import free_port
+from tests.agent.llm_server import Answer, LLMServer, serving
+
+Name = Literal["anthropic", "openai"]
+NAMES: tuple[Name, ...] = ("anthropic", "openai")
+PATHS = {"anthropic": "/v1/messages", "openai": "/v1/chat/completions"}
+MODELS = {"anthropic": "claude-sonnet-4-5", "openai": "gpt-4o"}
+COUNT = "/v1/messages/count_tokens"
+
+
+def request(prompt: str = "Say hello.", system: str = "Be brief.", model: str = "m") -> Request:
+    task = Task("1-0", 1, 1, {"prompt": prompt})
+    return Request(task, model, (Message("user", prompt),), system)
+
+
+def anthropic_message(**fields: Any) -> dict[str, Any]:
+    """A message as the Messages API answers it (its documentation, "Create a Message")."""
+    usage = {
+        "input_tokens": 18,
+        "cache_creation_input_tokens": 0,
+        "cache_read_input_tokens": 0,
+        "output_tokens": 7,
+        "service_tier": "standard",
+    }
+    return {
+        "id": "msg_01",
+        "type": "message",
+        "role": "assistant",
+        "model": "claude-sonnet-4-5-20250929",
+        "content": [{"type": "text", "text": "Hello"}, {"type": "text", "text": " there."}],
+        "stop_reason": "end_turn",
+        "stop_sequence": None,
+        "usage": usage,
+        **fields,
+    }
+
+
+def openai_completion(**fields: Any) -> dict[str, Any]:
+    """A completion as the chat completions API answers it (its reference, "Create chat completion")."""
+    message: dict[str, Any] = {"role": "assistant", "content": "Hello there.", "refusal": None, "annotations": []}
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1741569952,
+        "model": "gpt-4o-2024-08-06",
+        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}],
+        "usage": {
+            "prompt_tokens": 18,
+            "completion_tokens": 7,
+            "total_tokens": 25,
+            "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+            "completion_tokens_details": {"reasoning_tokens": 0},
+        },
+        **fields,
+    }
+
+
+def error_body(name: Name, kind: str, message: str) -> dict[str, Any]:
+    error = {"type": kind, "message": message}
+    return {"type": "error", "error": error, "request_id": "req_1"} if name == "anthropic" else {"error": error}
+
+
+GOOD = {"anthropic": anthropic_message(), "openai": openai_completion()}
+
+
+@asynccontextmanager
+async def connected(name: Name, url: str, timeout_seconds: float = 10.0, **options: Any) -> AsyncIterator[Provider]:
+    base = url if name == "anthropic" else f"{url}/v1"
+    made = providers.make(
+        ProviderOptions(name=name, model="m", base_url=base, timeout_seconds=timeout_seconds, **options)
+    )
+    try:
+        yield made
+    finally:
+        await made.aclose()
+
+
+@pytest.fixture(autouse=True)
+def keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "key-of-a-test")
+    monkeypatch.setenv("OPENAI_API_KEY", "key-of-a-test")
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[LLMServer]:
+    async with serving() as found:
+        yield found
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_call_gives_text_tokens_and_why_it_stopped(server: LLMServer, name: Name) -> None:
+    server.will(PATHS[name], Answer(GOOD[name]))
+    async with connected(name, server.url) as provider:
+        reply = await provider.call(request(), 500)
+    assert (reply.text, reply.input_tokens, reply.output_tokens) == ("Hello there.", 18, 7)
+    assert reply.stop == {"anthropic": "end_turn", "openai": "stop"}[name]
+
+
+async def test_anthropic_is_asked_in_its_own_words(server: LLMServer) -> None:
+    server.will(PATHS["anthropic"], Answer(GOOD["anthropic"]))
+    async with connected("anthropic", server.url) as provider:
+        await provider.call(request(), 500)
+        await provider.call(request(system=""), 100_000)
+    first, second = server.asked(PATHS["anthropic"])
+    assert first == {
+        "model": "m",
+        "max_tokens": 500,
+        "messages": [{"role": "user", "content": "Say hello."}],
+        "system": "Be brief.",
+    }
+    assert "system" not in second
+    assert second["max_tokens"] == 100_000
+    assert any("key-of-a-test" in value for value in server.requests[0][2].values())
+
+
+async def test_openai_is_asked_in_its_own_words(server: LLMServer) -> None:
+    server.will(PATHS["openai"], Answer(GOOD["openai"]))
+    async with connected("openai", server.url) as provider:
+        await provider.call(request(), 500)
+    async with connected("openai", server.url, output_limit_field="max_completion_tokens") as provider:
+        await provider.call(request(system=""), 500)
+    first, second = server.asked(PATHS["openai"])
+    assert first == {
+        "model": "m",
+        "max_tokens": 500,
+        "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Say hello."}],
+    }
+    assert second["max_completion_tokens"] == 500
+    assert "max_tokens" not in second
+    assert [message["role"] for message in second["messages"]] == ["user"]
+    assert server.requests[0][2]["Authorization"] == "Bearer key-of-a-test"
+
+
+async def test_what_is_read_from_a_cache_or_into_one_counts_as_input(server: LLMServer) -> None:
+    usage = {
+        "input_tokens": 18,
+        "cache_creation_input_tokens": 100,
+        "cache_read_input_tokens": 1000,
+        "output_tokens": 7,
+    }
+    server.will(PATHS["anthropic"], Answer(anthropic_message(usage=usage)))
+    async with connected("anthropic", server.url) as provider:
+        assert (await provider.call(request(), 500)).input_tokens == 1118
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_stop_for_a_tool_is_told(server: LLMServer, name: Name) -> None:
+    block = {"type": "tool_use", "id": "toolu_1", "name": "search", "input": {"query": "x"}}
+    call = {"id": "call_1", "type": "function", "function": {"name": "search", "arguments": "{}"}}
+    message: dict[str, Any] = {"role": "assistant", "content": None, "tool_calls": [call]}
+    body = {
+        "anthropic": anthropic_message(content=[block], stop_reason="tool_use"),
+        "openai": openai_completion(choices=[{"index": 0, "message": message, "finish_reason": "tool_calls"}]),
+    }[name]
+    server.will(PATHS[name], Answer(body))
+    async with connected(name, server.url) as provider:
+        reply = await provider.call(request(), 500)
+    assert (reply.text, reply.stop) == ("", {"anthropic": "tool_use", "openai": "tool_calls"}[name])
+    assert (reply.input_tokens, reply.output_tokens) == (18, 7)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("status", "kind", "expected"),
+    [
+        (400, "invalid_request_error", CallRefused),
+        (413, "request_too_large", CallRefused),
+        (401, "authentication_error", AgentRefused),
+        (403, "permission_error", AgentRefused),
+        (404, "not_found_error", AgentRefused),
+        (408, "timeout", CallUnclear),
+        (500, "api_error", CallFailed),
+        (502, "bad_gateway", CallFailed),
+        (504, "timeout_error", CallUnclear),
+        (429, "rate_limit_error", ProviderBusy),
+        (503, "overloaded", ProviderBusy),
+        (529, "overloaded_error", ProviderBusy),
+    ],
+)
+async def test_each_status_says_what_is_to_be_done(
+    server: LLMServer, name: Name, status: int, kind: str, expected: type[ProviderError]
+) -> None:
+    server.will(PATHS[name], Answer(error_body(name, kind, "so it is"), status))
+    async with connected(name, server.url) as provider:
+        with pytest.raises(ProviderError, match=f"{name} answered {status}: .*so it is") as caught:
+            await provider.call(request(), 500)
+    assert type(caught.value) is expected
+    assert len(server.requests) == 1, "the SDK tried again by itself"
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("headers", "least", "most"),
+    [
+        ({"Retry-After": "17"}, 17, 17),
+        ({"retry-after-ms": "250", "Retry-After": "1"}, 0.25, 0.25),
+        ({"Retry-After": format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)}, 3000, 3600),
+        ({"Retry-After": format_datetime(datetime.now(UTC) - timedelta(hours=1), usegmt=True)}, 0, 0),
+    ],
+)
+async def test_a_rate_limit_says_when_to_come_back(
+    server: LLMServer, name: Name, headers: dict[str, str], least: float, most: float
+) -> None:
+    server.will(PATHS[name], Answer(error_body(name, "rate_limit_error", "slow down"), 429, headers))
+    async with connected(name, server.url) as provider:
+        with pytest.raises(ProviderBusy) as caught:
+            await provider.call(request(), 500)
+    assert caught.value.retry_after is not None
+    assert least <= caught.value.retry_after <= most
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("headers", [{}, {"Retry-After": "soon"}])
+async def test_a_rate_limit_may_not_say_when(server: LLMServer, name: Name, headers: dict[str, str]) -> None:
+    server.will(PATHS[name], Answer(error_body(name, "rate_limit_error", "slow down"), 429, headers))
+    async with connected(name, server.url) as provider:
+        with pytest.raises(ProviderBusy) as caught:
+            await provider.call(request(), 500)
+    assert caught.value.retry_after is None
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer("cut here, before the end", cut=True),
+        Answer("{no json"),
+        Answer("<html>proxy</html>", headers={"Content-Type": "text/html"}),
+        Answer("[]"),
+        Answer("null"),
+        Answer({"unexpected": True}),
+        Answer({"content": None, "choices": []}),
+    ],
+    ids=["cut", "broken", "html", "list", "null", "other", "empty"],
+)
+async def test_an_answer_that_cannot_be_read_may_have_been_billed(
+    server: LLMServer, name: Name, answer: Answer
+) -> None:
+    server.will(PATHS[name], answer)
+    async with connected(name, server.url) as provider:
+        with pytest.raises(CallUnclear) as caught:
+            await provider.call(request(), 500)
+    assert caught.value.may_be_billed
+    assert name in str(caught.value)
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_an_answer_that_does_not_come_may_have_been_billed(server: LLMServer, name: Name) -> None:
+    server.will(PATHS[name], Answer(hang=True))
+    async with connected(name, server.url, timeout_seconds=0.3) as provider:
+        with pytest.raises(CallUnclear):
+            await provider.call(request(), 500)
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_what_was_never_sent_costs_nothing(name: Name) -> None:
+    async with connected(name, f"http://127.0.0.1:{free_port()}") as provider:
+        with pytest.raises(CallFailed) as caught:
+            await provider.call(request(), 500)
+    assert not caught.value.may_be_billed
+    assert f"{name} cannot be reached" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_an_answer_without_its_cost_is_an_answer(server: LLMServer, name: Name) -> None:
+    body = {key: value for key, value in GOOD[name].items() if key != "usage"}
+    server.will(PATHS[name], Answer(body))
+    async with connected(name, server.url) as provider:
+        reply = await provider.call(request(), 500)
+    assert (reply.text, reply.input_tokens, reply.output_tokens) == ("Hello there.", None, None)
+
+
+async def test_anthropic_counts_what_is_large_and_not_what_is_small(server: LLMServer) -> None:
+    server.will(COUNT, Answer({"input_tokens": 1234}))
+    async with connected("anthropic", server.url) as provider:
+        small, large = request("x"), request("word " * 1000)
+        assert await provider.count(small) == most_tokens(small)
+        assert server.requests == []
+        assert await provider.count(large) == 1234
+    assert server.asked(COUNT)[0]["system"] == "Be brief."
+
+
+@pytest.mark.parametrize("answer", [Answer("", 404), Answer({"odd": 1})])
+async def test_where_the_server_cannot_count_the_input_is_estimated(server: LLMServer, answer: Answer) -> None:
+    server.will(COUNT, answer)
+    large = request("word " * 1000)
+    async with connected("anthropic", server.url) as provider:
+        assert await provider.count(large) == estimated_tokens(large, 2)
+        assert await provider.count(large) == estimated_tokens(large, 2)
+    assert len(server.requests) == 1, "asked again, though it cannot"
+
+
+async def test_a_count_may_be_refused_like_a_call(server: LLMServer) -> None:
+    server.will(COUNT, Answer(error_body("anthropic", "rate_limit_error", "slow down"), 429, {"Retry-After": "3"}))
+    async with connected("anthropic", server.url) as provider:
+        with pytest.raises(ProviderBusy):
+            await provider.count(request("word " * 1000))
+
+
+async def test_openai_estimates(server: LLMServer) -> None:
+    large = request("word " * 1000)
+    async with connected("openai", server.url, bytes_per_token=4) as provider:
+        assert await provider.count(large) == estimated_tokens(large, 4)
+    assert 1250 <= estimated_tokens(large, 4) < 1500
+    assert estimated_tokens(large, 1) == most_tokens(large) + 1
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("model", "module"),
+    [
+        ("claude-sonnet-4-5", "ark_agent.providers.anthropic"),
+        ("gpt-4o", "ark_agent.providers.openai"),
+        ("o3-mini", "ark_agent.providers.openai"),
+        ("echo", "ark_agent.providers.echo"),
+    ],
+)
+async def test_a_models_name_tells_its_provider(model: str, module: str) -> None:
+    made = providers.make(ProviderOptions(model=model))
+    assert type(made).__module__ == module
+    await made.aclose()
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (ProviderOptions(model="llama"), "'llama', which tells no provider: set --provider"),
+        (ProviderOptions(name="openai", model=""), "--model .AGENT_MODEL. is missing"),
+        (ProviderOptions(model="claude-x"), "ANTHROPIC_API_KEY is not set"),
+        (ProviderOptions(model="gpt-x"), "OPENAI_API_KEY is not set"),
+    ],
+)
+def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch, options: ProviderOptions, problem: str) -> None:
+    for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(BadProvider, match=problem):
+        providers.make(options)
+
+
+def test_a_missing_sdk_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "openai", None)
+    monkeypatch.delitem(sys.modules, "ark_agent.providers.openai", raising=False)
+    with pytest.raises(BadProvider, match="provider openai needs Python package 'openai': install ark with the extra"):
+        providers.make(ProviderOptions(model="gpt-x"))
+
+
+async def test_a_server_of_ones_own_needs_no_key(monkeypatch: pytest.MonkeyPatch, server: LLMServer) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY")
+    server.will(PATHS["openai"], Answer(GOOD["openai"]))
+    async with connected("openai", server.url) as provider:
+        assert (await provider.call(request(), 5)).text == "Hello there."
