@@ -23,6 +23,19 @@ _REPORT_SECONDS = 15
 """Share of it that a worker's own grace period leaves."""
 
 
+_PROBED: Object = {
+    "ports": [{"name": "http", "containerPort": 8080}],
+    "readinessProbe": {"httpGet": {"path": "/readyz", "port": "http"}, "periodSeconds": 2, "timeoutSeconds": 5},
+    "livenessProbe": {
+        "httpGet": {"path": "/healthz", "port": "http"},
+        "initialDelaySeconds": 20,
+        "periodSeconds": 10,
+        "timeoutSeconds": 10,
+    },
+}
+"""The worker's endpoint; a Pod whose provider refuses its key says so by not being ready."""
+
+
 def labels(agent: Agent) -> dict[str, str]:
     """Answer the labels of an agent's Pods and their selector; those of arkonis, whose Deployments are taken over."""
     return {
@@ -56,6 +69,7 @@ def build(agent: Agent, options: Options) -> Object:
                     "image": options.image,
                     "command": ["ark-agent"],
                     "env": list(_environment(agent, options)),
+                    **_PROBED,
                     **_from_secret(options),
                 }
             ],

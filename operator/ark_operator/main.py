@@ -30,6 +30,7 @@ from ark_operator.runtime.rate_limit import RateLimit
 from ark_operator.runtime.reflector import Key, NotAllowed
 from ark_operator.runtime.workqueue import WorkQueue
 from ark_operator.settings import OperatorSettings
+from ark_operator.usage_reader import UsageReader
 from ark_process import http, logs, settings
 from ark_process.certificate import BadCertificate
 from ark_taskqueue import connect
@@ -49,7 +50,7 @@ class Operator:
         lease_client: Client,
         stack: AsyncExitStack,
         metrics: OperatorMetrics,
-        usage: Callable[[Key], Usage | None],
+        usage: Callable[[Key], Usage | None] | None,
     ) -> None:
         """
         Args:
@@ -58,7 +59,7 @@ class Operator:
             lease_client: for the Lease, which must not wait for anything else.
             stack: closes what is opened.
             metrics: of this process.
-            usage: token usage by agent; None where it is unknown.
+            usage: token usage by agent, for tests; what the ledgers say where None.
         """
         identity = config.identity or f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
         self._config = config
@@ -69,7 +70,7 @@ class Operator:
         )
         self.cluster = Cluster(client, config.watch_namespace, self._touch, self._wake, self._keda_installed)
         clients = {
-            name: connect(url, timeout=_redis_timeout(config), max_connections=2, name=_COMPONENT)
+            name: connect(url, timeout=_redis_timeout(config), max_connections=3, name=_COMPONENT)
             for name, url in config.connections.items()
         }
         for redis in clients.values():
@@ -83,7 +84,16 @@ class Operator:
             burst_seconds=config.burst_seconds,
             status_seconds=config.status_seconds,
         )
-        self._inputs = Inputs(self._reader, usage)
+        self._usage = UsageReader(
+            clients,
+            self.cluster,
+            self._touch_after,
+            config.tenancy,
+            metrics,
+            usage_seconds=config.usage_seconds,
+            status_seconds=config.status_seconds,
+        )
+        self._inputs = Inputs(self._reader, self._usage.usage if usage is None else usage)
         self._keda = KedaWatch(
             client,
             config.keda_namespace,
@@ -141,6 +151,7 @@ class Operator:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._controller.run())
                 group.create_task(self._reader.run())
+                group.create_task(self._usage.run())
                 group.create_task(self._keda.run())
                 group.create_task(self._resync())
         finally:
@@ -188,7 +199,7 @@ def _redis_timeout(config: OperatorSettings) -> float:
 
 @asynccontextmanager
 async def running(
-    config: OperatorSettings, usage: Callable[[Key], Usage | None] = lambda _: None
+    config: OperatorSettings, usage: Callable[[Key], Usage | None] | None = None
 ) -> AsyncIterator[tuple[Operator, int]]:
     """Make a replica and serve its HTTP endpoint; gives it, to be run, and the port.
 

@@ -95,6 +95,12 @@ class OperatorMetrics:
         self.queue_pipelines = Counter(
             "ark_operator_queue_pipelines", "Pipelines that queues were read with", ["redis"], registry=registry
         )
+        self.usage_errors = Counter(
+            "ark_operator_usage_read_errors", "Token ledgers that could not be read", ["redis"], registry=registry
+        )
+        self.usage_pipelines = Counter(
+            "ark_operator_usage_pipelines", "Pipelines that token ledgers were read with", ["redis"], registry=registry
+        )
         self._keda_up = Gauge(
             "ark_operator_keda_up", "Whether KEDA is installed and its operator runs: 1 or 0", registry=registry
         )

@@ -17,6 +17,7 @@ from ark_operator.burst import burst_replicas, is_allowed
 from ark_operator.cluster import Cluster
 from ark_operator.metrics import OperatorMetrics
 from ark_operator.plan import Mode
+from ark_operator.rounds import Due, Rounds
 from ark_operator.runtime.client import Object
 from ark_operator.runtime.reflector import Key
 from ark_taskqueue import Client, Depth, InvalidQueueName, QueueKeys, TaskQueueError, Tenancy, read_depths
@@ -63,8 +64,7 @@ class QueueReader:
         self._clock = clock
         self._fresh: dict[Key, tuple[float, QueueKeys, Depth]] = {}
         self._shown: dict[Key, Depth] = {}
-        self._at_once: dict[str, set[Key]] = {name: set() for name in clients}
-        self._look = {name: asyncio.Event() for name in clients}
+        self._rounds = Rounds(clients, self._round, few_seconds=burst_seconds, all_seconds=status_seconds, clock=clock)
         self._failing: set[str] = set()
         self._log = structlog.get_logger(component="queues")
 
@@ -86,43 +86,23 @@ class QueueReader:
     def look_at(self, key: Key) -> None:
         """Read an agent's queue at once: its pool has just been woken."""
         agent = self._agent(key)
-        if agent is not None and agent.redis in self._clients:
-            self._at_once[agent.redis].add(key)
-            self._look[agent.redis].set()
+        if agent is not None:
+            self._rounds.ask(agent.redis, key)
 
     async def run(self) -> None:
         """Look until cancelled; no Redis waits for another."""
-        async with asyncio.TaskGroup() as group:
-            for name in self._clients:
-                group.create_task(self._follow(name))
+        await self._rounds.run()
 
-    async def _follow(self, name: str) -> None:
-        next_all = next_burst = self._clock()
-        while True:
-            now = self._clock()
-            keys = list(self._at_once[name])
-            self._at_once[name].clear()
-            self._look[name].clear()
-            all_of_them = now >= next_all
-            if all_of_them:
-                next_all = now + self._status_seconds
-                self._forget_gone()
-                keys = list(self._cluster.agents)
-            elif now >= next_burst:
-                keys += self._running()
-            if now >= next_burst:
-                next_burst = now + self._burst_seconds
-            queues = self._queues(name, keys)
-            if queues:
-                await self._read(name, queues, show=all_of_them)
-            await self._pause(name, min(next_all, next_burst))
-
-    async def _pause(self, name: str, until: float) -> None:
-        try:
-            async with asyncio.timeout(max(0.0, until - self._clock())):
-                await self._look[name].wait()
-        except TimeoutError:
-            pass  # the next look is due
+    async def _round(self, name: str, due: Due) -> None:
+        keys = list(due.asked)
+        if due.all:
+            self._forget_gone()
+            keys = list(self._cluster.agents)
+        elif due.few:
+            keys += self._running()
+        queues = self._queues(name, keys)
+        if queues:
+            await self._read(name, queues, show=due.all)
 
     def _running(self) -> Iterable[Key]:
         """Give the agents whose pools may be raised."""

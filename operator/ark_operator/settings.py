@@ -83,6 +83,9 @@ class OperatorSettings(ProgramSettings):
     api_burst: int = Field(1000, ge=1, description="Calls of the API server at once")
     burst_seconds: float = Field(1, gt=0, description="How often the queues of running, autoscaled pools are read")
     status_seconds: float = Field(5, gt=0, description="How often all queues are read, for the statuses")
+    usage_seconds: float = Field(
+        1, gt=0, description="How often the token usage of budgeted pools is read that run or are stopped for it"
+    )
     stuck_seconds: float = Field(
         300,
         gt=0,

@@ -111,11 +111,10 @@ def notes(agent: Agent, found: Found) -> Iterator[Note]:
     budget = condition_of(before, BUDGET_EXCEEDED) or {}
     since = str(budget.get("lastTransitionTime", "first"))
     if found.mode is Mode.BUDGET and was != Mode.BUDGET:
-        message = _budget_message(agent, found.usage)
-        yield Note("Warning", "DailyLimitReached", message, f"{since}, {message}")
+        yield Note("Warning", "DailyLimitReached", _budget_message(agent, found.usage), f"{since}, {agent.generation}")
     if found.mode is not Mode.BUDGET and was == Mode.BUDGET:
-        message = f"A full call fits into the daily token limit again; the pool is {found.mode} again."
-        yield Note("Normal", "BudgetRestored", message, since)
+        message = f"{_restored_message(agent, found.usage)} The pool is {found.mode} again."
+        yield Note("Normal", "BudgetRestored", message, f"{since}, {agent.generation}")
     pin = found.pin
     if pin is not None and (was_pinned is None or was_pinned.replicas != pin.replicas):
         yield Note("Normal", "Pinned", _pin_message(agent, pin), f"{agent.generation}")
@@ -215,10 +214,19 @@ def _budget_message(agent: Agent, usage: Usage | None) -> str:
     back = "as the 24 hours move on"
     if usage is not None and usage.restored_at is not None:
         back = f"at {_text(usage.restored_at)}"
+    used = f"{usage.input_tokens + usage.output_tokens} of " if usage is not None else ""
     return (
-        f"A full call of {call} tokens no longer fits into the limit of {limit} tokens in 24 hours: the pool is at "
-        f"zero, and comes back by itself {back}. Raise limits.maxDailyTokens to have it back now."
+        f"{used}{limit} tokens are used up in 24 hours, and a full call of {call} no longer fits: the pool is at zero, "
+        f"and comes back by itself {back}. Raise limits.maxDailyTokens to have it back now."
     )
+
+
+def _restored_message(agent: Agent, usage: Usage | None) -> str:
+    limit, call = agent.limits.daily_tokens, agent.limits.tokens_per_call
+    if limit is None:
+        return "There is no daily token limit any more."
+    used = f"{usage.input_tokens + usage.output_tokens} of {limit}" if usage is not None else f"Less than {limit}"
+    return f"{used} tokens are used in 24 hours, and a full call of {call} fits again."
 
 
 def _pin_message(agent: Agent, pin: Pin) -> str:

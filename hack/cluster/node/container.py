@@ -189,7 +189,7 @@ class Container:
                 stdout=log,
                 stderr=asyncio.subprocess.STDOUT,
                 cwd=recipe.folder,
-                env=_environment(recipe),
+                env=_environment(recipe, self._ip),
                 start_new_session=True,
                 preexec_fn=die_with_parent,
             )
@@ -241,7 +241,7 @@ class Container:
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
             cwd=self._recipe.folder,
-            env=_environment(self._recipe),
+            env=_environment(self._recipe, self._ip),
             start_new_session=True,
             preexec_fn=die_with_parent,
         )
@@ -271,9 +271,13 @@ class Container:
         self._changed()
 
 
-def _environment(recipe: Recipe) -> dict[str, str]:
+def _environment(recipe: Recipe, ip: str) -> dict[str, str]:
+    """Answer a process's variables.
+
+    In a Pod of its own a worker listens on every address; here all Pods share this machine's, so it is told its own.
+    """
     system = {name: os.environ[name] for name in _SYSTEM_VARIABLES if name in os.environ}
-    return {**system, "HOME": str(recipe.folder), **recipe.variables}
+    return {**system, "HOME": str(recipe.folder), "AGENT_HOST": ip, **recipe.variables}
 
 
 def _remember(pid: int, path: Path) -> None:
