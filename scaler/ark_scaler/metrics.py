@@ -55,9 +55,12 @@ class ScalerMetrics:
         self.redis_reads = Counter(
             "ark_scaler_redis_reads", "Queue depths that were asked of Redis", ["redis"], registry=self.registry
         )
+        self.usage_reads = Counter(
+            "ark_scaler_usage_reads", "Token ledgers that were asked of Redis", ["redis"], registry=self.registry
+        )
         self.redis_errors = Counter(
             "ark_scaler_redis_errors",
-            "Queue depths that Redis did not answer, and connections of the watch that broke",
+            "Queue depths and token ledgers that Redis did not answer, and connections of the watch that broke",
             ["redis"],
             registry=self.registry,
         )

@@ -24,7 +24,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import structlog
 
-from ark_scaler.depth_reader import PAGE, DepthReader
+from ark_scaler.batch_reader import PAGE
+from ark_scaler.budgets import Budgets, UsageReader
+from ark_scaler.depth_reader import DepthReader
 from ark_scaler.errors import NothingKnown
 from ark_scaler.metrics import ScalerMetrics
 from ark_scaler.push import REPEAT_SECONDS, Subscription
@@ -112,6 +114,7 @@ class QueueObserver:
             clock: monotonic time, seconds.
         """
         self.name = name
+        self.timeout = timeout
         self._hold_seconds = hold_seconds
         self._clock = clock
         self._queues: dict[QueueKeys, _KnownQueue] = {}
@@ -122,6 +125,7 @@ class QueueObserver:
         self._had_contact = False
         self._last_error: TaskQueueError | None = None
         self._reader = DepthReader(name, commands, timeout, metrics)
+        self.budgets = Budgets(name, UsageReader(name, commands, timeout, metrics), hold_seconds, clock)
         self._watch = watch_of(watching, commands, self)
         self._held = metrics.held_values.labels(redis=name)
         self._errors = metrics.redis_errors.labels(redis=name)
@@ -196,6 +200,7 @@ class QueueObserver:
         """Observe until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._reader.run())
+            tasks.create_task(self.budgets.run())
             tasks.create_task(self._watch.run())
             tasks.create_task(self._follow())
             tasks.create_task(self._sweep())

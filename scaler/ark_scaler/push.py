@@ -97,6 +97,14 @@ class Subscription:
             self._wake()
         return self._waiter
 
+    async def pause(self, seconds: float) -> bool:
+        """Wait for so long, or until the stream is to end; answer False when it is."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await self.wait()
+        except TimeoutError:
+            return not self._closed
+
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._due = False

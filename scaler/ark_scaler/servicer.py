@@ -14,6 +14,7 @@ from ark_scaler import metric
 from ark_scaler.errors import Forbidden, NothingKnown, Refusal, UnusableQueue
 from ark_scaler.metrics import ScalerMetrics
 from ark_scaler.observer import QueueObserver
+from ark_scaler.push import Subscription
 from ark_scaler.trigger import Trigger, parse
 from ark_scaler.wire.externalscaler_pb2 import (
     GetMetricSpecResponse,
@@ -25,10 +26,13 @@ from ark_scaler.wire.externalscaler_pb2 import (
     ScaledObjectRef,
 )
 from ark_scaler.wire.externalscaler_pb2_grpc import ExternalScalerServicer
-from ark_taskqueue import Depth, RedisRefused, Tenancy
+from ark_taskqueue import Budget, Depth, RedisRefused, Tenancy
 
 _REMEMBERED_TRIGGERS = 20_000
 """Parsed triggers that are kept: KEDA sends the same metadata with every call."""
+_LONGEST_PAUSE_SECONDS = 5.0
+"""A budget that is exceeded is looked at again so often at least."""
+_LEAST_SECONDS = 0.01
 _ACTIVE = IsActiveResponse(result=True)
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -86,10 +90,11 @@ class ScalerServicer(ExternalScalerServicer):
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, "targets never change without the metadata")
 
     async def GetMetrics(self, request: GetMetricsRequest, context: Context) -> GetMetricsResponse:
-        """Answer the demand, in slots."""
+        """Answer the demand, in slots; none while the token budget is exceeded."""
 
         async def answer(trigger: Trigger) -> GetMetricsResponse:
-            slots = metric.value(await self._depth(trigger), trigger)
+            depth = await self._workable(trigger)
+            slots = 0.0 if depth is None else metric.value(depth, trigger)
             # Rounded up in the field without a fraction: little demand must not become none.
             value = MetricValue(metricName=request.metricName, metricValue=-int(-slots // 1), metricValueFloat=slots)
             return GetMetricsResponse(metricValues=[value])
@@ -97,10 +102,11 @@ class ScalerServicer(ExternalScalerServicer):
         return await self._answered("GetMetrics", request.scaledObjectRef, context, answer)
 
     async def IsActive(self, request: ScaledObjectRef, context: Context) -> IsActiveResponse:
-        """Answer whether the pool should run at all."""
+        """Answer whether the pool should run at all; not while the token budget is exceeded."""
 
         async def answer(trigger: Trigger) -> IsActiveResponse:
-            return IsActiveResponse(result=metric.is_active(await self._depth(trigger), trigger))
+            depth = await self._workable(trigger)
+            return IsActiveResponse(result=depth is not None and metric.is_active(depth, trigger))
 
         return await self._answered("IsActive", request, context, answer)
 
@@ -116,6 +122,8 @@ class ScalerServicer(ExternalScalerServicer):
         subscription = observer.subscribe(trigger.queue, trigger.activation_tasks)
         try:
             while not self._closing and await subscription.wait():
+                if trigger.budget is not None and not await self._restored(trigger, trigger.budget, subscription):
+                    continue
                 await context.write(_ACTIVE)
                 self._metrics.pushes.inc()
         finally:
@@ -123,11 +131,30 @@ class ScalerServicer(ExternalScalerServicer):
             self._metrics.open_streams.dec()
         self._metrics.requests.labels(method, grpc.StatusCode.OK.name).inc()
 
-    async def _depth(self, trigger: Trigger) -> Depth:
+    async def _workable(self, trigger: Trigger) -> Depth | None:
+        """Answer a queue's depth; None where its tasks cannot be done, for their token budget."""
+        observer, budget, began = self._observers[trigger.redis], trigger.budget, time.monotonic()
         try:
-            return await self._observers[trigger.redis].depth(trigger.queue)
+            depth = await observer.depth(trigger.queue)
+            if budget is None or depth.demand == 0:
+                return depth
+            within = max(_LEAST_SECONDS, observer.timeout - (time.monotonic() - began))
+            exceeded = await observer.budgets.exceeded_for(trigger.queue, budget, within)
         except RedisRefused as error:
             raise UnusableQueue(str(error)) from error
+        return None if exceeded else depth
+
+    async def _restored(self, trigger: Trigger, budget: Budget, subscription: Subscription) -> bool:
+        """Wait until a call fits into the budget; answer whether a pool is still to be woken then."""
+        while True:
+            try:
+                seconds = await self._observers[trigger.redis].budgets.exceeded_for(trigger.queue, budget)
+            except (NothingKnown, RedisRefused):
+                seconds = _LONGEST_PAUSE_SECONDS  # nobody is woken for work that nobody may know to be possible
+            if seconds == 0:
+                return subscription.active
+            if not await subscription.pause(min(seconds, _LONGEST_PAUSE_SECONDS)):
+                return False
 
     async def _answered(
         self,

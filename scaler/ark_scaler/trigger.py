@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from ark_scaler.errors import BadMetadata, BadValue, UnknownKey
-from ark_taskqueue import DEFAULT_CONNECTION, DEFAULT_GROUP, InvalidQueueName, QueueKeys
+from ark_taskqueue import DEFAULT_CONNECTION, DEFAULT_GROUP, Budget, InvalidQueueName, QueueKeys
 
 _KEDA_KEYS = frozenset({"scalerAddress", "enableTLS", "unsafeSsl"})
 _OWN_KEYS = frozenset(
@@ -50,9 +50,14 @@ class Trigger:
     target_wait_seconds: float | None = None
     """How long a task may wait; None scales by the number of tasks alone."""
     max_daily_tokens: int | None = None
-    """Budget of tokens in 24 hours; takes effect with the token ledger."""
+    """Budget of tokens in 24 hours: there is no demand while it is exceeded."""
     max_tokens_per_call: int = _DEFAULT_TOKENS_PER_CALL
     """Tokens that one call may use; the budget counts as exceeded when a full call no longer fits."""
+
+    @property
+    def budget(self) -> Budget | None:
+        """The token budget; None where there is none."""
+        return None if self.max_daily_tokens is None else Budget(self.max_daily_tokens, self.max_tokens_per_call)
 
 
 def parse(metadata: Mapping[str, str], connections: Collection[str]) -> Trigger:

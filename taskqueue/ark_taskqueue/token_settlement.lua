@@ -13,7 +13,7 @@ local function settle(keys, number, reserved, ends, spent_in, spent_out)
   forget_old_calls(tokens, log, now)
   forget_old_reservations(tokens, reservations, now)
   if redis.call('ZREM', reservations, number .. ':' .. reserved) == 1 then
-    redis.call('HINCRBY', tokens, 'reserved', '-' .. reserved)
+    redis.call('HINCRBY', tokens, 'reserved', whole(-tonumber(reserved)))
   elseif now < tonumber(ends) then
     return 0
   end

@@ -52,6 +52,13 @@ async def test_what_was_settled_or_released_is_not_settled_again(client: Client,
     assert (usage.total, usage.reserved) == (100, 0)
 
 
+async def test_a_reservation_of_nothing_can_be_settled(client: Client, queue: QueueKeys) -> None:
+    ledger = TokenLedger(client, queue)
+    assert await ledger.settle(await ledger.reserve(BUDGET, 60, tokens=0), 5, 0)
+    usage = await ledger.usage(BUDGET)
+    assert (usage.total, usage.reserved) == (5, 0)
+
+
 async def test_a_call_that_does_not_fit_is_refused_with_the_moment_at_which_it_will(
     client: Client, queue: QueueKeys
 ) -> None:

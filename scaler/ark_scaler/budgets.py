@@ -1,0 +1,134 @@
+"""Whether the daily token budgets of one Redis' queues are exceeded: layer 1b, no demand for work that cannot be done.
+
+Usage is read like depths, many in one pipeline. What was read counts for a second, and where it is exceeded for a few:
+until then nothing but a cleared ledger could change it. While Redis fails the last reading is held, like a depth.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Sequence
+
+from ark_scaler.batch_reader import BatchReader
+from ark_scaler.errors import NothingKnown
+from ark_scaler.metrics import ScalerMetrics
+from ark_taskqueue import Budget, Client, QueueKeys, RedisUnavailable, TaskQueueError, TokenUsage, read_usages
+
+Ledger = tuple[QueueKeys, Budget]
+"""What is asked about: a queue's ledger, against a budget."""
+
+_FRESH_SECONDS = 1.0
+_EXCEEDED_SECONDS = 5.0
+_FORGET_SECONDS = 600.0
+
+
+class UsageReader(BatchReader[Ledger, TokenUsage]):
+    """Reads token ledgers."""
+
+    def __init__(self, name: str, client: Client, timeout: float, metrics: ScalerMetrics) -> None:
+        """
+        Args:
+            name: the connection's name, for metrics.
+            client: reads.
+            timeout: see `BatchReader`.
+            metrics: counts reads and errors.
+        """
+        super().__init__(timeout)
+        self._client = client
+        self._reads = metrics.usage_reads.labels(redis=name)
+        self._errors = metrics.redis_errors.labels(redis=name)
+
+    async def fetch(self, keys: Sequence[Ledger], details: Sequence[int]) -> Sequence[TokenUsage | TaskQueueError]:  # noqa: ARG002
+        """Read usages in one pipeline.
+
+        Raises:
+            RedisUnavailable: nothing could be read.
+        """
+        return await read_usages(self._client, keys)
+
+    def note(self, values: Sequence[TokenUsage | TaskQueueError]) -> None:
+        """Count what came of a pipeline."""
+        self._reads.inc(len(values))
+        self._errors.inc(sum(isinstance(value, TaskQueueError) for value in values))
+
+
+class Budgets:
+    """Knows which budgets are exceeded."""
+
+    def __init__(
+        self, name: str, reader: UsageReader, hold_seconds: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """
+        Args:
+            name: the Redis connection's name.
+            reader: reads.
+            hold_seconds: how long the last good reading is answered while Redis fails.
+            clock: monotonic time, seconds.
+        """
+        self._name = name
+        self._reader = reader
+        self._hold_seconds = hold_seconds
+        self._clock = clock
+        self._known: dict[Ledger, tuple[float, TokenUsage]] = {}
+        self._swept_at = 0.0
+
+    async def exceeded_for(self, queue: QueueKeys, budget: Budget, within: float = math.inf) -> float:
+        """Answer how long a budget will be exceeded, seconds: 0 where it is not, infinity where it always will be.
+
+        Args:
+            queue: whose ledger.
+            budget: what may be spent.
+            within: the most that this call may take, seconds.
+
+        Raises:
+            NothingKnown: Redis fails and no reading is recent enough.
+            RedisRefused: the ledger cannot be read as it is.
+        """
+        now, key = self._clock(), (queue, budget)
+        known = self._known.get(key)
+        if known is None or now - known[0] > _fresh_seconds(known[1]):
+            known = await self._read(key, known, within)
+        left = _left(known[1])
+        return max(0.0, left - (self._clock() - known[0])) if left > 0 else 0.0
+
+    async def run(self) -> None:
+        """Answer reads until cancelled."""
+        await self._reader.run()
+
+    async def _read(
+        self, key: Ledger, known: tuple[float, TokenUsage] | None, within: float
+    ) -> tuple[float, TokenUsage]:
+        asked_at = self._clock()
+        try:
+            async with asyncio.timeout(within if math.isfinite(within) else None):
+                usage = await self._reader.read(key)
+        except (RedisUnavailable, TimeoutError) as error:
+            if known is not None and asked_at - known[0] <= self._hold_seconds:
+                return known
+            reason = str(error) or "no answer in time"
+            raise NothingKnown(
+                f"Redis {self._name!r} fails and the token usage of {key[0].name!r} is unknown: {reason}"
+            ) from error
+        self._sweep(asked_at)
+        self._known[key] = (asked_at, usage)
+        return self._known[key]
+
+    def _sweep(self, now: float) -> None:
+        if now - self._swept_at < _FORGET_SECONDS:
+            return
+        self._swept_at = now
+        for key in [key for key, (at, _) in self._known.items() if now - at > _FORGET_SECONDS]:
+            del self._known[key]
+
+
+def _fresh_seconds(usage: TokenUsage) -> float:
+    return min(_EXCEEDED_SECONDS, max(_left(usage), _FRESH_SECONDS)) if usage.exceeded else _FRESH_SECONDS
+
+
+def _left(usage: TokenUsage) -> float:
+    """Answer how long the budget was still exceeded when it was read."""
+    if not usage.exceeded:
+        return 0.0
+    return math.inf if usage.seconds is None else max(usage.seconds, 0.001)
