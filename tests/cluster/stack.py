@@ -8,13 +8,14 @@ import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 
 import trustme
 
 from ark_taskqueue import Client, Producer, QueueKeys, Result, connect, read_depth
 from hack.cluster import api, manifests
 from hack.cluster.access import Access
-from hack.cluster.api import DEPLOYMENTS, PODS, SCALED_OBJECTS, SERVICES, Api
+from hack.cluster.api import DEPLOYMENTS, PODS, SCALED_OBJECTS, SERVICES, Api, ApiError
 from hack.cluster.manifests import Object, Scaling
 from tests.eventually import eventually
 
@@ -152,7 +153,12 @@ class Pool:
         """Wait until KEDA has taken the ScaledObject and listens for pushes."""
 
         async def listening() -> bool:
-            scaled = await self.stack.api.get(SCALED_OBJECTS.path(self.stack.namespace, self.agent))
+            try:
+                scaled = await self.stack.api.get(SCALED_OBJECTS.path(self.stack.namespace, self.agent))
+            except ApiError as error:
+                if error.status != HTTPStatus.NOT_FOUND:
+                    raise
+                return False  # the operator is about to make it
             status = scaled.get("status", {})
             ready = [entry["status"] for entry in status.get("conditions", []) if entry["type"] == "Ready"]
             return bool(status.get("externalMetricNames")) and ready == ["True"]

@@ -156,10 +156,13 @@ def settings_of(world: World, kubeconfig: Path | None = None, **settings: Any) -
 
 @asynccontextmanager
 async def operating(
-    world: World, usage: Callable[[Key], Usage | None] | None = None, **settings: Any
+    world: World, usage: Callable[[Key], Usage | None] | None = None, *, ledgers: bool = False, **settings: Any
 ) -> AsyncIterator[tuple[Operator, int]]:
-    """Run an operator in the test's namespace while the context is open; gives it and its HTTP port."""
-    known = usage or (lambda key: world.usage.get(key[1]))
+    """Run an operator in the test's namespace while the context is open; gives it and its HTTP port.
+
+    Its token usage is `usage`'s or the world's, unless it is to read the ledgers.
+    """
+    known = None if ledgers else usage or (lambda key: world.usage.get(key[1]))
     async with running(settings_of(world, **settings), known) as (operator, port), asyncio.TaskGroup() as group:
         work = group.create_task(operator.run())
         try:
