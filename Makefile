@@ -41,7 +41,7 @@ cluster-demo: venv ## the demo on that cluster, at real speed; TRACE=file.csv FR
 demo: venv ## a real trace through queue, scaler and workers; TRACE=file.csv SPEED=60 REPLICAS=10
 	@$(PY) -m hack.demo $(if $(TRACE),--trace "$(TRACE)") $(if $(SPEED),--speed "$(SPEED)") $(if $(REPLICAS),--max-replicas "$(REPLICAS)")
 
-bench: venv ## a benchmark against its bars; NAME=scaler, wake, operator or ledger, QUICK=1 for a short one
+bench: venv ## a benchmark against its bars; NAME=scaler, wake, operator, ledger or cap, QUICK=1 for a short one
 	@$(PY) -m hack.bench $(if $(NAME),"$(NAME)")
 
 protos: venv ## generate the gRPC code from protos/

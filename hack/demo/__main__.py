@@ -16,7 +16,7 @@ from rich.console import Console
 
 from ark_scaler.wire import externalscaler_pb2 as wire
 from ark_taskqueue import Producer, QueueKeys, TaskQueueError, connect
-from hack.demo import chart, hpa, picture, program, result, summary, trace
+from hack.demo import budget_act, chart, hpa, picture, program, result, summary, trace
 from hack.demo.clock import DemoClock
 from hack.demo.keda import KedaStandIn, ScaledObject
 from hack.demo.load import Load
@@ -53,6 +53,8 @@ class Options:
     speed: float | None
     max_replicas: int
     picture: Path
+    budget: bool
+    """Whether there is a second act."""
 
 
 def parse_options(arguments: Sequence[str]) -> Options:
@@ -67,6 +69,9 @@ def parse_options(arguments: Sequence[str]) -> Options:
     )
     parser.add_argument(
         "--picture", type=_picture, default=_RESULTS_FOLDER / "demo.png", help="png or svg file to write"
+    )
+    parser.add_argument(
+        "--no-budget", dest="budget", action="store_false", help="leave out the second act, the daily token cap"
     )
     return Options(**vars(parser.parse_args(arguments)))
 
@@ -123,14 +128,18 @@ async def play(options: Options, arrivals: Sequence[trace.Arrival], console: Con
             raise group.exceptions[0] from None
         display.close()
         found = await outcomes(producer, load.task_ids, speed)
-    title = f"{options.trace.name}: {found.completed:,} tasks at {speed:.0f} x speed"
-    picture.save(sampler.samples, options.picture, title)
-    ends = result.WorkerEnds(pods.killed, pods.crashed)
-    console.print(
-        result.table(found, sampler, ends, [("calls to the scaler that failed", f"{keda.errors:,}")]),
-        f"picture: {options.picture}",
-    )
-    return result.tell(result.problems(found, len(arrivals), ends))
+        title = f"{options.trace.name}: {found.completed:,} tasks at {speed:.0f} x speed"
+        picture.save(sampler.samples, options.picture, title)
+        ends = result.WorkerEnds(pods.killed, pods.crashed)
+        console.print(
+            result.table(found, sampler, ends, [("calls to the scaler that failed", f"{keda.errors:,}")]),
+            f"picture: {options.picture}",
+        )
+        problems = result.problems(found, len(arrivals), ends)
+        if options.budget:
+            path = options.picture.with_stem(f"{options.picture.stem}-budget")
+            problems += await budget_act.play(redis.url, client, channel, folder, console, path)
+    return result.tell(problems)
 
 
 def _scaled_object(options: Options) -> ScaledObject:

@@ -18,12 +18,15 @@ _WIDTH_OF_NUMBERS = 18
 _WIDTH_OF_MOST = 11
 _WIDTH_WITH_CHART = 30
 _WIDTH_WITH_MOST = 50
-_ROWS: tuple[tuple[str, str, Callable[[Sample], int]], ...] = (
+Row = tuple[str, str, Callable[[Sample], int]]
+"""Name, colour, and what it shows."""
+ROWS: tuple[Row, ...] = (
     ("waiting", "yellow", lambda sample: sample.waiting),
     ("in flight", "cyan", lambda sample: sample.in_flight),
     ("replicas", "green", lambda sample: sample.replicas),
     ("tasks done", "blue", lambda sample: sample.done),
 )
+BUDGET_ROWS: tuple[Row, ...] = (("tokens", "red", lambda sample: sample.tokens), *ROWS)
 
 
 class Progress(Protocol):
@@ -36,17 +39,19 @@ class Progress(Protocol):
         """End the display."""
 
 
-def progress(console: Console, trace_seconds: float) -> Progress:
+def progress(console: Console, trace_seconds: float, rows: Sequence[Row] = ROWS) -> Progress:
     """Answer the display that fits where the output goes."""
-    return LiveChart(console, trace_seconds) if console.is_terminal else PlainLines(console, trace_seconds)
+    kind = LiveChart if console.is_terminal else PlainLines
+    return kind(console, trace_seconds, rows)
 
 
 class PlainLines:
     """A line every few seconds."""
 
-    def __init__(self, console: Console, trace_seconds: float) -> None:
+    def __init__(self, console: Console, trace_seconds: float, rows: Sequence[Row] = ROWS) -> None:
         self._console = console
         self._trace_seconds = trace_seconds
+        self._rows = rows
         self._shown_at = float("-inf")
 
     def show(self, samples: Sequence[Sample], real_seconds_left: float, phase: str) -> None:
@@ -57,9 +62,9 @@ class PlainLines:
         self._shown_at = now
         last = samples[-1]
         percent = min(100, round(100 * last.at / self._trace_seconds))
+        shown = ", ".join(f"{name.removeprefix('tasks ')} {quantity(last):,}" for name, _, quantity in self._rows)
         print(
-            f"{percent:3d} %  {phase}: waiting {last.waiting}, in flight {last.in_flight}, replicas {last.replicas}, "
-            f"done {last.done}; about {real_seconds_left:.0f} s left",
+            f"{percent:3d} %  {phase}: {shown}; about {real_seconds_left:.0f} s left",
             file=self._console.file,
             flush=True,
         )
@@ -71,15 +76,17 @@ class PlainLines:
 class LiveChart:
     """A chart that grows in place."""
 
-    def __init__(self, console: Console, trace_seconds: float) -> None:
+    def __init__(self, console: Console, trace_seconds: float, rows: Sequence[Row] = ROWS) -> None:
         self._console = console
         self._trace_seconds = trace_seconds
+        self._rows = rows
         self._live = Live(console=console, refresh_per_second=8, transient=False)
         self._live.start()
 
     def show(self, samples: Sequence[Sample], real_seconds_left: float, phase: str) -> None:
         """Draw the samples up to now."""
-        self._live.update(render(samples, self._trace_seconds, real_seconds_left, phase, self._console.width))
+        drawing = render(samples, self._trace_seconds, real_seconds_left, phase, self._console.width, self._rows)
+        self._live.update(drawing)
 
     def close(self) -> None:
         """Leave the last drawing on the screen."""
@@ -87,14 +94,19 @@ class LiveChart:
 
 
 def render(
-    samples: Sequence[Sample], trace_seconds: float, real_seconds_left: float, phase: str, width: int
+    samples: Sequence[Sample],
+    trace_seconds: float,
+    real_seconds_left: float,
+    phase: str,
+    width: int,
+    shown: Sequence[Row] = ROWS,
 ) -> RenderableType:
     """Draw a chart row for each quantity, over the whole trace, and a progress bar."""
     last = samples[-1]
     with_most, with_chart = width >= _WIDTH_WITH_MOST, width >= _WIDTH_WITH_CHART
     chart_width = width - (_WIDTH_OF_NUMBERS if not with_most else _WIDTH_OF_NUMBERS + _WIDTH_OF_MOST)
     rows = []
-    for name, colour, quantity in _ROWS:
+    for name, colour, quantity in shown:
         columns = _columns(samples, trace_seconds, max(1, chart_width), quantity)
         most = max(columns)
         row = f"{name:<10} {quantity(last):>6}"

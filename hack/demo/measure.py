@@ -25,6 +25,8 @@ class Sample:
     waiting: int
     in_flight: int
     replicas: int
+    tokens: int = 0
+    """Spent in the last 24 hours of the ledger."""
 
     @property
     def done(self) -> int:

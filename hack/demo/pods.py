@@ -21,10 +21,13 @@ from typing import Self
 from ark_agent import main
 from ark_agent.settings import AgentSettings
 from ark_process import logs
+from ark_taskqueue import Budget
 
 GRACE_SECONDS = 20.0
 """Real seconds from SIGTERM to SIGKILL."""
 _LOOK_SECONDS = 0.2
+_TOKENS_PER_CALL = 100_000
+"""More than any request of the traces has."""
 
 
 def _run_agent(config: AgentSettings, log: str) -> None:
@@ -47,18 +50,20 @@ class _Pod:
 class PodDeployment:
     """Keeps as many pods running as it has replicas; leaving its context ends them all."""
 
-    def __init__(self, redis_url: str, queue: str, slots: int, folder: Path) -> None:
+    def __init__(self, redis_url: str, queue: str, slots: int, folder: Path, budget: Budget | None = None) -> None:
         """
         Args:
             redis_url: where the workers find the queue.
             queue: ``<namespace>/<agent>``.
             slots: tasks that one pod works on at a time.
             folder: gets the pods' logs.
+            budget: what all of them may spend; None for no limit.
         """
         self._redis_url = redis_url
         self._queue = queue
         self._slots = slots
         self._folder = folder
+        self._budget = budget or Budget(None, _TOKENS_PER_CALL)
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["ark_agent.main", "ark_process.logs"])
         self._pods: list[_Pod] = []
@@ -98,13 +103,15 @@ class PodDeployment:
 
     def _start(self) -> _Pod:
         self._started += 1
-        name = f"worker-{self._started}"
+        name = f"{self._queue.replace('/', '-')}-{self._started}"
         config = AgentSettings(
             redis=self._redis_url,
             queue=self._queue,
             name=name,
             max_concurrent_tasks=self._slots,
             grace_seconds=GRACE_SECONDS * 0.9,
+            max_tokens=self._budget.per_call,
+            daily_token_limit=self._budget.daily or 0,
             log_level="warning",
             host="127.0.0.1",
             http_port=0,

@@ -1,7 +1,7 @@
 """Whether the daily token budgets of one Redis' queues are exceeded: layer 1b, no demand for work that cannot be done.
 
-Usage is read like depths, many in one pipeline. What was read counts for a second, and where it is exceeded for a few:
-until then nothing but a cleared ledger could change it. While Redis fails the last reading is held, like a depth.
+Usage is read like depths, many in one pipeline; what was read counts for a second. While Redis fails the last reading
+is held, like a depth.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ Ledger = tuple[QueueKeys, Budget]
 """What is asked about: a queue's ledger, against a budget."""
 
 _FRESH_SECONDS = 1.0
-_EXCEEDED_SECONDS = 5.0
 _FORGET_SECONDS = 600.0
 
 
@@ -88,7 +87,7 @@ class Budgets:
         """
         now, key = self._clock(), (queue, budget)
         known = self._known.get(key)
-        if known is None or now - known[0] > _fresh_seconds(known[1]):
+        if known is None or now - known[0] > _FRESH_SECONDS:
             known = await self._read(key, known, within)
         left = _left(known[1])
         return max(0.0, left - (self._clock() - known[0])) if left > 0 else 0.0
@@ -121,10 +120,6 @@ class Budgets:
         self._swept_at = now
         for key in [key for key, (at, _) in self._known.items() if now - at > _FORGET_SECONDS]:
             del self._known[key]
-
-
-def _fresh_seconds(usage: TokenUsage) -> float:
-    return min(_EXCEEDED_SECONDS, max(_left(usage), _FRESH_SECONDS)) if usage.exceeded else _FRESH_SECONDS
 
 
 def _left(usage: TokenUsage) -> float:

@@ -46,7 +46,8 @@ def demo(*flags: str) -> subprocess.Popen[str]:
 @pytest.mark.parametrize("ending", ["png", "svg"])
 def test_a_trace_is_played_from_zero_to_zero_with_every_task_done_once(tmp_path: Path, ending: str) -> None:
     picture = tmp_path / f"out.{ending}"
-    process = demo(f"--trace={small_trace(tmp_path)}", "--speed=20", "--max-replicas=3", f"--picture={picture}")
+    given = (f"--trace={small_trace(tmp_path)}", "--speed=20", "--max-replicas=3", f"--picture={picture}")
+    process = demo(*given, *(() if ending == "png" else ("--no-budget",)))
     shown, errors = process.communicate(timeout=100)
     assert (process.returncode, errors) == (0, ""), shown
     table = {name.strip(): value.strip() for name, value in re.findall(r"│([^│]+)│([^│]+)│", shown)}
@@ -55,6 +56,13 @@ def test_a_trace_is_played_from_zero_to_zero_with_every_task_done_once(tmp_path:
     assert int(table["most replicas"]) >= 1
     assert "replaying: waiting" in shown, "plain lines where there is no terminal"
     assert picture.stat().st_size > 1000
+    capped = picture.with_stem("out-budget")
+    assert capped.exists() == (ending == "png")
+    if ending == "png":
+        assert (table["of them done"], table["most tokens in 24 h"]) == ("48", "24,000")
+        assert int(table["stops at the cap"]) >= 1
+        assert "cap reached, waiting for the window" in shown
+        assert capped.stat().st_size > 1000
 
 
 @pytest.mark.parametrize(

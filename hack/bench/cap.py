@@ -1,0 +1,207 @@
+"""Whether a daily cap holds: 200 workers on it at a time, calls of random sizes, workers killed at random.
+
+Each round has a cap of its own that its workers reach before it ends. The LLM is a fake that writes down what each
+call costs as the call begins, so that also a killed worker's calls are counted: the truth, next to the ledger. Workers
+are real ones, some in each process, and a process is killed every so often and replaced. At the end what the dead had
+reserved must be given back by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import random
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+from ark_agent.calls import RESERVED_MARGIN_SECONDS, CallLimits, Calls
+from ark_agent.context import answer_prompt
+from ark_agent.gate import Gate
+from ark_agent.metrics import AgentMetrics
+from ark_agent.providers import Reply, Request
+from ark_agent.worker import Worker, WorkLimits
+from ark_process import logs
+from ark_taskqueue import Budget, Client, Consumer, QueueKeys, TokenLedger, connect
+from hack.bench.report import Bar, Report
+from hack.local.redis_server import RedisServer
+
+WORKERS = 200
+_PER_PROCESS = 25
+_PER_CALL = 1000
+_CALL_SECONDS = (0.05, 0.5)
+_TASKS = 20_000
+_KILL_EVERY = 1.0
+_CONNECTIONS = 40
+"""Of one process; its workers wait for tasks most of the time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One cap and its workers."""
+
+    redis_url: str
+    name: str
+    cap: int
+    timeout_seconds: float
+    """Of a task; what a worker reserves lasts a little longer."""
+
+    @property
+    def queue(self) -> QueueKeys:
+        """Its queue."""
+        return QueueKeys.for_agent("bench", self.name)
+
+    @property
+    def truth(self) -> str:
+        """Key of the tokens that calls have cost in fact."""
+        return f"{self.queue.base}:truth"
+
+    @property
+    def budget(self) -> Budget:
+        """What its workers may spend."""
+        return Budget(self.cap, _PER_CALL)
+
+
+@dataclass(slots=True)
+class Found:
+    """What came of one round."""
+
+    cap: int
+    spent: int = 0
+    """Tokens that calls have cost, those of killed workers too."""
+    written: int = 0
+    """Tokens in the ledger."""
+    killed: int = 0
+    """Workers."""
+    stranded: int = 0
+    """Tokens that were still reserved when the last worker was gone."""
+    left: int = 0
+    """Of them, those that were not given back when their time was over."""
+    highest: int = 0
+    """The most that was spent and reserved at a time, by the ledger."""
+
+
+@dataclass(slots=True)
+class _CountedLLM:
+    """Costs a random number of tokens, and says so before it does."""
+
+    client: Client
+    truth: str
+    chance: random.Random = field(default_factory=random.Random)
+
+    async def count(self, request: Request) -> int:  # noqa: ARG002 - a fake
+        return self.chance.randrange(1, _PER_CALL // 2)
+
+    async def call(self, request: Request, output_tokens: int) -> Reply:  # noqa: ARG002 - a fake
+        wrote = self.chance.randrange(output_tokens + 1)
+        read = _PER_CALL - output_tokens
+        await self.client.execute_command("INCRBY", self.truth, read + wrote)
+        await asyncio.sleep(self.chance.uniform(*_CALL_SECONDS))
+        return Reply("", read, wrote, "end_turn")
+
+    async def aclose(self) -> None:
+        """Have nothing to close."""
+
+
+def _be_workers(given: Round, process: int) -> None:
+    """Be one process of workers, until killed."""
+    logs.configure("error", "json")
+
+    async def work() -> None:
+        client = connect(given.redis_url, max_connections=_CONNECTIONS, timeout=30)
+        async with asyncio.TaskGroup() as group:
+            for number in range(_PER_PROCESS):
+                metrics, gate = AgentMetrics(), Gate()
+                limits = CallLimits(given.budget, given.timeout_seconds)
+                ledger = TokenLedger(client, given.queue)
+                calls = Calls(_CountedLLM(client, given.truth), ledger, limits, gate, metrics, "m")
+                consumer = Consumer(client, given.queue, f"{process}-{number}")
+                work_limits = WorkLimits(1, given.timeout_seconds)
+                worker = Worker(consumer, answer_prompt, calls, gate, work_limits, metrics)
+                group.create_task(worker.run())
+
+    with suppress(KeyboardInterrupt):
+        asyncio.run(work())
+
+
+@contextmanager
+def _processes(given: Round) -> Iterator[list[ForkServerProcess]]:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["hack.bench.cap"])
+    running = [_started(given, number) for number in range(WORKERS // _PER_PROCESS)]
+    try:
+        yield running
+    finally:
+        for process in running:
+            process.kill()
+            process.join()
+
+
+def _started(given: Round, number: int) -> ForkServerProcess:
+    process = multiprocessing.get_context("forkserver").Process(target=_be_workers, args=(given, number), daemon=True)
+    process.start()
+    return process
+
+
+async def play(client: Client, given: Round, seconds: float, seed: int) -> Found:
+    """Play one round for so long, and leave its last reservations as they are."""
+    chance = random.Random(seed)  # noqa: S311 - no secret
+    found, ledger = Found(given.cap), TokenLedger(client, given.queue)
+    for _ in range(_TASKS // 1000):
+        pipeline = client.pipeline(transaction=False)
+        for _ in range(1000):
+            pipeline.xadd(given.queue.stream, {"prompt": "x"})
+        await pipeline.execute()
+    with _processes(given) as running:
+        ends = time.monotonic() + seconds
+        kills, next_kill = len(running), time.monotonic() + _KILL_EVERY
+        while time.monotonic() < ends:
+            await asyncio.sleep(0.05)
+            usage = await ledger.usage(given.budget)
+            found.highest = max(found.highest, usage.total + usage.reserved)
+            if time.monotonic() >= next_kill and not usage.exceeded:
+                next_kill = time.monotonic() + _KILL_EVERY
+                doomed = running.pop(chance.randrange(len(running)))
+                doomed.kill()
+                doomed.join()
+                found.killed += _PER_PROCESS
+                running.append(_started(given, kills))
+                kills += 1
+    found.spent = int(await client.execute_command("GET", given.truth) or 0)
+    usage = await ledger.usage(given.budget)
+    found.written, found.stranded = usage.total, usage.reserved
+    return found
+
+
+async def run(report: Report) -> None:
+    """Run the benchmark."""
+    rounds, seconds, timeout = (2, 8.0, 10.0) if report.quick else (6, 10.0, 30.0)
+    with tempfile.TemporaryDirectory(prefix="ark-bench-") as folder, RedisServer(Path(folder)) as server:
+        report.software = {"redis": str(server.binary)}
+        client = connect(server.url, timeout=30)
+        try:
+            given = [
+                Round(server.url, f"cap-{number}", random.Random(number).randrange(150_000, 600_000), timeout)  # noqa: S311
+                for number in range(rounds)
+            ]
+            found = [await play(client, each, seconds, number) for number, each in enumerate(given)]
+            await asyncio.sleep(timeout + RESERVED_MARGIN_SECONDS + 1)
+            for each, result in zip(given, found, strict=True):
+                result.left = (await TokenLedger(client, each.queue).usage(each.budget)).reserved
+        finally:
+            await client.aclose()
+    report.add("workers at a time", WORKERS, "workers")
+    report.add("caps, each reached by its workers", rounds, "caps")
+    report.add("workers killed", sum(result.killed for result in found), "workers")
+    over = max(result.spent - result.cap for result in found)
+    report.add("tokens over the cap, the worst of all", max(0, over), "tokens", Bar("<=", 0))
+    highest = max(result.highest - result.cap for result in found)
+    report.add("spent and reserved over the cap, by the ledger", max(0, highest), "tokens", Bar("<=", 0))
+    report.add("of the cap used, the least of all", min(100 * result.spent / result.cap for result in found), "%")
+    report.add("reserved by dead workers", sum(result.stranded for result in found), "tokens")
+    left = sum(result.left for result in found)
+    report.add("of it still reserved after its time", left, "tokens", Bar("<=", 0))
