@@ -19,7 +19,7 @@ forget_old_reservations(tokens, reservations, now)
 local spent_in, spent_out, reserved = sums(tokens)
 local used = spent_in + spent_out
 if limit >= 0 and used + reserved + wanted > limit then
-  return {0, wanted > limit and -1 or moment_of(log, used + wanted - limit), spent_in, spent_out, reserved, now}
+  return {0, wanted > limit and -1 or moment_of(log, used + wanted - limit, 0), spent_in, spent_out, reserved, now}
 end
 local number = redis.call('HINCRBY', tokens, 'last', 1)
 local ends = now + tonumber(ARGV[3])

@@ -12,11 +12,23 @@
 local tokens, log, reservations = KEYS[1], KEYS[2], KEYS[3]
 local call, limit = tonumber(ARGV[1]), tonumber(ARGV[2])
 local now = now_in_ms()
-forget_old_calls(tokens, log, now)
-forget_old_reservations(tokens, reservations, now)
+-- Who may only read, the scaler's user or a replica, cannot put the ledger in order: it counts what should not be there.
+-- That is little: entries that nobody takes out are those of a queue on which no call has been made since.
+local tidy = pcall(forget_old_calls, tokens, log, now) and pcall(forget_old_reservations, tokens, reservations, now)
 local spent_in, spent_out, reserved = sums(tokens)
+local gone = 0
+if not tidy then
+  local last, page = math.floor(now / 1000) - WINDOW, 256
+  repeat
+    local count, gone_in, gone_out = old_calls(log, last, gone, page)
+    gone, spent_in, spent_out = gone + count, spent_in - gone_in, spent_out - gone_out
+  until count < page
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', reservations, '-inf', whole(now))) do
+    reserved = reserved - tonumber(string.match(member, ':(%d+)$'))
+  end
+end
 local moment = 0
 if limit >= 0 and spent_in + spent_out + call > limit then
-  moment = call > limit and -1 or moment_of(log, spent_in + spent_out + call - limit)
+  moment = call > limit and -1 or moment_of(log, spent_in + spent_out + call - limit, gone)
 end
 return {spent_in, spent_out, reserved, moment, now}

@@ -23,6 +23,19 @@ local function now_in_ms()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
+-- Answer how many of a page's entries have left the window, and their tokens: count, in, out.
+local function old_calls(log, last, start, page)
+  local gone, gone_in, gone_out = 0, 0, 0
+  for _, entry in ipairs(redis.call('LRANGE', log, start, start + page - 1)) do
+    local second, spent_in, spent_out = parsed(entry)
+    if second > last then
+      break
+    end
+    gone, gone_in, gone_out = gone + 1, gone_in + spent_in, gone_out + spent_out
+  end
+  return gone, gone_in, gone_out
+end
+
 -- Take what has left the window out of the sums. Each entry is read once when it leaves: amortized, a constant cost.
 local function forget_old_calls(tokens, log, now)
   local last = math.floor(now / 1000) - WINDOW
@@ -37,14 +50,7 @@ local function forget_old_calls(tokens, log, now)
   end
   local page = 4
   while true do
-    local gone, gone_in, gone_out = 0, 0, 0
-    for _, entry in ipairs(redis.call('LRANGE', log, 0, page - 1)) do
-      local second, spent_in, spent_out = parsed(entry)
-      if second > last then
-        break
-      end
-      gone, gone_in, gone_out = gone + 1, gone_in + spent_in, gone_out + spent_out
-    end
+    local gone, gone_in, gone_out = old_calls(log, last, 0, page)
     if gone > 0 then
       redis.call('LTRIM', log, gone, -1)
       redis.call('HINCRBY', tokens, 'in', whole(-gone_in))
@@ -94,11 +100,11 @@ local function spend(tokens, log, now, spent_in, spent_out)
 end
 
 -- Answer when so many tokens will have left the window, milliseconds; 0 when none have to, -1 when so many never will.
-local function moment_of(log, amount)
+-- The entries before `start` have left it already.
+local function moment_of(log, amount, start)
   if amount <= 0 then
     return 0
   end
-  local start = 0
   while true do
     local entries = redis.call('LRANGE', log, start, start + 255)
     for _, entry in ipairs(entries) do

@@ -13,11 +13,12 @@ import grpc
 import pytest
 from redis.asyncio.cluster import RedisCluster
 
-from ark_taskqueue import Client, Consumer, Outcome, QueueKeys, connect
+from ark_taskqueue import Budget, Client, Consumer, Outcome, QueueKeys, TokenLedger, connect
 from hack.local.redis_server import RedisServer
 from hack.local.redis_topology import cluster_setup, sentinel_setup
 from tests.eventually import DEADLINE_SECONDS, eventually
 from tests.scaler.keda import Keda, add_task, failure, scaler_and_keda, watched
+from tests.taskqueue.moving_time import age_ledger
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
 TRIALS = 2000
@@ -179,6 +180,17 @@ async def test_the_readmes_acl_user_is_enough(redis_server: RedisServer, client:
             await pushed(stream)
             await Consumer(client, queue, "w").claim(1)
             assert await keda.metric(keda.reference()) == 1
+            ledger, budget = TokenLedger(client, queue), Budget(10_000, 1000)
+            await ledger.settle(await ledger.reserve(budget, 60), 9500, 0)
+            await ledger.reserve(budget, 60, tokens=500)
+            capped = keda.reference(maxDailyTokens="10000", maxTokensPerCall="1000")
+            assert await keda.metric(capped) == 0
+            await age_ledger(client, queue, 24 * 3600 + 2)
+
+            async def restored() -> bool:
+                return await keda.metric(capped) == 1
+
+            await eventually(restored, "the demand, though this user may not put the ledger in order")
     finally:
         redis_server.command("ACL", "DELUSER", "ark-scaler")
 

@@ -21,6 +21,7 @@ from ark_taskqueue import (
     read_usages,
 )
 from hack.local.process import free_port
+from hack.local.redis_server import RedisServer
 from tests.taskqueue.moving_time import age_ledger
 
 BUDGET = Budget(daily=10_000, per_call=1_000)
@@ -245,3 +246,32 @@ async def test_negative_costs_are_refused(client: Client, queue: QueueKeys, spen
         await ledger.settle(Reservation(1, 1, 0), spent_in, spent_out)
     with pytest.raises(ValueError, match="cannot be reserved"):
         await ledger.reserve(BUDGET, 60, tokens=-5)
+
+
+async def test_who_may_only_read_sees_the_same_and_leaves_it_as_it_is(
+    each_redis: RedisServer, each_client: Client, queue: QueueKeys
+) -> None:
+    ledger = TokenLedger(each_client, queue)
+    for _ in range(600):  # more than a page, each in a second of its own
+        await spend(ledger, 7, 3, Budget(None, 10))
+        await age_ledger(each_client, queue, 1)
+    await ledger.reserve(BUDGET, 60)
+    await age_ledger(each_client, queue, DAY - 300)
+    before = await each_client.lrange(f"{queue.tokens}:log", 0, -1)
+    rules = "on >secret ~ark:* -@all +ping +time +hmget +lindex +lrange +zrangebyscore +eval +evalsha +client|setname"
+    each_redis.command("ACL", "SETUSER", "reader", *rules.split())
+    reader = connect(f"redis://reader:secret@127.0.0.1:{each_redis.port}/0")
+    try:
+        tight = Budget(3500, 1000)
+        seen = await TokenLedger(reader, queue).usage(tight)
+        assert await each_client.lrange(f"{queue.tokens}:log", 0, -1) == before
+        known = await ledger.usage(tight)
+    finally:
+        await reader.aclose()
+        each_redis.command("ACL", "DELUSER", "reader")
+    assert len(before) > 590
+    assert 0 < known.total < 6000
+    assert abs(seen.total - known.total) <= 20, "a second may have passed between the two"
+    assert (seen.reserved, known.reserved) == (0, 0)
+    if seen.total == known.total:
+        assert (seen.exceeded, seen.restored_at) == (known.exceeded, known.restored_at)
