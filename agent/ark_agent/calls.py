@@ -153,7 +153,6 @@ class Calls:
                 return await self._once(request, spent, clock, last=last)
             except ProviderBusy as error:
                 busy += 1
-                self._metrics.calls.labels("busy").inc()
                 first, longest = _BUSY_PAUSES
                 backoff = min(longest, first * 2.0 ** min(busy - 1, 10))
                 seconds = (backoff if error.retry_after is None else error.retry_after) * random.uniform(1, 1.2)  # noqa: S311
@@ -187,6 +186,14 @@ class Calls:
             await asyncio.sleep(pause)
             pause = min(2 * pause, longest)
 
+    async def settle_quickly(self, settlement: Settlement) -> None:
+        """Write down what a call has cost, for a task that is being cancelled."""
+        try:
+            async with asyncio.timeout(_LAST_SECONDS):
+                await self.settle(settlement)
+        except TimeoutError:
+            self._log.error("cost of a call that was cut off cannot be written down", **_tokens(settlement))
+
     async def _once(self, request: Request, spent: Spent, clock: AttemptClock, *, last: bool) -> Reply:
         reads = await self._count(request)
         writes = self._limits.budget.per_call - reads
@@ -196,7 +203,7 @@ class Calls:
         try:
             reply = await self._made(request, writes, cost)
         except asyncio.CancelledError:
-            await self._settle_quickly(self._noted(cost, began, reservation, spent))
+            await self.settle_quickly(self._noted(cost, began, reservation, spent))
             raise
         except Exception:
             await self.settle(self._noted(cost, began, reservation, spent))
@@ -232,13 +239,6 @@ class Calls:
         spent.output_tokens += cost.output_tokens
         return Settlement(reservation, cost.input_tokens, cost.output_tokens)
 
-    async def _settle_quickly(self, settlement: Settlement) -> None:
-        try:
-            async with asyncio.timeout(_LAST_SECONDS):
-                await self.settle(settlement)
-        except TimeoutError:
-            self._log.error("cost of a call that was cut off cannot be written down", **_tokens(settlement))
-
     async def _made(self, request: Request, output_tokens: int, cost: _Cost) -> Reply:
         """Make the call and find out what it has cost."""
         try:
@@ -247,7 +247,7 @@ class Calls:
         except ProviderError as error:
             if not error.may_be_billed:
                 cost.input_tokens = cost.output_tokens = 0
-                cost.outcome = "failed"
+                cost.outcome = "busy" if isinstance(error, ProviderBusy) else "failed"
             raise
         except TimeoutError as error:
             raise CallUnclear(f"no answer from the provider within {self._limits.seconds:g} s") from error

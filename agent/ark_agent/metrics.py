@@ -17,7 +17,8 @@ from prometheus_client import (
 
 disable_created_metrics()
 
-CallOutcome = Literal["answered", "failed", "unclear"]
+CallOutcome = Literal["answered", "failed", "unclear", "busy"]
+CALL_OUTCOMES: tuple[CallOutcome, ...] = ("answered", "failed", "unclear", "busy")
 TaskOutcome = Literal["completed", "retried", "dead", "given_back", "lost"]
 TASK_OUTCOMES: tuple[TaskOutcome, ...] = ("completed", "retried", "dead", "given_back", "lost")
 _SECONDS = (0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
@@ -45,7 +46,7 @@ class AgentMetrics:
         self.tokens = Counter(
             "ark_agent_tokens", "Tokens that LLM calls have cost, by kind: input or output", ["kind"], registry=registry
         )
-        self.calls = Counter(
+        self._calls = Counter(
             "ark_agent_llm_calls",
             "LLM calls by outcome: answered, failed, unclear (counted in full), busy (tried again)",
             ["outcome"],
@@ -69,6 +70,8 @@ class AgentMetrics:
         )
         for outcome in TASK_OUTCOMES:
             self._tasks.labels(outcome)
+        for call_outcome in CALL_OUTCOMES:
+            self._calls.labels(call_outcome)
         for kind in ("input", "output"):
             self.tokens.labels(kind)
 
@@ -84,7 +87,7 @@ class AgentMetrics:
 
     def called(self, outcome: CallOutcome, seconds: float) -> None:
         """An LLM call ended."""
-        self.calls.labels(outcome).inc()
+        self._calls.labels(outcome).inc()
         self._call_seconds.observe(seconds)
 
     def show_work(self, slots: int, in_flight: Callable[[], int], taking: Callable[[], bool]) -> None:

@@ -7,7 +7,7 @@ import socket
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
-from pydantic_settings import SettingsConfigDict
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ark_agent.providers import ProviderOptions
 from ark_process.settings import ProgramSettings
@@ -18,18 +18,13 @@ _ARKONIS_QUEUE = "stream:agent-tasks"
 """What arkonis' agents all take their tasks from."""
 
 
-def _default_redis() -> str:
-    """Answer arkonis' variable, where it is there: a URL, or ``host:port``."""
-    given = os.environ.get(_ARKONIS_URL, "redis://127.0.0.1:6379/0")
-    return given if "://" in given else f"redis://{given}"
-
-
-def _default_name() -> str:
-    return os.environ.get("POD_NAME") or socket.gethostname()
-
-
-def _default_queue() -> str:
-    return _ARKONIS_QUEUE if _ARKONIS_URL in os.environ else ""
+def _of_arkonis() -> dict[str, str]:
+    """Answer what arkonis' variables of other names say: TASK_QUEUE_URL, a URL or ``host:port``, and POD_NAME."""
+    said: dict[str, str] = {}
+    url, name = os.environ.get(_ARKONIS_URL), os.environ.get("POD_NAME")
+    if url:
+        said |= {"redis": url if "://" in url else f"redis://{url}", "queue": _ARKONIS_QUEUE}
+    return {**said, "name": name} if name else said
 
 
 def _address(url: str) -> str:
@@ -51,8 +46,6 @@ def queue_of(name: str, group: str = DEFAULT_GROUP) -> QueueKeys:
 
 
 def _queue(name: str) -> str:
-    if not name:
-        raise ValueError("it is missing, give <namespace>/<agent>, or stream:<key>")
     try:
         queue_of(name)
     except InvalidQueueName as error:
@@ -63,22 +56,21 @@ def _queue(name: str) -> str:
 class AgentSettings(ProgramSettings):
     """Worker of an agent's task queue."""
 
-    model_config = SettingsConfigDict(cli_prog_name="ark-agent", env_prefix="AGENT_", validate_default=True)
+    model_config = SettingsConfigDict(cli_prog_name="ark-agent", env_prefix="AGENT_")
 
     redis: Annotated[str, AfterValidator(_address)] = Field(
-        default_factory=_default_redis,
+        "redis://127.0.0.1:6379/0",
         description="Redis URL; schemes: redis, rediss, unix, redis+sentinel, redis+cluster and so on; without it "
         f"{_ARKONIS_URL}, a URL or host:port",
         json_schema_extra={"secret": True},
     )
     queue: Annotated[str, AfterValidator(_queue)] = Field(
-        default_factory=_default_queue,
         description="Queue to take tasks from: <namespace>/<agent>, or stream:<key> for one of another name; where "
         f"{_ARKONIS_URL} is set, {_ARKONIS_QUEUE}",
     )
     group: str = Field(DEFAULT_GROUP, min_length=1, description="Consumer group of the queue's workers")
     name: str = Field(
-        default_factory=_default_name,
+        default_factory=socket.gethostname,
         min_length=1,
         description="Name of this worker, unlike any other's of the queue; without it POD_NAME, or the host's name",
     )
@@ -131,6 +123,18 @@ class AgentSettings(ProgramSettings):
     http_port: int = Field(
         8080, ge=0, le=65535, description="TCP port of /metrics, /healthz and /readyz; 0 takes a free one"
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - there are no files
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take what arkonis' variables say where nothing else says it."""
+        return init_settings, env_settings, InitSettingsSource(settings_cls, _of_arkonis())
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:

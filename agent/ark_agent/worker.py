@@ -184,6 +184,10 @@ class Worker:
                 await self._failed(attempt, late if clock.is_over else f"{type(error).__name__}: {error}", final=final)
             if context.spent.unsettled is not None:
                 await self._calls.settle(context.spent.unsettled)
+        except asyncio.CancelledError:
+            if context.spent.unsettled is not None:
+                await self._calls.settle_quickly(context.spent.unsettled)
+            raise
         finally:
             del self._running[task.id, task.delivery]
             self._slot_free.set()

@@ -24,6 +24,7 @@ _REPORT_SECONDS = 15
 
 
 _PROBED: Object = {
+    "terminationMessagePolicy": "FallbackToLogsOnError",
     "ports": [{"name": "http", "containerPort": 8080}],
     "readinessProbe": {"httpGet": {"path": "/readyz", "port": "http"}, "periodSeconds": 2, "timeoutSeconds": 5},
     "livenessProbe": {
@@ -33,7 +34,8 @@ _PROBED: Object = {
         "timeoutSeconds": 10,
     },
 }
-"""The worker's endpoint; a Pod whose provider refuses its key says so by not being ready."""
+"""The worker's endpoint. A Pod whose provider refuses its key says so by not being ready; one that cannot start, for a
+missing key or an unknown model, says why in ``kubectl describe pod``."""
 
 
 def labels(agent: Agent) -> dict[str, str]:

@@ -243,3 +243,22 @@ async def test_a_task_that_is_cut_off_by_the_stop_counts_in_full_and_is_given_ba
     usage = await TokenLedger(client, queue).usage(BUDGET)
     assert (usage.total, usage.reserved) == (1000, 0)
     assert [task.attempt for task in await Consumer(client, queue, "next").claim(5)] == [1]
+
+
+async def test_the_cost_of_a_task_that_is_cut_off_while_its_end_is_reported_is_written_down(
+    client: Client, queue: QueueKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reported = asyncio.Event()
+
+    async def hang(*_: object) -> bool:
+        reported.set()
+        await asyncio.sleep(600)
+        return False
+
+    monkeypatch.setattr(Consumer, "complete", hang)
+    async with working(client, queue, provider=FakeLLM(), budget=BUDGET, limits=WorkLimits(grace_seconds=0.05)):
+        await Producer(client, queue).submit("x")
+        async with asyncio.timeout(30):
+            await reported.wait()
+    usage = await TokenLedger(client, queue).usage(BUDGET)
+    assert (usage.total, usage.reserved) == (15, 0)

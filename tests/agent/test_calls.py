@@ -12,6 +12,7 @@ from ark_agent import calls as module
 from ark_agent.attempt_clock import AttemptClock
 from ark_agent.calls import Calls, Spent
 from ark_agent.gate import Gate, NotNow
+from ark_agent.metrics import CALL_OUTCOMES, AgentMetrics
 from ark_agent.providers import Message, Reply, Request
 from ark_agent.providers.errors import (
     AgentRefused,
@@ -203,9 +204,11 @@ def busy_first(times: int, error: Exception) -> FakeLLM:
 
 
 async def test_a_busy_provider_is_waited_for_and_costs_nothing(client: Client, queue: QueueKeys) -> None:
-    llm, gate = busy_first(3, ProviderBusy("429", 0.05)), Gate()
-    assert (await call(calls_of(client, queue, llm, BUDGET, gate=gate))).text == "done"
+    llm, metrics = busy_first(3, ProviderBusy("429", 0.05)), AgentMetrics()
+    assert (await call(calls_of(client, queue, llm, BUDGET, metrics=metrics))).text == "done"
     assert len(llm.calls) == 4
+    counted = [metrics.registry.get_sample_value("ark_agent_llm_calls_total", {"outcome": o}) for o in CALL_OUTCOMES]
+    assert dict(zip(CALL_OUTCOMES, counted, strict=True)) == {"answered": 1, "failed": 0, "unclear": 0, "busy": 3}
     assert (await usage_of(client, queue)).total == 15
 
 

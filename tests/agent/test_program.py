@@ -77,6 +77,7 @@ async def test_its_endpoint_tells_of_tasks_tokens_and_the_budget(
         'ark_agent_tokens_total{kind="input"} 120.0',
         'ark_agent_tokens_total{kind="output"} 30.0',
         'ark_agent_llm_calls_total{outcome="answered"} 1.0',
+        'ark_agent_llm_calls_total{outcome="busy"} 0.0',
         "ark_agent_tasks_in_flight 1.0",
         "ark_agent_task_slots 5.0",
         "ark_agent_budget_tokens 20000.0",

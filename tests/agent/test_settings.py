@@ -57,7 +57,7 @@ def test_the_operators_own_variables_win(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize(
     ("arguments", "variables", "said"),
     [
-        ([], {}, "--queue (AGENT_QUEUE) is '': it is missing, give <namespace>/<agent>, or stream:<key>"),
+        ([], {}, "--queue (AGENT_QUEUE) is missing: Queue to take tasks from: <namespace>/<agent>, or stream:<key>"),
         (["--queue=Bad Name"], {}, "--queue (AGENT_QUEUE) is 'Bad Name'"),
         (["--queue=a/b"], {"TASK_QUEUE_URL": "http://a"}, "--redis (AGENT_REDIS)"),
         (["--queue=a/b", "--provider=gemini"], {}, "--provider (AGENT_PROVIDER) is 'gemini'"),
