@@ -12,6 +12,7 @@ Where the wait would be long, the task goes back to its place (`NotNow`) and the
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -20,14 +21,15 @@ from dataclasses import dataclass, field
 import structlog
 
 from ark_agent.attempt_clock import AttemptClock
+from ark_agent.debts import Debts
 from ark_agent.gate import Gate, NotNow
 from ark_agent.metrics import AgentMetrics, CallOutcome
 from ark_agent.providers import Provider, Reply, Request
 from ark_agent.providers.errors import AgentRefused, CallFailed, CallRefused, CallUnclear, ProviderBusy, ProviderError
 from ark_taskqueue import Budget, BudgetExceeded, Reservation, Settlement, TaskQueueError, TokenLedger, TokenUsage
 
-RESERVED_MARGIN_SECONDS = 30.0
-"""How much longer than a call a reservation lasts."""
+RESERVED_MARGIN_SECONDS = 120.0
+"""How much longer than a call a reservation lasts: an outage of Redis of this length frees no room that is spent."""
 LONGEST_WAIT_SECONDS = 30.0
 """A wait beyond this is not sat out with a task in hand."""
 _RECHECK_SECONDS = 10.0
@@ -37,8 +39,14 @@ _PAUSES = (0.1, 2.0)
 """First and longest pause between two attempts to reserve or settle, seconds."""
 _BUSY_PAUSES = (1.0, 30.0)
 """The same between two calls of a provider that is busy and does not say for how long."""
-_LAST_SECONDS = 2.0
-"""What a cancelled call may take to write down its cost."""
+_LEAST_BUSY_PAUSES = (0.1, 30.0)
+"""The same, at least, where it says how long: some say 0."""
+_LONGEST_BUSY_SECONDS = 300.0
+"""However long a provider asks to stay away, it is asked again after this."""
+_REFUSED_IN_A_ROW = 3
+"""So many tasks in a row are not refused for what stands in them."""
+_MOST_TOKENS = 10**9
+"""A call that says it has cost more is not believed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +56,10 @@ class CallLimits:
     budget: Budget
     seconds: float = 120.0
     """The most that one may last."""
+    margin_seconds: float = RESERVED_MARGIN_SECONDS
+    """How much longer its reservation lasts."""
+    output_tokens: int | None = None
+    """The most that the LLM may write; None for whatever the input leaves of a call."""
 
 
 @dataclass(slots=True)
@@ -58,6 +70,8 @@ class Spent:
     output_tokens: int = 0
     unsettled: Settlement | None = None
     """A call that ends with its task."""
+    stop: str = ""
+    """Why the LLM stopped in the last call."""
 
 
 @dataclass(slots=True)
@@ -98,6 +112,8 @@ class Calls:
         self._limits = limits
         self._gate = gate
         self._metrics = metrics
+        self.debts = Debts(ledger)
+        self._refused_in_a_row = 0
         self._stopping = asyncio.Event()
         self._log = structlog.get_logger(component="calls")
 
@@ -153,9 +169,7 @@ class Calls:
                 return await self._once(request, spent, clock, last=last)
             except ProviderBusy as error:
                 busy += 1
-                first, longest = _BUSY_PAUSES
-                backoff = min(longest, first * 2.0 ** min(busy - 1, 10))
-                seconds = (backoff if error.retry_after is None else error.retry_after) * random.uniform(1, 1.2)  # noqa: S311
+                seconds = _busy_seconds(error, busy) * random.uniform(1, 1.2)  # noqa: S311 - no secret
                 self._gate.close("provider", seconds)
                 waited += seconds
                 if seconds > LONGEST_WAIT_SECONDS or waited > self._limits.seconds:
@@ -163,56 +177,45 @@ class Calls:
                 self._log.info("provider is busy, waiting", error=str(error), seconds=round(seconds, 1))
                 await self._wait(seconds, clock, str(error))
             except AgentRefused as error:
-                if request.model != self.model:
+                if error.about_model and request.model != self.model:
                     raise CallRefused(str(error)) from error  # the task asked for that model
-                if self.problem is None:
-                    self._log.error("provider refuses this agent, its tasks stay in the queue", error=str(error))
-                self.problem = str(error)
-                self._gate.close("agent", _AGENT_REFUSED_SECONDS)
+                self._refused(str(error))
                 raise NotNow(str(error)) from error
 
-    async def settle(self, settlement: Settlement) -> None:
-        """Write down what a call has cost; tries until it is, for as long as the reservation lasts."""
-        deadline = time.monotonic() + self._limits.seconds + RESERVED_MARGIN_SECONDS
-        pause, longest = _PAUSES
-        while True:
-            try:
-                await self._ledger.settle(settlement.reservation, settlement.input_tokens, settlement.output_tokens)
-                return
-            except TaskQueueError as error:
-                if time.monotonic() + pause > deadline:
-                    self._log.error("cost of a call cannot be written down", error=str(error), **_tokens(settlement))
-                    return
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, longest)
+    def _refused(self, problem: str) -> None:
+        """Take no more tasks for a while: none of them could be done."""
+        if self.problem is None:
+            self._log.error("provider refuses this agent, its tasks stay in the queue", error=problem)
+        self.problem = problem
+        self._gate.close("agent", _AGENT_REFUSED_SECONDS)
 
-    async def settle_quickly(self, settlement: Settlement) -> None:
-        """Write down what a call has cost, for a task that is being cancelled."""
-        try:
-            async with asyncio.timeout(_LAST_SECONDS):
-                await self.settle(settlement)
-        except TimeoutError:
-            self._log.error("cost of a call that was cut off cannot be written down", **_tokens(settlement))
+    async def pay(self, clock: AttemptClock | None = None) -> None:
+        """Write down what calls have cost, as far as Redis takes it now; the rest is tried again beside the work."""
+        with contextlib.nullcontext() if clock is None else clock.paused(), contextlib.suppress(TaskQueueError):
+            await self.debts.pay()
 
     async def _once(self, request: Request, spent: Spent, clock: AttemptClock, *, last: bool) -> Reply:
         reads = await self._count(request)
-        writes = self._limits.budget.per_call - reads
+        writes = min(self._limits.budget.per_call - reads, self._limits.output_tokens or self._limits.budget.per_call)
+        if spent.unsettled is not None:  # a call that was not the last after all
+            self.debts.owe(spent.unsettled)
+            spent.unsettled = None
         reservation = await self._reserve(clock)
         cost = _Cost(reads, writes)
         began = time.monotonic()
+        answered = False
         try:
             reply = await self._made(request, writes, cost)
-        except asyncio.CancelledError:
-            await self.settle_quickly(self._noted(cost, began, reservation, spent))
-            raise
-        except Exception:
-            await self.settle(self._noted(cost, began, reservation, spent))
-            raise
-        settlement = self._noted(cost, began, reservation, spent)
-        if last:
-            spent.unsettled = settlement
-        else:
-            await self.settle(settlement)
+            answered = True
+        finally:
+            settlement = self._noted(cost, began, reservation, spent)
+            if answered and last:
+                spent.unsettled = settlement
+            else:
+                self.debts.owe(settlement)
+        spent.stop = reply.stop
+        if not last:
+            await self.pay(clock)
         return reply
 
     async def _count(self, request: Request) -> int:
@@ -248,27 +251,42 @@ class Calls:
             if not error.may_be_billed:
                 cost.input_tokens = cost.output_tokens = 0
                 cost.outcome = "busy" if isinstance(error, ProviderBusy) else "failed"
+            if isinstance(error, CallRefused):
+                self._refused_in_a_row += 1
+                if self._refused_in_a_row >= _REFUSED_IN_A_ROW:
+                    # An attempt, and no more in a hurry: were it the agent's fault, the whole queue would die of it.
+                    self._refused(str(error))
+                    raise CallFailed(str(error)) from error
             raise
         except TimeoutError as error:
             raise CallUnclear(f"no answer from the provider within {self._limits.seconds:g} s") from error
         self.problem = None
+        self._refused_in_a_row = 0
         self._gate.open("agent")
         cost.outcome = "answered"
-        if reply.input_tokens is None or reply.output_tokens is None:
-            self._log.warning("provider does not say what a call has cost, it counts in full")
+        counts = (reply.input_tokens, reply.output_tokens)
+        if any(count is None or not 0 <= count <= _MOST_TOKENS for count in counts):
+            self._log.warning("provider does not say what a call has cost, it counts in full", said=counts)
             return reply
-        cost.input_tokens, cost.output_tokens = max(0, reply.input_tokens), max(0, reply.output_tokens)
+        cost.input_tokens, cost.output_tokens = counts[0] or 0, counts[1] or 0
         if cost.input_tokens + cost.output_tokens > self._limits.budget.per_call:
             self._log.warning("a call has cost more than it was allowed", allowed=self._limits.budget.per_call)
         return reply
 
     async def _reserve(self, clock: AttemptClock) -> Reservation:
-        """Reserve a full call; wait where others' reservations are in the way, or Redis is away."""
+        """Reserve a full call; wait where others' reservations are in the way, or Redis is away.
+
+        None of it takes the attempt's time. What this worker owes is paid first: it may have had that room before.
+        """
         began = time.monotonic()
         pause, longest = _PAUSES
         while True:
             try:
-                return await self._ledger.reserve(self._limits.budget, self._limits.seconds + RESERVED_MARGIN_SECONDS)
+                with clock.paused():
+                    await self.debts.pay()
+                    return await self._ledger.reserve(
+                        self._limits.budget, self._limits.seconds + self._limits.margin_seconds
+                    )
             except BudgetExceeded as error:
                 if not error.passes_soon:
                     self._close_for_budget(error)
@@ -305,5 +323,8 @@ class Calls:
         raise NotNow(f"the worker stops while it waits: {why}")
 
 
-def _tokens(settlement: Settlement) -> dict[str, int]:
-    return {"input_tokens": settlement.input_tokens, "output_tokens": settlement.output_tokens}
+def _busy_seconds(error: ProviderBusy, times: int) -> float:
+    """Answer how long to stay away from a provider that was busy so many times in a row."""
+    first, longest = _BUSY_PAUSES if error.retry_after is None else _LEAST_BUSY_PAUSES
+    backoff = min(longest, first * 2.0 ** min(times - 1, 10))
+    return min(_LONGEST_BUSY_SECONDS, max(backoff, error.retry_after or 0.0))

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from typing import Literal
 
-Reason = Literal["budget", "provider", "agent"]
-"""The daily budget is used up; the provider asks to come back later; the provider refuses the agent's key or model."""
-REASONS: tuple[Reason, ...] = ("budget", "provider", "agent")
+Reason = Literal["budget", "provider", "agent", "handler"]
+"""The daily budget is used up; the provider asks to come back later; it refuses the agent's key or model; a handler of
+the user's own has said that a task cannot be done now."""
 
 
 class NotNow(Exception):

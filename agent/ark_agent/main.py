@@ -57,7 +57,7 @@ async def work(
         )
         metrics, gate = AgentMetrics(), Gate()
         budget = Budget(config.daily_token_limit or None, config.max_tokens)
-        limits = CallLimits(budget, config.timeout_seconds)
+        limits = CallLimits(budget, config.timeout_seconds, output_tokens=config.max_output_tokens or None)
         calls = Calls(provider, TokenLedger(client, queue), limits, gate, metrics, config.model)
         work_limits = WorkLimits(config.max_concurrent_tasks, config.timeout_seconds, config.grace_seconds)
         worker = Worker(consumer, handler, calls, gate, work_limits, metrics, system=config.system_prompt)

@@ -68,6 +68,8 @@ class AgentMetrics:
             "Whether the worker takes tasks: 1, or 0 while it could do none",
             registry=registry,
         )
+        self.budget_limit.set(float("nan"))
+        self.budget_left.set(float("nan"))
         for outcome in TASK_OUTCOMES:
             self._tasks.labels(outcome)
         for call_outcome in CALL_OUTCOMES:

@@ -56,7 +56,7 @@ def _queue(name: str) -> str:
 class AgentSettings(ProgramSettings):
     """Worker of an agent's task queue."""
 
-    model_config = SettingsConfigDict(cli_prog_name="ark-agent", env_prefix="AGENT_")
+    model_config = SettingsConfigDict(cli_prog_name="ark-agent", env_prefix="AGENT_", env_ignore_empty=True)
 
     redis: Annotated[str, AfterValidator(_address)] = Field(
         "redis://127.0.0.1:6379/0",
@@ -87,6 +87,11 @@ class AgentSettings(ProgramSettings):
         description="Base URL of the provider's API; None: its own, or ANTHROPIC_BASE_URL, OPENAI_BASE_URL",
     )
     max_tokens: int = Field(8000, ge=1, description="Tokens that one LLM call may cost, input and output together")
+    max_output_tokens: int = Field(
+        0,
+        ge=0,
+        description="The most that the LLM may write in a call, for models that take no more; 0: what the input leaves",
+    )
     daily_token_limit: int = Field(
         0, ge=0, description="Tokens that all workers of the queue may cost in any 24 hours; 0: no limit"
     )
@@ -103,17 +108,21 @@ class AgentSettings(ProgramSettings):
         "max_tokens for other servers",
     )
     max_concurrent_tasks: int = Field(5, ge=1, le=1000, description="Tasks that are worked on at a time")
-    timeout_seconds: float = Field(120, gt=0, description="The most that one attempt may take; a failure after that")
+    timeout_seconds: float = Field(
+        120, gt=0, le=86_400, description="The most that one attempt may take; a failure after that"
+    )
     max_retries: int = Field(3, ge=1, description="Failures after which a task becomes a dead letter")
     lease_seconds: float = Field(
         60,
         ge=0.2,
+        le=86_400,
         description="A task whose worker is silent for so long goes to another; the same for all of a queue's workers",
     )
-    result_seconds: float = Field(3600, gt=0, description="How long results are kept")
+    result_seconds: float = Field(3600, gt=0, le=31_536_000, description="How long results are kept")
     grace_seconds: float = Field(
         25,
         ge=0,
+        le=86_400,
         description="How long running tasks may take to end after SIGTERM, before they are given back; at least 15 s "
         "less than the pod's terminationGracePeriodSeconds, for the rest of the end while Redis is slow",
     )

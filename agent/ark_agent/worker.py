@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -36,6 +36,11 @@ _RECLAIM_SECONDS = 1.0
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 2.0
 _RETIRE_SECONDS = 2.0
+_NOT_NOW_SECONDS = 1.0
+"""How long no task is taken after a handler of the user's own has said that one cannot be done now."""
+_CANCEL_SECONDS = 5.0
+"""What a cancelled task may take to end before it is given back all the same."""
+_LAST_PAYMENT_SECONDS = 5.0
 
 _T = TypeVar("_T")
 
@@ -49,6 +54,10 @@ class WorkLimits:
     """The most that one attempt may take."""
     grace_seconds: float = 25.0
     """How long running tasks may take to end after a stop."""
+
+
+class HandlerCancelled(Exception):
+    """A handler ended with a cancellation that was not the worker's."""
 
 
 class _Attempt:
@@ -101,6 +110,8 @@ class Worker:
         self._redis_problem: str | None = "Redis has not answered yet"
         self._running: dict[tuple[str, int], tuple[Task, asyncio.Task[None]]] = {}
         """By id and delivery: a task that was lost and came back runs beside the delivery that is to be dropped."""
+        self._ending: set[tuple[str, int]] = set()
+        """Tasks whose end is being reported: they may be gone already."""
         self._stopping = asyncio.Event()
         self._slot_free = asyncio.Event()
         self._log = structlog.get_logger(component="worker").bind(worker=consumer.name)
@@ -124,6 +135,7 @@ class Worker:
             helpers = [
                 upkeep.create_task(self._every(self._consumer.leases.renew_every, self._renew)),
                 upkeep.create_task(self._every(_RECLAIM_SECONDS, self._reclaim)),
+                upkeep.create_task(self._calls.debts.run()),
             ]
             try:
                 async with asyncio.TaskGroup() as work:
@@ -132,6 +144,7 @@ class Worker:
             finally:
                 for helper in helpers:
                     helper.cancel()
+        await self._calls.debts.pay_at_last(_LAST_PAYMENT_SECONDS)
         await self._retire()
 
     async def _fetch(self, work: asyncio.TaskGroup) -> None:
@@ -147,8 +160,10 @@ class Worker:
             try:
                 if not budget_known:
                     await self._calls.usage()
-                    budget_known = True
-                tasks = await self._take(free) if await self._calls.until_open(self._sleep) else []
+                    budget_known, self._redis_problem = True, None
+                if not await self._calls.until_open(self._sleep):
+                    continue
+                tasks = await self._take(free)
             except TaskQueueError as error:
                 self._redis_problem = str(error)
                 self._log.warning("cannot take tasks, trying again", error=str(error), pause_seconds=pause)
@@ -174,26 +189,33 @@ class Worker:
         try:
             try:
                 async with clock:
-                    answer = await self._handler(context)
+                    answer = await _uncancelled(self._handler(context))
                 await self._completed(attempt, context, _outcome(answer, context))
-            except NotNow as error:
-                await self._not_now(attempt, str(error))
             except Exception as error:  # noqa: BLE001 - whatever a handler raises or answers is the task's failure
-                late = f"no answer within {self._limits.task_seconds:g} s"
-                final = isinstance(error, (Rejected, CallRefused))
-                await self._failed(attempt, late if clock.is_over else f"{type(error).__name__}: {error}", final=final)
-            if context.spent.unsettled is not None:
-                await self._calls.settle(context.spent.unsettled)
-        except asyncio.CancelledError:
-            if context.spent.unsettled is not None:
-                await self._calls.settle_quickly(context.spent.unsettled)
-            raise
+                await self._unfinished(attempt, error, late=clock.is_over)
         finally:
+            if context.spent.unsettled is not None:
+                self._calls.debts.owe(context.spent.unsettled)
+            self._ending.discard((task.id, task.delivery))
             del self._running[task.id, task.delivery]
             self._slot_free.set()
 
+    async def _unfinished(self, attempt: _Attempt, error: Exception, *, late: bool) -> None:
+        """Say why a task was not done; what several calls at a time have raised counts by its gravest."""
+        causes = list(_leaves(error))
+        not_now = next((cause for cause in causes if isinstance(cause, NotNow)), None)
+        if late:
+            await self._failed(attempt, f"no answer within {self._limits.task_seconds:g} s", final=False)
+        elif not_now is not None:
+            await self._not_now(attempt, str(not_now))
+        else:
+            final = [cause for cause in causes if isinstance(cause, (Rejected, CallRefused))]
+            cause = final[0] if final else causes[0]
+            await self._failed(attempt, f"{type(cause).__name__}: {cause}", final=bool(final))
+
     async def _completed(self, attempt: _Attempt, context: Context, outcome: Outcome) -> None:
         seconds, settlement = attempt.seconds, context.spent.unsettled
+        self._ending.add((attempt.task.id, attempt.task.delivery))
         completed = await self._insist(
             lambda: self._consumer.complete(attempt.task, outcome, seconds, settlement), attempt.log
         )
@@ -213,8 +235,11 @@ class Worker:
         attempt.log.warning("task failed", error=error, ended=ended or "unknown")
 
     async def _not_now(self, attempt: _Attempt, why: str) -> None:
-        if await self._insist(lambda: self._consumer.give_back([attempt.task]), attempt.log) is not None:
-            self._metrics.ended("given_back")
+        if self._gate.seconds == 0 and not self._stopping.is_set():
+            self._gate.close("handler", _NOT_NOW_SECONDS)  # else it would be taken again at once, and so on
+        lost = await self._insist(lambda: self._consumer.give_back([attempt.task]), attempt.log)
+        if lost is not None:
+            self._metrics.ended("lost" if lost else "given_back")
             attempt.log.info("task given back", why=why)
 
     async def _insist(self, report: Callable[[], Awaitable[_T]], log: structlog.stdlib.BoundLogger) -> _T | None:
@@ -244,20 +269,20 @@ class Worker:
         for _, job in rest:
             job.cancel()
         if rest:
-            await asyncio.wait([job for _, job in rest])
+            await asyncio.wait([job for _, job in rest], timeout=_CANCEL_SECONDS)
             await self._give_back([task for task, _ in rest])
 
     async def _give_back(self, tasks: Sequence[Task]) -> None:
         if not tasks:
             return
         try:
-            await self._consumer.give_back(tasks)
+            lost = await self._consumer.give_back(tasks)
         except TaskQueueError as error:
             self._log.error("tasks cannot be given back, others get them after the lease", error=str(error))
         else:
-            for _ in tasks:
-                self._metrics.ended("given_back")
-            self._log.info("tasks given back", tasks=len(tasks))
+            for task in tasks:
+                self._metrics.ended("lost" if task.id in lost else "given_back")
+            self._log.info("tasks given back", tasks=len(tasks) - len(lost))
 
     async def _retire(self) -> None:
         try:
@@ -270,7 +295,7 @@ class Worker:
         tasks = [task for task, _ in self._running.values()]
         for lost in await self._consumer.renew(tasks):
             running = self._running.get((lost.id, lost.delivery))
-            if running is not None:
+            if running is not None and (lost.id, lost.delivery) not in self._ending:
                 self._log.warning("task is no longer ours, dropping it", task=lost.id, delivery=lost.delivery)
                 running[1].cancel()
 
@@ -299,6 +324,30 @@ class Worker:
             return
 
 
+async def _uncancelled(work: Awaitable[object]) -> object:
+    """Await a handler; where something in it was cancelled that nobody cancelled from here, it has failed.
+
+    Raises:
+        HandlerCancelled: so it was.
+    """
+    try:
+        return await work
+    except asyncio.CancelledError as error:
+        here = asyncio.current_task()
+        if here is None or here.cancelling():
+            raise
+        raise HandlerCancelled("the handler awaited something that was cancelled") from error
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    """Give what an exception consists of."""
+    if isinstance(error, BaseExceptionGroup):
+        for part in error.exceptions:
+            yield from _leaves(part)
+    else:
+        yield error
+
+
 def _outcome(answer: object, context: Context) -> Outcome:
     """Answer a handler's answer as it is stored.
 
@@ -306,4 +355,5 @@ def _outcome(answer: object, context: Context) -> Outcome:
         TypeError: it is neither text nor anything that JSON can hold.
     """
     output = answer if isinstance(answer, str) else json.dumps(answer)
-    return Outcome(output, context.spent.input_tokens, context.spent.output_tokens)
+    spent = context.spent
+    return Outcome(output, spent.input_tokens, spent.output_tokens, spent.stop)

@@ -33,9 +33,9 @@ from hack.local.redis_server import RedisServer
 WORKERS = 200
 _PER_PROCESS = 25
 _PER_CALL = 1000
-_CALL_SECONDS = (0.05, 0.5)
+_CALL_SECONDS = (0.1, 1.5)
 _TASKS = 20_000
-_KILL_EVERY = 1.0
+_KILL_EVERY = 1.5
 _CONNECTIONS = 40
 """Of one process; its workers wait for tasks most of the time."""
 
@@ -185,7 +185,7 @@ async def run(report: Report) -> None:
         client = connect(server.url, timeout=30)
         try:
             given = [
-                Round(server.url, f"cap-{number}", random.Random(number).randrange(150_000, 600_000), timeout)  # noqa: S311
+                Round(server.url, f"cap-{number}", random.Random(number).randrange(300_000, 800_000), timeout)  # noqa: S311
                 for number in range(rounds)
             ]
             found = [await play(client, each, seconds, number) for number, each in enumerate(given)]

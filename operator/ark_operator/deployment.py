@@ -64,6 +64,8 @@ def build(agent: Agent, options: Options) -> Object:
         "metadata": {"labels": labels(agent)},
         "spec": {
             "automountServiceAccountToken": False,
+            # A Service named agent-http would give every Pod an AGENT_HTTP_PORT of its own.
+            "enableServiceLinks": False,
             "terminationGracePeriodSeconds": agent.limits.timeout_seconds + _END_SECONDS,
             "containers": [
                 {

@@ -37,6 +37,8 @@ _PATIENCE_SECONDS = 5.0
 """The most that a round may take."""
 
 _Ledger = tuple[QueueKeys, Budget]
+_Known = tuple[str, _Ledger, Usage]
+"""Redis connection, ledger, and what was read."""
 
 
 class UsageReader:
@@ -71,7 +73,7 @@ class UsageReader:
         self._tenancy = tenancy
         self._metrics = metrics
         self._status_seconds = status_seconds
-        self._known: dict[Key, tuple[_Ledger, Usage]] = {}
+        self._known: dict[Key, _Known] = {}
         self._failing: set[str] = set()
         self._rounds = Rounds(clients, self._round, few_seconds=usage_seconds, all_seconds=status_seconds, clock=clock)
         self._log = structlog.get_logger(component="usage")
@@ -84,10 +86,11 @@ class UsageReader:
         agent = self._agent(key)
         ledger = None if agent is None else self._ledger(agent)
         if agent is None or ledger is None:
+            self._known.pop(key, None)  # a limit that is set again later is another one
             return None
         known = self._known.get(key)
-        if known is not None and known[0] == ledger:
-            return known[1]
+        if known is not None and known[:2] == (agent.redis, ledger):
+            return known[2]
         self._rounds.ask(agent.redis, key)
         return None
 
@@ -114,7 +117,7 @@ class UsageReader:
                 continue
             known = self._known.get(key)
             there = self._cluster.deployments.get((agent.namespace, agent.deployment_name)) or {}
-            if (known is not None and known[1].exceeded) or (there.get("spec") or {}).get("replicas", 0) > 0:
+            if (known is not None and known[2].exceeded) or (there.get("spec") or {}).get("replicas", 0) > 0:
                 yield key
 
     def _ledgers(self, name: str, keys: Sequence[Key]) -> dict[Key, _Ledger]:
@@ -140,11 +143,12 @@ class UsageReader:
         for (key, ledger), found in zip(ledgers.items(), usages, strict=True):
             if isinstance(found, TaskQueueError):
                 self._metrics.usage_errors.labels(name).inc()
+                self._log.warning("a token ledger cannot be read: its agent's mode stays", error=str(found))
                 continue
             usage = _usage(found)
             before = self._known.get(key)
-            self._known[key] = (ledger, usage)
-            if before is None or before[0] != ledger or before[1].exceeded != usage.exceeded:
+            self._known[key] = (name, ledger, usage)
+            if before is None or before[:2] != (name, ledger) or before[2].exceeded != usage.exceeded:
                 self._touched(key, 0.0)
             elif self._differs(key, usage):
                 changed.append(key)

@@ -24,7 +24,7 @@
 -- ARGV[13...]  fields of the result: name, value, name, value ...
 --
 -- Answers 1 when the task is completed, also when this delivery was completed before (the caller asks again when
--- it missed the answer), and 0 when the task is no longer this consumer's: then nothing is written.
+-- it missed the answer), and 0 when the task is no longer this consumer's: then nothing but the call's cost is written.
 local tasks, result, stats = KEYS[1], KEYS[2], KEYS[3]
 local delivery = ARGV[2] .. '#' .. ARGV[4]
 if KEYS[4] then

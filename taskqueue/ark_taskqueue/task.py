@@ -69,6 +69,8 @@ class Outcome:
     output: str
     input_tokens: int = 0
     output_tokens: int = 0
+    stop: str = ""
+    """Why the LLM stopped, in its provider's words: ``max_tokens`` or ``length`` when the output was cut off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,8 @@ class Result:
     """From submission to the claim that completed it, milliseconds."""
     service_ms: int = 0
     """From that claim to completion, as the worker measured it, milliseconds."""
+    stop: str = ""
+    """Why the LLM stopped; see `Outcome`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +150,8 @@ def outcome_fields(task: Task, outcome: Outcome, service_ms: int) -> list[str | 
         task.waited_ms,
         "service_ms",
         service_ms,
+        "stop",
+        raw(outcome.stop),
     ]
 
 
@@ -165,6 +171,7 @@ def result_from(task_id: str, stored: Mapping[str, str]) -> Result:
         output_tokens=number("output_tokens"),
         waited_ms=number("waited_ms"),
         service_ms=number("service_ms"),
+        stop=stored.get("stop", ""),
     )
 
 

@@ -8,8 +8,9 @@ import pytest
 
 from ark_agent import calls as calls_module
 from ark_agent.context import Context, Rejected
+from ark_agent.gate import NotNow
 from ark_agent.providers import Reply
-from ark_agent.providers.errors import AgentRefused, CallUnclear, ProviderBusy
+from ark_agent.providers.errors import AgentRefused, CallRefused, CallUnclear, ProviderBusy
 from ark_agent.worker import WorkLimits
 from ark_taskqueue import (
     Budget,
@@ -262,3 +263,87 @@ async def test_the_cost_of_a_task_that_is_cut_off_while_its_end_is_reported_is_w
             await reported.wait()
     usage = await TokenLedger(client, queue).usage(BUDGET)
     assert (usage.total, usage.reserved) == (15, 0)
+
+
+async def test_calls_at_the_same_time_that_cannot_be_made_are_no_failure(client: Client, queue: QueueKeys) -> None:
+    async def at_once(context: Context) -> str:
+        async with asyncio.TaskGroup() as group:
+            calls = [group.create_task(context.call(f"part {part}")) for part in range(3)]
+        return " ".join([(await done).text for done in calls])
+
+    ledger = TokenLedger(client, queue)
+    await ledger.settle(await ledger.reserve(BUDGET, 60), 2500, 0)
+    await Producer(client, queue).submit("x")
+    await Consumer(client, queue, "first").claim(1)
+    await Consumer(client, queue, "first").retire()
+    tight = Budget(3400, 1000)
+    llm = FakeLLM(lambda _: reply(input_tokens=500, output_tokens=500))
+    async with working(client, queue, at_once, provider=llm, budget=Budget(3600, 1000)):
+        await given_back(client, queue, 1)
+    assert [task.attempt for task in await Consumer(client, queue, "next").claim(5)] == [1]
+    assert (await ledger.usage(tight)).reserved == 0
+
+
+async def test_one_of_several_reasons_that_is_final_is_final(client: Client, queue: QueueKeys) -> None:
+    async def at_once(_: Context) -> str:
+        async def fail(error: Exception) -> None:
+            raise error
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fail(ValueError("odd")))
+            group.create_task(fail(Rejected("no such thing")))
+        return ""
+
+    async with working(client, queue, at_once):
+        submission = await Producer(client, queue).submit("x")
+        result = await result_of(client, queue, submission.task_id)
+    assert (result.status, result.attempts, result.error) == ("dead", 1, "Rejected: no such thing")
+
+
+async def test_a_handler_that_says_not_now_is_not_asked_all_the_time(client: Client, queue: QueueKeys) -> None:
+    asked = 0
+
+    async def later(_: Context) -> str:
+        nonlocal asked
+        asked += 1
+        raise NotNow("the database sleeps")
+
+    async with working(client, queue, later, limits=WorkLimits(concurrent_tasks=1)):
+        await Producer(client, queue).submit("x")
+        await asyncio.sleep(2.5)
+    assert 1 <= asked <= 4
+    assert [task.attempt for task in await Consumer(client, queue, "next").claim(5)] == [1]
+
+
+async def test_what_a_handler_has_cancelled_itself_is_a_failure_that_says_so(client: Client, queue: QueueKeys) -> None:
+    async def clumsy(_: Context) -> str:
+        part = asyncio.create_task(asyncio.sleep(60))
+        part.cancel()
+        await part
+        return ""
+
+    async with working(client, queue, clumsy):
+        submission = await Producer(client, queue).submit("x")
+        result = await result_of(client, queue, submission.task_id)
+    assert (result.status, result.attempts) == ("dead", 3)
+    assert result.error.startswith("HandlerCancelled: the handler awaited something that was cancelled")
+
+
+async def test_a_queue_that_is_refused_task_by_task_does_not_die_in_a_hurry(client: Client, queue: QueueKeys) -> None:
+    llm = FakeLLM(lambda _: CallRefused("400: odd"))
+    producer = Producer(client, queue)
+    for _ in range(30):
+        await producer.submit("x")
+    async with working(client, queue, provider=llm, limits=WorkLimits(concurrent_tasks=2)) as worker:
+        await eventually(lambda: worker.not_ready == "400: odd", "the problem")
+        await asyncio.sleep(1.5)
+    assert await DeadLetters(client, queue).count() <= 3
+    assert len(llm.calls) <= 4
+
+
+async def test_a_result_says_why_the_llm_stopped(client: Client, queue: QueueKeys) -> None:
+    llm = FakeLLM(lambda _: Reply("half a sen", 10, 5, "max_tokens"))
+    async with working(client, queue, provider=llm):
+        submission = await Producer(client, queue).submit("x")
+        result = await result_of(client, queue, submission.task_id)
+    assert (result.output, result.stop) == ("half a sen", "max_tokens")

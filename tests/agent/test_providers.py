@@ -194,7 +194,8 @@ async def test_a_stop_for_a_tool_is_told(server: LLMServer, name: Name) -> None:
         (404, "not_found_error", AgentRefused),
         (408, "timeout", CallUnclear),
         (500, "api_error", CallFailed),
-        (502, "bad_gateway", CallFailed),
+        (502, "bad_gateway", CallUnclear),
+        (524, "timeout", CallUnclear),
         (504, "timeout_error", CallUnclear),
         (429, "rate_limit_error", ProviderBusy),
         (503, "overloaded", ProviderBusy),
@@ -234,7 +235,7 @@ async def test_a_rate_limit_says_when_to_come_back(
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("headers", [{}, {"Retry-After": "soon"}])
+@pytest.mark.parametrize("headers", [{}, {"Retry-After": "soon"}, {"Retry-After": "inf"}, {"Retry-After": "nan"}])
 async def test_a_rate_limit_may_not_say_when(server: LLMServer, name: Name, headers: dict[str, str]) -> None:
     server.will(PATHS[name], Answer(error_body(name, "rate_limit_error", "slow down"), 429, headers))
     async with connected(name, server.url) as provider:
@@ -300,7 +301,7 @@ async def test_anthropic_counts_what_is_large_and_not_what_is_small(server: LLMS
         small, large = request("x"), request("word " * 1000)
         assert await provider.count(small) == most_tokens(small)
         assert server.requests == []
-        assert await provider.count(large) == 1234
+        assert await provider.count(large) == 1234 + 24, "the count, which is an estimate, and a fiftieth"
     assert server.asked(COUNT)[0]["system"] == "Be brief."
 
 
@@ -311,7 +312,9 @@ async def test_where_the_server_cannot_count_the_input_is_estimated(server: LLMS
     async with connected("anthropic", server.url) as provider:
         assert await provider.count(large) == estimated_tokens(large, 2)
         assert await provider.count(large) == estimated_tokens(large, 2)
-    assert len(server.requests) == 1, "asked again, though it cannot"
+        assert len(server.requests) == 1, "asked again, though it cannot"
+        await provider.count(request("word " * 1000, model="other"))
+        assert len(server.requests) == 2, "one model's missing count is not the others'"
 
 
 async def test_a_count_may_be_refused_like_a_call(server: LLMServer) -> None:
@@ -326,6 +329,8 @@ async def test_openai_estimates(server: LLMServer) -> None:
     async with connected("openai", server.url, bytes_per_token=4) as provider:
         assert await provider.count(large) == estimated_tokens(large, 4)
     assert 1250 <= estimated_tokens(large, 4) < 1500
+    rare = request("\u16a0" * 1000, system="")
+    assert estimated_tokens(rare, 4) > 3000, "what is no ASCII may be a token for each byte"
     assert estimated_tokens(large, 1) == most_tokens(large) + 1
     assert server.requests == []
 
@@ -375,3 +380,50 @@ async def test_a_server_of_ones_own_needs_no_key(monkeypatch: pytest.MonkeyPatch
     server.will(PATHS["openai"], Answer(GOOD["openai"]))
     async with connected("openai", server.url) as provider:
         assert (await provider.call(request(), 5)).text == "Hello there."
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Your credit balance is too low to access the API.",
+        "max_tokens is too large: 7904. This model supports at most 4096 completion tokens",
+        "API key not valid. Please pass a valid API key.",
+        "You have reached your specified API usage limits.",
+    ],
+)
+async def test_a_400_about_the_account_or_the_settings_is_no_tasks_fault(
+    server: LLMServer, name: Name, said: str
+) -> None:
+    server.will(PATHS[name], Answer(error_body(name, "invalid_request_error", said), 400))
+    async with connected(name, server.url) as provider:
+        with pytest.raises(AgentRefused) as caught:
+            await provider.call(request(), 500)
+    assert not caught.value.about_model
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_an_input_that_is_no_text_is_never_sent(server: LLMServer, name: Name) -> None:
+    async with connected(name, server.url) as provider:
+        assert await provider.count(request("lone \ud800")) > 0
+        with pytest.raises(CallRefused, match="is no text that"):
+            await provider.call(request("lone \ud800"), 500)
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("url", ["vllm:8000/v1", "ftp://vllm/v1", "http://", "http://[::1/v1"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_base_url_that_cannot_be_is_said_at_the_start(monkeypatch: pytest.MonkeyPatch, name: Name, url: str) -> None:
+    with pytest.raises(BadProvider, match="the provider's base URL is"):
+        providers.make(ProviderOptions(name=name, model="m", base_url=url))
+    monkeypatch.setenv(f"{name.upper()}_BASE_URL", url)
+    with pytest.raises(BadProvider, match="the provider's base URL is"):
+        providers.make(ProviderOptions(name=name, model="m"))
+
+
+async def test_an_empty_variable_is_no_base_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in NAMES:
+        monkeypatch.setenv(f"{name.upper()}_BASE_URL", "")
+        made: Any = providers.make(ProviderOptions(name=name, model="m"))
+        assert str(made._client.base_url).startswith("https://")
+        await made.aclose()

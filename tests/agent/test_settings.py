@@ -64,6 +64,7 @@ def test_the_operators_own_variables_win(monkeypatch: pytest.MonkeyPatch) -> Non
         (["--queue=a/b", "--daily-token-limit=-1"], {}, "--daily-token-limit (AGENT_DAILY_TOKEN_LIMIT) is '-1'"),
         (["--queue=a/b", "--daily-token-limit=7999"], {}, "less than one call may cost, --max-tokens"),
         (["--queue=a/b"], {"AGENT_MAX_TOKENS": "many"}, "--max-tokens (AGENT_MAX_TOKENS) is 'many'"),
+        (["--queue=a/b", "--timeout-seconds=inf"], {}, "--timeout-seconds (AGENT_TIMEOUT_SECONDS) is 'inf'"),
         (["--queue=a/b", "--max-tokens=0"], {}, "--max-tokens (AGENT_MAX_TOKENS) is '0'"),
     ],
 )
@@ -82,6 +83,13 @@ def test_a_bad_value_is_one_line_that_names_it(
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("ark-agent: ")
     assert said in line
+
+
+def test_an_empty_variable_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AGENT_DAILY_TOKEN_LIMIT", "AGENT_BASE_URL", "AGENT_PROVIDER", "TASK_QUEUE_URL"):
+        monkeypatch.setenv(name, "")
+    config = load(AgentSettings, ["--queue=a/b"])
+    assert (config.daily_token_limit, config.base_url, config.provider) == (0, None, "auto")
 
 
 def test_a_password_is_not_repeated(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

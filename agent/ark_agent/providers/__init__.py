@@ -7,9 +7,11 @@ The SDKs are extras of this project and loaded only where they are used.
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
+from urllib.parse import urlsplit
 
 from ark_agent.providers.errors import BadProvider
 from ark_taskqueue import Task
@@ -109,6 +111,7 @@ def make(options: ProviderOptions) -> Provider:
     name = _named(options)
     if not options.model:
         raise BadProvider(f"--model (AGENT_MODEL) is missing: provider {name} needs to know which model to ask")
+    _check_url(options.base_url or os.environ.get(f"{name.upper()}_BASE_URL"))
     if name == "echo":
         from ark_agent.providers.echo import EchoProvider  # noqa: PLC0415 - loaded like the others
 
@@ -135,6 +138,18 @@ def _named(options: ProviderOptions) -> Name:
     )
 
 
+def _check_url(url: str | None) -> None:
+    if not url:
+        return
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        good = False
+    if not good:
+        raise BadProvider(f"the provider's base URL is {url!r}: give http://host:port/path or https://host/path")
+
+
 def most_tokens(request: Request) -> int:
     """Answer a bound on the tokens of a call's input that holds for any tokenizer which works on bytes: a token has one
     byte at least.
@@ -144,12 +159,19 @@ def most_tokens(request: Request) -> int:
 
 def estimated_tokens(request: Request, bytes_per_token: float) -> int:
     """Answer about how many tokens a call's input has, never more than `most_tokens`."""
-    return int(_bytes(request) / max(1.0, bytes_per_token)) + 1 + _overhead(request)
+    plain = sum(len(text) for text in _texts(request) if text.isascii())
+    mixed = [text for text in _texts(request) if not text.isascii()]
+    plain += sum(character.isascii() for text in mixed for character in text)
+    # What is no ASCII may be a token for each byte, in rare scripts and signs.
+    return int(plain / max(1.0, bytes_per_token)) + _bytes(request) - plain + 1 + _overhead(request)
+
+
+def _texts(request: Request) -> list[str]:
+    return [request.system, *(message.content for message in request.messages)]
 
 
 def _bytes(request: Request) -> int:
-    texts = [request.system, *(message.content for message in request.messages)]
-    return sum(len(text.encode("utf-8", "replace")) for text in texts)
+    return sum(len(text.encode("utf-8", "surrogatepass")) for text in _texts(request))
 
 
 def _overhead(request: Request) -> int:

@@ -10,11 +10,14 @@ from typing import Any
 import anthropic
 
 from ark_agent.providers import ProviderOptions, Reply, Request, estimated_tokens, most_tokens
-from ark_agent.providers.errors import BadProvider, CallUnclear, ProviderError, of_connection, of_status
+from ark_agent.providers.errors import BadProvider, CallRefused, CallUnclear, ProviderError, of_connection, of_status
 
 _NAME = "anthropic"
+_OWN_URL = "https://api.anthropic.com"
 _SMALL = 1000
 """Input that is surely below this is not worth a question to the provider, tokens."""
+_MARGIN = 50
+"""The provider calls its count an estimate: this part of it is added."""
 _UNKNOWN_ENDPOINT = frozenset({404, 405, 501})
 
 
@@ -39,12 +42,15 @@ class AnthropicProvider:
         """
         # The SDK's own retries would hide rate limits from whoever has to wait for them.
         self._client = anthropic.AsyncAnthropic(
-            base_url=options.base_url, max_retries=0, timeout=options.timeout_seconds
+            # An empty variable would be taken for an address.
+            base_url=options.base_url or os.environ.get("ANTHROPIC_BASE_URL") or _OWN_URL,
+            max_retries=0,
+            timeout=options.timeout_seconds,
         )
         self._timeout = options.timeout_seconds
         self._bytes_per_token = options.bytes_per_token
-        self._counts = True
-        """Whether the server has the endpoint that counts; those that only speak the API may not."""
+        self._uncounted: set[str] = set()
+        """Models that the server has no count for; one that only speaks the API may have none at all."""
 
     async def count(self, request: Request) -> int:
         """Answer the tokens of the input: by the provider's own count where it has one and it may matter.
@@ -55,11 +61,13 @@ class AnthropicProvider:
         most = most_tokens(request)
         if most <= _SMALL:
             return most
-        if self._counts:
+        if request.model not in self._uncounted:
             try:
-                return await self._counted(request)
+                counted = await self._counted(request)
             except _NoCount:
-                self._counts = False
+                self._uncounted.add(request.model)
+            else:
+                return min(most, counted + counted // _MARGIN)
         return estimated_tokens(request, self._bytes_per_token)
 
     async def call(self, request: Request, output_tokens: int) -> Reply:
@@ -113,6 +121,8 @@ def _translated() -> Iterator[None]:
         raise of_status(_NAME, error.status_code, error.message, error.response.headers) from error
     except anthropic.APIConnectionError as error:
         raise of_connection(_NAME, error) from error
+    except UnicodeEncodeError as error:
+        raise CallRefused(f"the input is no text that {_NAME} could be sent: {error}") from error
     except (anthropic.AnthropicError, ValueError) as error:
         raise CallUnclear(f"{_NAME} answered what cannot be read: {error or type(error).__name__}") from error
 

@@ -14,6 +14,8 @@ HTTP statuses mean the same to the providers that speak HTTP: `of_status`.
 from __future__ import annotations
 
 import contextlib
+import math
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -22,9 +24,15 @@ _LONGEST_MESSAGE = 500
 _BUSY = frozenset({429, 503, 529})
 """529 is Anthropic's "overloaded" (its API's documentation, "Errors")."""
 _AGENT = frozenset({401, 402, 403, 404})
+_NOT_FOUND = 404
 _TASK = frozenset({400, 413, 422})
-_UNCLEAR = frozenset({408, 504})
-"""Somebody on the way gave up waiting: the work may have been done."""
+_UNCLEAR = frozenset({408, 502, 504, 520, 524})
+"""Somebody on the way gave up waiting, or lost the answer: the work may have been done."""
+_ABOUT_THE_AGENT = re.compile(
+    r"credit balance|usage limit|billing|quota|api[ _-]?key|max_tokens|max_completion_tokens", re.IGNORECASE
+)
+"""What a 400 says that is about the account or the settings, and not about the task: Anthropic answers 400 for an empty
+account, and servers of others for keys and output limits."""
 
 
 class BadProvider(Exception):
@@ -53,7 +61,12 @@ class CallRefused(ProviderError):
 
 
 class AgentRefused(ProviderError):
-    """The provider does not take the agent's key, or does not have its model."""
+    """The provider does not take the agent's key, its account or its settings, or does not have its model."""
+
+    def __init__(self, message: str, *, about_model: bool = False) -> None:
+        super().__init__(message)
+        self.about_model = about_model
+        """Whether another model would be taken."""
 
 
 class ProviderBusy(ProviderError):
@@ -65,21 +78,27 @@ class ProviderBusy(ProviderError):
         """Seconds; None where the provider does not say."""
 
 
+_NEVER_SENT = frozenset(
+    {
+        "ConnectError",
+        "ConnectTimeout",
+        "InvalidURL",
+        "LocalProtocolError",
+        "PoolTimeout",
+        "ProxyError",
+        "UnsupportedProtocol",
+    }
+)
+
+
 def of_status(provider: str, status: int, message: str, headers: Mapping[str, str]) -> ProviderError:
     """Answer what an HTTP status other than success means."""
     text = f"{provider} answered {status}: {message[:_LONGEST_MESSAGE]}"
     if status in _BUSY:
         return ProviderBusy(text, _retry_after(headers, datetime.now(UTC)))
-    kind = (
-        AgentRefused
-        if status in _AGENT
-        else CallRefused
-        if status in _TASK
-        else CallUnclear
-        if status in _UNCLEAR
-        else CallFailed
-    )
-    return kind(text)
+    if status in _AGENT or (status in _TASK and _ABOUT_THE_AGENT.search(message)):
+        return AgentRefused(text, about_model=status == _NOT_FOUND)
+    return CallRefused(text) if status in _TASK else CallUnclear(text) if status in _UNCLEAR else CallFailed(text)
 
 
 def of_connection(provider: str, error: Exception) -> ProviderError:
@@ -87,20 +106,19 @@ def of_connection(provider: str, error: Exception) -> ProviderError:
     cause = error.__cause__ or error
     text = f"{provider} cannot be reached: {cause or type(cause).__name__}"
     # By their names, since each SDK brings an HTTP library of its own choice.
-    if type(cause).__name__ in {"ConnectError", "ConnectTimeout", "PoolTimeout"}:
+    if type(cause).__name__ in _NEVER_SENT:
         return CallFailed(text)
     return CallUnclear(f"{provider} did not answer in full: {cause or ''} ({type(cause).__name__})")
 
 
 def _retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     """Read when to come back, seconds: ``retry-after-ms``, or ``Retry-After``, number or date (RFC 9110, 10.2.3)."""
-    with contextlib.suppress(KeyError, ValueError):
-        return max(0.0, float(headers["retry-after-ms"]) / 1000)
-    given = headers.get("retry-after")
-    if given is None:
-        return None
-    with contextlib.suppress(ValueError):
-        return max(0.0, float(given))
+    for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        with contextlib.suppress(KeyError, ValueError):
+            seconds = float(headers[name]) / unit
+            if math.isfinite(seconds):
+                return max(0.0, seconds)
+    given = headers.get("retry-after", "")
     with contextlib.suppress(ValueError):
         moment = parsedate_to_datetime(given)
         return max(0.0, (moment.astimezone(UTC) - now).total_seconds())

@@ -11,10 +11,11 @@ from urllib.parse import urlsplit
 import openai
 
 from ark_agent.providers import ProviderOptions, Reply, Request, estimated_tokens
-from ark_agent.providers.errors import BadProvider, CallUnclear, of_connection, of_status
+from ark_agent.providers.errors import BadProvider, CallRefused, CallUnclear, of_connection, of_status
 
 _NAME = "openai"
 _OWN_HOST = "api.openai.com"
+_OWN_URL = f"https://{_OWN_HOST}/v1"
 _NO_KEY = "none"
 """Servers in one's own cluster often want no key, but the SDK does."""
 
@@ -42,7 +43,8 @@ class OpenAIProvider:
         # The SDK's own retries would hide rate limits from whoever has to wait for them.
         self._client = openai.AsyncOpenAI(
             api_key=os.environ.get("OPENAI_API_KEY") or _NO_KEY,
-            base_url=options.base_url,
+            # An empty variable would be taken for an address.
+            base_url=options.base_url or os.environ.get("OPENAI_BASE_URL") or _OWN_URL,
             max_retries=0,
             timeout=options.timeout_seconds,
         )
@@ -84,6 +86,8 @@ def _translated() -> Iterator[None]:
         raise of_status(_NAME, error.status_code, error.message, error.response.headers) from error
     except openai.APIConnectionError as error:
         raise of_connection(_NAME, error) from error
+    except UnicodeEncodeError as error:
+        raise CallRefused(f"the input is no text that {_NAME} could be sent: {error}") from error
     except (openai.OpenAIError, ValueError) as error:
         raise CallUnclear(f"{_NAME} answered what cannot be read: {error or type(error).__name__}") from error
 

@@ -171,3 +171,19 @@ async def shows_all(here: World) -> None:
         return all("dailyTokenUsage" in item.get("status", {}) for item in items)
 
     await eventually(shown, "the usage of all", every=0.05)
+
+
+async def test_a_limit_that_is_set_again_later_is_judged_by_a_new_reading(
+    here: World, redis_server: RedisServer, client: Client
+) -> None:
+    queue = queue_of(here)
+    await spend(client, queue, 9500)
+    async with operating(here, ledgers=True, redis=redis_server.url, usage_seconds=3600, status_seconds=3600):
+        await here.make(agent(limits=LIMITS, replicas=2))
+        await here.mode("Budget")
+        await here.patch(limits={"maxDailyTokens": None})
+        await here.mode("Static")
+        await age_ledger(client, queue, DAY + 2)
+        await here.patch(limits={"maxDailyTokens": 10_000})
+        await here.has("BudgetExceeded", "WithinLimit")
+        assert len(await here.events("DailyLimitReached")) == 1

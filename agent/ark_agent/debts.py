@@ -1,0 +1,82 @@
+"""What LLM calls have cost and is not in the ledger yet.
+
+A cost that is known is never dropped: it is owed from the moment its call ends, without an await in between, and paid
+when Redis takes it, however the task of that call ends and however long Redis is away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from ark_taskqueue import Settlement, TaskQueueError, TokenLedger
+
+_FIRST_PAUSE_SECONDS = 0.1
+_LONGEST_PAUSE_SECONDS = 2.0
+
+
+class Debts:
+    """The settlements that one worker owes its ledger."""
+
+    def __init__(self, ledger: TokenLedger) -> None:
+        """
+        Args:
+            ledger: of the agent.
+        """
+        self._ledger = ledger
+        self._owed: list[Settlement] = []
+        self._something = asyncio.Event()
+        self._paying = asyncio.Lock()
+        self._log = structlog.get_logger(component="debts")
+
+    def __len__(self) -> int:
+        return len(self._owed)
+
+    def owe(self, settlement: Settlement) -> None:
+        """Take what a call has cost; `run` pays it, if `pay` does not."""
+        self._owed.append(settlement)
+        self._something.set()
+
+    async def pay(self) -> None:
+        """Pay all that is owed.
+
+        Raises:
+            RedisUnavailable, RedisRefused: the rest is still owed.
+        """
+        async with self._paying:  # each once: after a reservation's end a second payment would count twice
+            while self._owed:
+                owed = self._owed[0]
+                await self._ledger.settle(owed.reservation, owed.input_tokens, owed.output_tokens)
+                self._owed.pop(0)
+            self._something.clear()
+
+    async def run(self) -> None:
+        """Pay whatever is owed, until cancelled."""
+        pause = _FIRST_PAUSE_SECONDS
+        while True:
+            await self._something.wait()
+            try:
+                await self.pay()
+                pause = _FIRST_PAUSE_SECONDS
+            except TaskQueueError as error:
+                self._log.warning(
+                    "cost of calls cannot be written down, trying again", calls=len(self), error=str(error)
+                )
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+
+    async def pay_at_last(self, seconds: float) -> None:
+        """Pay within so many seconds: the worker ends, and what is owed then is lost."""
+        pause = _FIRST_PAUSE_SECONDS
+        try:
+            async with asyncio.timeout(seconds):
+                while self._owed:
+                    try:
+                        await self.pay()
+                    except TaskQueueError:
+                        await asyncio.sleep(pause)
+                        pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+        except TimeoutError:
+            tokens = sum(owed.input_tokens + owed.output_tokens for owed in self._owed)
+            self._log.error("cost of calls was never written down", calls=len(self), tokens=tokens)
