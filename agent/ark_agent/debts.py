@@ -7,6 +7,7 @@ when Redis takes it, however the task of that call ends and however long Redis i
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import structlog
 
@@ -47,7 +48,8 @@ class Debts:
         async with self._paying:  # each once: after a reservation's end a second payment would count twice
             while self._owed:
                 owed = self._owed[0]
-                await self._ledger.settle(owed.reservation, owed.input_tokens, owed.output_tokens)
+                self._owed[0] = replace(owed, again=True)
+                await self._ledger.settle(owed.reservation, owed.input_tokens, owed.output_tokens, again=owed.again)
                 self._owed.pop(0)
             self._something.clear()
 

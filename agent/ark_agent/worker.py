@@ -17,7 +17,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import structlog
@@ -214,11 +214,16 @@ class Worker:
             await self._failed(attempt, f"{type(cause).__name__}: {cause}", final=bool(final))
 
     async def _completed(self, attempt: _Attempt, context: Context, outcome: Outcome) -> None:
-        seconds, settlement = attempt.seconds, context.spent.unsettled
+        seconds = attempt.seconds
         self._ending.add((attempt.task.id, attempt.task.delivery))
-        completed = await self._insist(
-            lambda: self._consumer.complete(attempt.task, outcome, seconds, settlement), attempt.log
-        )
+
+        async def complete() -> bool:
+            settled = context.spent.unsettled
+            if settled is not None:
+                context.spent.unsettled = replace(settled, again=True)
+            return await self._consumer.complete(attempt.task, outcome, seconds, settled)
+
+        completed = await self._insist(complete, attempt.log)
         if completed is None:
             return
         context.spent.unsettled = None

@@ -1,6 +1,6 @@
 """Whether a daily cap holds: 200 workers on it at a time, calls of random sizes, workers killed at random.
 
-Each round has a cap of its own that its workers reach before it ends. The LLM is a fake that writes down what each
+Each round has a cap of its own that its workers come up to before it ends. The LLM is a fake that writes down what each
 call costs as the call begins, so that also a killed worker's calls are counted: the truth, next to the ledger. Workers
 are real ones, some in each process, and a process is killed every so often and replaced. At the end what the dead had
 reserved must be given back by itself.
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
-from ark_agent.calls import RESERVED_MARGIN_SECONDS, CallLimits, Calls
+from ark_agent.calls import CallLimits, Calls
 from ark_agent.context import answer_prompt
 from ark_agent.gate import Gate
 from ark_agent.metrics import AgentMetrics
@@ -35,6 +35,9 @@ _PER_PROCESS = 25
 _PER_CALL = 1000
 _CALL_SECONDS = (0.1, 1.5)
 _TASKS = 20_000
+_FULL = ((4_500_000, 60.0), (300_000, 10.0), (600_000, 10.0))
+"""Caps, and for how long each is played, seconds. The long one is reached towards its end, the others early."""
+_QUICK = ((400_000, 8.0), (700_000, 8.0))
 _KILL_EVERY = 1.5
 _CONNECTIONS = 40
 """Of one process; its workers wait for tasks most of the time."""
@@ -47,8 +50,15 @@ class Round:
     redis_url: str
     name: str
     cap: int
-    timeout_seconds: float
-    """Of a task; what a worker reserves lasts a little longer."""
+    seconds: float
+    """How long it is played."""
+    timeout_seconds: float = 30.0
+    """Of a task."""
+
+    @property
+    def reserved_seconds(self) -> float:
+        """How long a reservation lasts: longer than the round, or what killed workers have spent would be forgotten."""
+        return self.timeout_seconds + self.seconds
 
     @property
     def queue(self) -> QueueKeys:
@@ -116,7 +126,7 @@ def _be_workers(given: Round, process: int) -> None:
         async with asyncio.TaskGroup() as group:
             for number in range(_PER_PROCESS):
                 metrics, gate = AgentMetrics(), Gate()
-                limits = CallLimits(given.budget, given.timeout_seconds)
+                limits = CallLimits(given.budget, given.timeout_seconds, margin_seconds=given.seconds)
                 ledger = TokenLedger(client, given.queue)
                 calls = Calls(_CountedLLM(client, given.truth), ledger, limits, gate, metrics, "m")
                 consumer = Consumer(client, given.queue, f"{process}-{number}")
@@ -147,8 +157,8 @@ def _started(given: Round, number: int) -> ForkServerProcess:
     return process
 
 
-async def play(client: Client, given: Round, seconds: float, seed: int) -> Found:
-    """Play one round for so long, and leave its last reservations as they are."""
+async def play(client: Client, given: Round, seed: int) -> Found:
+    """Play one round, and leave its last reservations as they are."""
     chance = random.Random(seed)  # noqa: S311 - no secret
     found, ledger = Found(given.cap), TokenLedger(client, given.queue)
     for _ in range(_TASKS // 1000):
@@ -157,7 +167,7 @@ async def play(client: Client, given: Round, seconds: float, seed: int) -> Found
             pipeline.xadd(given.queue.stream, {"prompt": "x"})
         await pipeline.execute()
     with _processes(given) as running:
-        ends = time.monotonic() + seconds
+        ends = time.monotonic() + given.seconds
         kills, next_kill = len(running), time.monotonic() + _KILL_EVERY
         while time.monotonic() < ends:
             await asyncio.sleep(0.05)
@@ -179,23 +189,23 @@ async def play(client: Client, given: Round, seconds: float, seed: int) -> Found
 
 async def run(report: Report) -> None:
     """Run the benchmark."""
-    rounds, seconds, timeout = (2, 8.0, 10.0) if report.quick else (6, 10.0, 30.0)
     with tempfile.TemporaryDirectory(prefix="ark-bench-") as folder, RedisServer(Path(folder)) as server:
         report.software = {"redis": str(server.binary)}
         client = connect(server.url, timeout=30)
         try:
             given = [
-                Round(server.url, f"cap-{number}", random.Random(number).randrange(300_000, 800_000), timeout)  # noqa: S311
-                for number in range(rounds)
+                Round(server.url, f"cap-{number}", cap, seconds)
+                for number, (cap, seconds) in enumerate(_QUICK if report.quick else _FULL)
             ]
-            found = [await play(client, each, seconds, number) for number, each in enumerate(given)]
-            await asyncio.sleep(timeout + RESERVED_MARGIN_SECONDS + 1)
+            found = [await play(client, each, number) for number, each in enumerate(given)]
+            await asyncio.sleep(max(each.reserved_seconds for each in given) + 1)
             for each, result in zip(given, found, strict=True):
                 result.left = (await TokenLedger(client, each.queue).usage(each.budget)).reserved
         finally:
             await client.aclose()
     report.add("workers at a time", WORKERS, "workers")
-    report.add("caps, each reached by its workers", rounds, "caps")
+    report.add("caps, each reached by its workers", len(given), "caps")
+    report.add("played on one cap, the longest", max(each.seconds for each in given), "s")
     report.add("workers killed", sum(result.killed for result in found), "workers")
     over = max(result.spent - result.cap for result in found)
     report.add("tokens over the cap, the worst of all", max(0, over), "tokens", Bar("<=", 0))

@@ -16,19 +16,20 @@
 -- ARGV[5]  time to live of the result, milliseconds
 -- ARGV[6]  service time, milliseconds
 -- ARGV[7]  greatest number of tasks that the mean service time looks back on
--- ARGV[8]  number of the call's reservation; this and the next four are empty where no call is to be settled
+-- ARGV[8]  number of the call's reservation; this and the next five are empty where no call is to be settled
 -- ARGV[9]  tokens that were reserved
 -- ARGV[10] moment at which the reservation ends by itself, milliseconds
 -- ARGV[11] tokens that the LLM read
 -- ARGV[12] tokens that it wrote
--- ARGV[13...]  fields of the result: name, value, name, value ...
+-- ARGV[13] 1 when this may have been asked before, else 0
+-- ARGV[14...]  fields of the result: name, value, name, value ...
 --
 -- Answers 1 when the task is completed, also when this delivery was completed before (the caller asks again when
 -- it missed the answer), and 0 when the task is no longer this consumer's: then nothing but the call's cost is written.
 local tasks, result, stats = KEYS[1], KEYS[2], KEYS[3]
 local delivery = ARGV[2] .. '#' .. ARGV[4]
 if KEYS[4] then
-  settle({KEYS[4], KEYS[5], KEYS[6]}, ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12])
+  settle({KEYS[4], KEYS[5], KEYS[6]}, ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12], ARGV[13])
 end
 if not owns(tasks, ARGV[1], ARGV[2], ARGV[3], ARGV[4]) then
   return redis.call('HGET', result, 'delivery') == delivery and 1 or 0
@@ -36,7 +37,7 @@ end
 
 redis.call('XACK', tasks, ARGV[1], ARGV[3])
 redis.call('XDEL', tasks, ARGV[3])
-redis.call('HSET', result, 'delivery', delivery, unpack(ARGV, 13))
+redis.call('HSET', result, 'delivery', delivery, unpack(ARGV, 14))
 redis.call('PEXPIRE', result, ARGV[5])
 
 -- Exponentially weighted mean: exact while there are few samples, then each new one counts 1/ARGV[7].

@@ -57,16 +57,19 @@ class Settlement:
     reservation: Reservation
     input_tokens: int
     output_tokens: int
+    again: bool = False
+    """Whether it may have been written down before: it was asked for, and no answer came."""
 
     def __post_init__(self) -> None:
         if self.input_tokens < 0 or self.output_tokens < 0:
             raise ValueError(f"a call cannot cost {self.input_tokens} and {self.output_tokens} tokens")
 
     @property
-    def arguments(self) -> tuple[int, int, int, int, int]:
+    def arguments(self) -> tuple[int, ...]:
         """What the scripts are told of it."""
         reservation = self.reservation
-        return (reservation.number, reservation.tokens, reservation.ends_ms, self.input_tokens, self.output_tokens)
+        given = (reservation.number, reservation.tokens, reservation.ends_ms)
+        return (*given, self.input_tokens, self.output_tokens, int(self.again))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,18 +129,29 @@ class TokenLedger:
         used, restored_at = spent_in + spent_out, _moment(moment)
         raise BudgetExceeded(self._name, wanted, limit, used, reserved, restored_at, _seconds(moment, now))
 
-    async def settle(self, reservation: Reservation, input_tokens: int, output_tokens: int) -> bool:
-        """Write down what the call has cost, in the place of its reservation; may be asked again.
+    async def settle(
+        self, reservation: Reservation, input_tokens: int, output_tokens: int, *, again: bool = False
+    ) -> bool:
+        """Write down what a call has cost, in the place of its reservation.
+
+        Args:
+            reservation: of the call.
+            input_tokens: that the LLM read.
+            output_tokens: that it wrote.
+            again: whether this may have been asked before.
 
         Returns:
-            False where that had been done already.
+            False where it had been written down already.
+
+        Raises:
+            RedisUnavailable: it is not known whether it was; ask again, and say so.
         """
-        call = Settlement(reservation, input_tokens, output_tokens)
+        call = Settlement(reservation, input_tokens, output_tokens, again)
         return bool(await _SETTLE.run(self._client, self._keys, *call.arguments))
 
-    async def release(self, reservation: Reservation) -> bool:
+    async def release(self, reservation: Reservation, *, again: bool = False) -> bool:
         """Give the tokens of a call back that was not made; answer False where that had been done already."""
-        return await self.settle(reservation, 0, 0)
+        return await self.settle(reservation, 0, 0, again=again)
 
     async def usage(self, budget: Budget) -> TokenUsage:
         """Read the tokens of the last 24 hours.

@@ -9,6 +9,7 @@
 -- ARGV[3]  moment at which the reservation ends by itself, milliseconds
 -- ARGV[4]  tokens that the LLM read
 -- ARGV[5]  tokens that it wrote
+-- ARGV[6]  1 when this may have been asked before, else 0
 --
 -- Answers 1 when the cost is written down, 0 when it has been already.
-return settle(KEYS, ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5])
+return settle(KEYS, ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6])

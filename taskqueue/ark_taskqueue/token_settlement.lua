@@ -1,20 +1,23 @@
 -- Prelude of the scripts that put what an LLM call has cost in the place of its reservation.
 -- uses: token_window
 
--- Write down a call's cost. Answer 1, or 0 when that has been done already (the caller asks again when it missed the
--- answer). After the reservation's end the two cannot be told apart; then it is written down, so that none is missing.
+-- Write down a call's cost. Answer 1, or 0 when that has been done already: the caller says so when it asks again, since
+-- it missed the answer, and the reservation is gone before its end. A reservation that is gone when nobody has asked
+-- before was lost with a server; one whose time is over cannot be told from one that was settled. Both are written down,
+-- so that none is missing.
 --
 -- keys   the ledger's: hash of sums, list of seconds, sorted set of reservations
 -- number, reserved, ends   of the reservation: its number, its tokens, the moment at which it ends by itself (ms)
 -- spent_in, spent_out      tokens that the LLM read and wrote
-local function settle(keys, number, reserved, ends, spent_in, spent_out)
+-- again                    '1' when it may have been written down before
+local function settle(keys, number, reserved, ends, spent_in, spent_out, again)
   local tokens, log, reservations = keys[1], keys[2], keys[3]
   local now = now_in_ms()
   forget_old_calls(tokens, log, now)
   forget_old_reservations(tokens, reservations, now)
   if redis.call('ZREM', reservations, number .. ':' .. reserved) == 1 then
     redis.call('HINCRBY', tokens, 'reserved', whole(-tonumber(reserved)))
-  elseif now < tonumber(ends) then
+  elseif again == '1' and now < tonumber(ends) then
     return 0
   end
   spent_in, spent_out = tonumber(spent_in), tonumber(spent_out)

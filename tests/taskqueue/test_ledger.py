@@ -45,10 +45,14 @@ async def test_a_call_is_reserved_and_then_costs_what_it_has_cost(each_client: C
 async def test_what_was_settled_or_released_is_not_settled_again(client: Client, queue: QueueKeys) -> None:
     ledger = TokenLedger(client, queue)
     reservation = await ledger.reserve(BUDGET, 60)
-    assert [await ledger.settle(reservation, 100, 0) for _ in range(3)] == [True, False, False]
+    assert [await ledger.settle(reservation, 100, 0, again=again) for again in (False, True, True)] == [
+        True,
+        False,
+        False,
+    ]
     given_back = await ledger.reserve(BUDGET, 60)
-    assert [await ledger.release(given_back), await ledger.release(given_back)] == [True, False]
-    assert not await ledger.settle(given_back, 100, 0)
+    assert [await ledger.release(given_back), await ledger.release(given_back, again=True)] == [True, False]
+    assert not await ledger.settle(given_back, 100, 0, again=True)
     usage = await ledger.usage(BUDGET)
     assert (usage.total, usage.reserved) == (100, 0)
 
@@ -58,6 +62,20 @@ async def test_a_reservation_of_nothing_can_be_settled(client: Client, queue: Qu
     assert await ledger.settle(await ledger.reserve(BUDGET, 60, tokens=0), 5, 0)
     usage = await ledger.usage(BUDGET)
     assert (usage.total, usage.reserved) == (5, 0)
+
+
+async def test_a_cost_whose_reservation_was_lost_with_a_server_is_written_down(
+    client: Client, queue: QueueKeys
+) -> None:
+    ledger = TokenLedger(client, queue)
+    lost = await ledger.reserve(BUDGET, 60)
+    await client.delete(queue.tokens, f"{queue.tokens}:log", f"{queue.tokens}:reserved")  # as after a failover
+    twin = await ledger.reserve(BUDGET, 60)
+    assert twin.number == lost.number
+    assert await ledger.settle(lost, 300, 0)
+    assert await ledger.settle(twin, 500, 0)
+    usage = await ledger.usage(BUDGET)
+    assert (usage.total, usage.reserved) == (800, 0)
 
 
 async def test_a_call_that_does_not_fit_is_refused_with_the_moment_at_which_it_will(
