@@ -121,8 +121,8 @@ class Pool:
     async def submit(self, seconds: Sequence[float]) -> list[str]:
         """Submit tasks that take so long each, in one step; answer their ids.
 
-        One after the other, a pool may be raised for some of them: to 11 replicas where 12 are wanted, and with that the
-        HPA's tolerance of a tenth is content.
+        One after the other, a pool may be raised for some of them: to 11 replicas where 12 are wanted, and that is
+        within the HPA's tolerance of a tenth.
         """
         pipeline = self.stack.redis.pipeline(transaction=True)
         for latency in seconds:
