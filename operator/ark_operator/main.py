@@ -93,6 +93,7 @@ class Operator:
             usage_seconds=config.usage_seconds,
             status_seconds=config.status_seconds,
         )
+        metrics.show_budgets(self._usage.known)
         self._inputs = Inputs(self._reader, self._usage.usage if usage is None else usage)
         self._keda = KedaWatch(
             client,

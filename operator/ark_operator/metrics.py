@@ -22,6 +22,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from ark_operator.observed import Usage
 from ark_operator.plan import Mode
 from ark_operator.runtime.controller import Result
 from ark_operator.runtime.reflector import Key
@@ -161,6 +162,14 @@ class OperatorMetrics:
         """An agent is gone."""
         self._modes.pop(key, None)
 
+    def show_budgets(self, budgets: Callable[[], Iterable[tuple[Key, int, Usage]]]) -> None:
+        """Show what agents have spent of their daily limits, as read last; only the leader reads.
+
+        Args:
+            budgets: answers agent, limit and usage of every agent with a limit whose usage is known.
+        """
+        self.registry.register(_Budgets(budgets))
+
     def show_silence(self, silence: Callable[[], Mapping[str, float]]) -> None:
         """Show how long the API server has said nothing, seconds by resource."""
         self.registry.register(_Silence(silence))
@@ -176,6 +185,34 @@ class _Modes(Collector):
         for mode in Mode:
             family.add_metric([mode], tally[mode])
         yield family
+
+
+class _Budgets(Collector):
+    def __init__(self, budgets: Callable[[], Iterable[tuple[Key, int, Usage]]]) -> None:
+        self._budgets = budgets
+
+    def collect(self) -> Iterable[Metric]:
+        labels = ["namespace", "agent"]
+        limit = GaugeMetricFamily("ark_budget_limit_tokens", "Daily token limit of an agent", labels=labels)
+        used = GaugeMetricFamily(
+            "ark_budget_used_tokens", "Tokens of the last 24 hours, by kind: input or output", labels=[*labels, "kind"]
+        )
+        exceeded = GaugeMetricFamily(
+            "ark_budget_exceeded", "Whether a full call no longer fits into the limit: 1 or 0", labels=labels
+        )
+        restored = GaugeMetricFamily(
+            "ark_budget_restored_timestamp_seconds",
+            "When a full call will fit again, seconds since 1970; there while the budget is exceeded",
+            labels=labels,
+        )
+        for key, tokens, usage in self._budgets():
+            limit.add_metric(key, tokens)
+            used.add_metric([*key, "input"], usage.input_tokens)
+            used.add_metric([*key, "output"], usage.output_tokens)
+            exceeded.add_metric(key, usage.exceeded)
+            if usage.restored_at is not None:
+                restored.add_metric(key, usage.restored_at.timestamp())
+        yield from (limit, used, exceeded, restored)
 
 
 class _Silence(Collector):

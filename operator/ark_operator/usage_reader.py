@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import structlog
 
@@ -94,14 +94,23 @@ class UsageReader:
         self._rounds.ask(agent.redis, key)
         return None
 
+    def known(self) -> Iterator[tuple[Key, int, Usage]]:
+        """Give agent, limit and usage of every agent with a limit whose usage is known."""
+        for key, (_, (_, budget), usage) in self._known.items():
+            if budget.daily is not None:
+                yield key, budget.daily, usage
+
     async def run(self) -> None:
-        """Read until cancelled."""
-        await self._rounds.run()
+        """Read until cancelled; what was read is nobody's any more then."""
+        try:
+            await self._rounds.run()
+        finally:
+            self._known.clear()
 
     async def _round(self, name: str, due: Due) -> None:
         keys = list(due.asked)
         if due.all:
-            self._forget_gone()
+            self._forget_unlimited()
             keys = list(self._cluster.agents)
         elif due.few:
             keys += self._urgent()
@@ -179,9 +188,12 @@ class UsageReader:
         item = self._cluster.agents.get(key)
         return None if item is None else Agent(item)
 
-    def _forget_gone(self) -> None:
-        for key in self._known.keys() - set(self._cluster.agents):
-            del self._known[key]
+    def _forget_unlimited(self) -> None:
+        """Forget what is known of agents that are gone, or have no limit any more."""
+        for key in list(self._known):
+            agent = self._agent(key)
+            if agent is None or self._ledger(agent) is None:
+                del self._known[key]
 
     def _note_failure(self, name: str, error: str) -> None:
         if name not in self._failing:

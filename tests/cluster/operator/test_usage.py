@@ -46,7 +46,7 @@ async def test_a_pool_goes_to_zero_when_its_ledger_says_so_and_comes_back_when_i
 ) -> None:
     queue = queue_of(here)
     base = "Auto" if "autoscaling" in spec else "Static"
-    async with operating(here, ledgers=True, redis=redis_server.url, usage_seconds=0.2):
+    async with operating(here, ledgers=True, redis=redis_server.url, usage_seconds=0.2) as (_, port):
         await here.make(agent(limits=LIMITS, **spec))
         await here.replicas(3)
         await shows(here, {"inputTokens": 0, "outputTokens": 0, "totalTokens": 0})
@@ -62,6 +62,11 @@ async def test_a_pool_goes_to_zero_when_its_ledger_says_so_and_comes_back_when_i
         assert "9001 of 10000 tokens are used up in 24 hours" in message
         assert f"comes back by itself at {restored:%Y-%m-%dT%H:%M:%SZ}" in message
         assert await here.events("DailyLimitReached") == [message]
+        assert await samples(port, "ark_budget_limit_tokens", agent="writer") == 10_000
+        assert await samples(port, "ark_budget_used_tokens", agent="writer", kind="input") == 5001
+        assert await samples(port, "ark_budget_used_tokens", agent="writer", kind="output") == 4000
+        assert await samples(port, "ark_budget_exceeded", namespace=here.namespace) == 1
+        assert await samples(port, "ark_budget_restored_timestamp_seconds") == restored.timestamp()
         await age_ledger(client, queue, DAY + 2)
         await here.mode(base)
         assert base == "Auto" or (await here.deployment())["spec"]["replicas"] == 3
@@ -73,7 +78,7 @@ async def test_a_raised_or_removed_limit_counts_at_once(here: World, redis_serve
     """Though nothing would be read for an hour."""
     await spend(client, queue_of(here), 9500)
     rare: dict[str, Any] = {"usage_seconds": 3600, "status_seconds": 3600}
-    async with operating(here, ledgers=True, redis=redis_server.url, **rare):
+    async with operating(here, ledgers=True, redis=redis_server.url, **rare) as (_, port):
         await here.make(agent(limits=LIMITS, replicas=2))
         await here.mode("Budget")
         await here.patch(limits={"maxDailyTokens": 10_600})
@@ -87,6 +92,7 @@ async def test_a_raised_or_removed_limit_counts_at_once(here: World, redis_serve
         await here.mode("Budget")
         await here.patch(limits={"maxDailyTokens": None})
         await here.mode("Static")
+        assert await samples(port, "ark_budget_limit_tokens") == 0, "an agent without a limit has none"
         assert any("no daily token limit any more" in event for event in await here.events("BudgetRestored"))
 
 
