@@ -79,10 +79,16 @@ In another terminal, in this folder:
   kubectl describe arkagent {_AGENT} -n {_DEMO}
   kubectl scale arkagent {_AGENT} -n {_DEMO} --replicas=2
   kubectl patch arkagent {_AGENT} -n {_DEMO} --type=merge -p '{{"spec":{{"replicas":null}}}}'
+  kubectl patch arkagent {_AGENT} -n {_DEMO} --type=merge \\
+    -p '{{"spec":{{"limits":{{"maxDailyTokens":20000,"maxTokensPerCall":1000}}}}}}'
+  .venv/bin/python -m hack.cluster.submit {redis} {_DEMO}/{_AGENT} --tasks 30 --seconds 1 --tokens 1000
+  kubectl describe arkagent {_AGENT} -n {_DEMO}
+  kubectl patch arkagent {_AGENT} -n {_DEMO} --type=merge -p '{{"spec":{{"limits":{{"maxDailyTokens":null}}}}}}'
   kubectl logs -n {_NAMESPACE} deployment/{operator_manifests.ACCOUNT}
 
-The agent {_DEMO}/{_AGENT} goes from 0 to 8 replicas at once, and back. scalerAddress for ScaledObjects of
-your own: {scaler}. Pods are processes, images are ignored. Ctrl-C ends it all."""
+The agent {_DEMO}/{_AGENT} goes from 0 to 8 replicas at once, and back; with 20,000 tokens a day it stops after
+20 tasks of 1,000, and goes on when the limit is gone. scalerAddress for ScaledObjects of your own:
+{scaler}. Pods are processes, images are ignored. Ctrl-C ends it all."""
 
 
 if __name__ == "__main__":

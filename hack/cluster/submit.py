@@ -14,7 +14,9 @@ async def _submit(options: argparse.Namespace) -> None:
     try:
         producer = Producer(client, QueueKeys.for_queue(options.queue))
         for number in range(options.tasks):
-            await producer.submit(f"task {number}", meta={"latency_seconds": options.seconds})
+            wrote = options.tokens * 2 // 5
+            meta = {"latency_seconds": options.seconds, "input_tokens": options.tokens - wrote, "output_tokens": wrote}
+            await producer.submit(f"task {number}", meta=meta)
     finally:
         await client.aclose()
 
@@ -26,6 +28,7 @@ def main() -> int:
     parser.add_argument("queue", help="<namespace>/<agent>")
     parser.add_argument("--tasks", type=int, default=1, help="how many; default: %(default)s")
     parser.add_argument("--seconds", type=float, default=10.0, help="how long each takes; default: %(default)s")
+    parser.add_argument("--tokens", type=int, default=0, help="how many each costs; default: %(default)s")
     options = parser.parse_args()
     try:
         asyncio.run(_submit(options))
