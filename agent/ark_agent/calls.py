@@ -189,6 +189,18 @@ class Calls:
         self.problem = problem
         self._gate.close("agent", _AGENT_REFUSED_SECONDS)
 
+    def _refused_again(self, error: CallRefused) -> None:
+        """Count a refusal by the provider.
+
+        Raises:
+            CallFailed: it is one too many in a row. An attempt, and no more in a hurry: were it the agent's fault, the
+                whole queue would die of it.
+        """
+        self._refused_in_a_row += 1
+        if self._refused_in_a_row >= _REFUSED_IN_A_ROW:
+            self._refused(str(error))
+            raise CallFailed(str(error)) from error
+
     async def pay(self, clock: AttemptClock | None = None) -> None:
         """Write down what calls have cost, as far as Redis takes it now; the rest is tried again beside the work."""
         with contextlib.nullcontext() if clock is None else clock.paused(), contextlib.suppress(TaskQueueError):
@@ -226,6 +238,9 @@ class Calls:
                 reads = await self._provider.count(request)
         except TimeoutError as error:
             raise CallFailed(f"the provider did not count the input within {self._limits.seconds:g} s") from error
+        except CallRefused as error:
+            self._refused_again(error)
+            raise
         if reads >= per_call:
             raise CallRefused(
                 f"the input has {reads} tokens, and a call may have {per_call}, input and output together: shorten it, "
@@ -252,11 +267,7 @@ class Calls:
                 cost.input_tokens = cost.output_tokens = 0
                 cost.outcome = "busy" if isinstance(error, ProviderBusy) else "failed"
             if isinstance(error, CallRefused):
-                self._refused_in_a_row += 1
-                if self._refused_in_a_row >= _REFUSED_IN_A_ROW:
-                    # An attempt, and no more in a hurry: were it the agent's fault, the whole queue would die of it.
-                    self._refused(str(error))
-                    raise CallFailed(str(error)) from error
+                self._refused_again(error)
             raise
         except TimeoutError as error:
             raise CallUnclear(f"no answer from the provider within {self._limits.seconds:g} s") from error

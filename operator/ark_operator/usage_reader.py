@@ -75,6 +75,8 @@ class UsageReader:
         self._status_seconds = status_seconds
         self._known: dict[Key, _Known] = {}
         self._failing: set[str] = set()
+        self._unreadable: set[Key] = set()
+        """Agents whose ledger could not be read the last time, though its Redis answered."""
         self._rounds = Rounds(clients, self._round, few_seconds=usage_seconds, all_seconds=status_seconds, clock=clock)
         self._log = structlog.get_logger(component="usage")
 
@@ -152,8 +154,11 @@ class UsageReader:
         for (key, ledger), found in zip(ledgers.items(), usages, strict=True):
             if isinstance(found, TaskQueueError):
                 self._metrics.usage_errors.labels(name).inc()
-                self._log.warning("a token ledger cannot be read: its agent's mode stays", error=str(found))
+                if key not in self._unreadable:
+                    self._unreadable.add(key)
+                    self._log.warning("a token ledger cannot be read: its agent's mode stays", error=str(found))
                 continue
+            self._unreadable.discard(key)
             usage = _usage(found)
             before = self._known.get(key)
             self._known[key] = (name, ledger, usage)
@@ -194,6 +199,7 @@ class UsageReader:
             agent = self._agent(key)
             if agent is None or self._ledger(agent) is None:
                 del self._known[key]
+        self._unreadable &= set(self._cluster.agents)
 
     def _note_failure(self, name: str, error: str) -> None:
         if name not in self._failing:

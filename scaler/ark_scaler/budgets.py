@@ -73,13 +73,13 @@ class Budgets:
         self._known: dict[Ledger, tuple[float, TokenUsage]] = {}
         self._swept_at = 0.0
 
-    async def exceeded_for(self, queue: QueueKeys, budget: Budget, within: float = math.inf) -> float:
+    async def exceeded_for(self, queue: QueueKeys, budget: Budget, within: float | None = None) -> float:
         """Answer how long a budget will be exceeded, seconds: 0 where it is not, infinity where it always will be.
 
         Args:
             queue: whose ledger.
             budget: what may be spent.
-            within: the most that this call may take, seconds.
+            within: the most that this call may take, seconds; the reader's own timeout where None.
 
         Raises:
             NothingKnown: Redis fails and no reading is recent enough.
@@ -97,11 +97,11 @@ class Budgets:
         await self._reader.run()
 
     async def _read(
-        self, key: Ledger, known: tuple[float, TokenUsage] | None, within: float
+        self, key: Ledger, known: tuple[float, TokenUsage] | None, within: float | None
     ) -> tuple[float, TokenUsage]:
         asked_at = self._clock()
         try:
-            async with asyncio.timeout(within if math.isfinite(within) else None):
+            async with asyncio.timeout(within):
                 usage = await self._reader.read(key)
         except (RedisUnavailable, TimeoutError) as error:
             if known is not None and asked_at - known[0] <= self._hold_seconds:

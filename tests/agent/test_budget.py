@@ -329,8 +329,10 @@ async def test_what_a_handler_has_cancelled_itself_is_a_failure_that_says_so(cli
     assert result.error.startswith("HandlerCancelled: the handler awaited something that was cancelled")
 
 
-async def test_a_queue_that_is_refused_task_by_task_does_not_die_in_a_hurry(client: Client, queue: QueueKeys) -> None:
-    llm = FakeLLM(lambda _: CallRefused("400: odd"))
+@pytest.mark.parametrize("llm", [FakeLLM(lambda _: CallRefused("400: odd")), FakeLLM(counts=CallRefused("400: odd"))])
+async def test_a_queue_that_is_refused_task_by_task_does_not_die_in_a_hurry(
+    client: Client, queue: QueueKeys, llm: FakeLLM
+) -> None:
     producer = Producer(client, queue)
     for _ in range(30):
         await producer.submit("x")

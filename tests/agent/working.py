@@ -26,12 +26,14 @@ class FakeLLM:
     """A provider that does what it is told, and remembers its calls."""
 
     act: Callable[[Request], Reply | Exception] = field(default=lambda _: reply())
-    counts: int = 10
+    counts: int | Exception = 10
     seconds: float = 0.0
     calls: list[tuple[Request, int]] = field(default_factory=list)
 
     async def count(self, request: Request) -> int:  # noqa: ARG002 - a fake
-        """Answer what it is told."""
+        """Answer or fail as it is told."""
+        if isinstance(self.counts, Exception):
+            raise self.counts
         return self.counts
 
     async def call(self, request: Request, output_tokens: int) -> Reply:

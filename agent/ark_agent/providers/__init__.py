@@ -7,6 +7,7 @@ The SDKs are extras of this project and loaded only where they are used.
 from __future__ import annotations
 
 import importlib
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -112,10 +113,6 @@ def make(options: ProviderOptions) -> Provider:
     if not options.model:
         raise BadProvider(f"--model (AGENT_MODEL) is missing: provider {name} needs to know which model to ask")
     _check_url(options.base_url or os.environ.get(f"{name.upper()}_BASE_URL"))
-    if name == "echo":
-        from ark_agent.providers.echo import EchoProvider  # noqa: PLC0415 - loaded like the others
-
-        return EchoProvider()
     try:
         module = importlib.import_module(f"ark_agent.providers.{name}")
     except ModuleNotFoundError as error:
@@ -159,11 +156,9 @@ def most_tokens(request: Request) -> int:
 
 def estimated_tokens(request: Request, bytes_per_token: float) -> int:
     """Answer about how many tokens a call's input has, never more than `most_tokens`."""
-    plain = sum(len(text) for text in _texts(request) if text.isascii())
-    mixed = [text for text in _texts(request) if not text.isascii()]
-    plain += sum(character.isascii() for text in mixed for character in text)
+    plain = sum(len(text.encode("ascii", "ignore")) for text in _texts(request))
     # What is no ASCII may be a token for each byte, in rare scripts and signs.
-    return int(plain / max(1.0, bytes_per_token)) + _bytes(request) - plain + 1 + _overhead(request)
+    return math.ceil(plain / max(1.0, bytes_per_token)) + _bytes(request) - plain + _overhead(request)
 
 
 def _texts(request: Request) -> list[str]:

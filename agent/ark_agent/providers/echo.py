@@ -5,9 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from ark_agent.providers import Reply, Request
+from ark_agent.providers import ProviderOptions, Reply, Request
 from ark_agent.providers.errors import CallFailed, CallRefused
 from ark_taskqueue import Task
+
+
+def make(_: ProviderOptions) -> EchoProvider:
+    """Make the provider."""
+    return EchoProvider()
 
 
 class EchoProvider:
