@@ -271,11 +271,12 @@ class Recorder:
 
 @asynccontextmanager
 async def recorded(pool: Pool) -> AsyncIterator[Recorder]:
-    """Record a pool's replicas while the context is open."""
+    """Record a pool's replicas while the context is open, from the number on that it has when it opens."""
     recorder = Recorder(pool)
     async with asyncio.TaskGroup() as group:
         task = group.create_task(recorder.run())
         try:
+            await eventually(lambda: bool(recorder.changes), "the recorder's first look")
             yield recorder
         finally:
             task.cancel()

@@ -232,7 +232,7 @@ async def test_the_status_shows_the_queue(governed: Stack) -> None:
     await pool.submit([1.0] * 4)
 
     async def shown() -> bool:
-        return bool((await agent_of(pool))["status"].get("queue") == {"waiting": 4, "inFlight": 0})
+        return bool((await agent_of(pool)).get("status", {}).get("queue") == {"waiting": 4, "inFlight": 0})
 
     await eventually(shown, "the queue in the status", 60, every=0.1)
     table = await governed.kubectl("get", "ark", "-o", "json")

@@ -29,7 +29,7 @@ async def test_from_zero_by_push_out_exactly_in_without_a_kill_and_back_to_zero(
     codes: dict[str, int] = {}
     async with recorded(pool) as recorder, asyncio.TaskGroup() as group:
         watching = group.create_task(exit_codes(pool, codes))
-        await eventually(lambda: recorder.values == [0], "the recorder's first look")
+        assert recorder.values == [0]
         # Long ones among the short ones, so that nearly every worker that goes has one to finish.
         tasks = await pool.submit([LONG if number % 3 == 0 else SHORT for number in range(36)] + [SHORT])
         await eventually(lambda: max(recorder.values) >= 1, "the push", 10)  # a poll would come in 15 s on average
