@@ -60,7 +60,7 @@ async def test_there_is_no_burst_where_the_user_does_not_want_one(
         await woken(here, client, 33)
 
         async def shown() -> bool:
-            return bool((await here.agent())["status"].get("queue") == {"waiting": 33, "inFlight": 0})
+            return bool((await here.agent()).get("status", {}).get("queue") == {"waiting": 33, "inFlight": 0})
 
         await eventually(shown, "the queue in the status, so it was looked at", every=0.05)
         await asyncio.sleep(1.5)

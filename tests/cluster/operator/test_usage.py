@@ -35,7 +35,7 @@ async def spend(client: Client, queue: QueueKeys, read: int, wrote: int = 0) -> 
 
 async def shows(here: World, tokens: dict[str, int]) -> None:
     async def shown() -> bool:
-        return bool((await here.agent())["status"].get("dailyTokenUsage") == tokens)
+        return bool((await here.agent()).get("status", {}).get("dailyTokenUsage") == tokens)
 
     await eventually(shown, f"{tokens} in the status", every=0.05)
 
@@ -106,6 +106,7 @@ async def test_a_redis_that_does_not_answer_changes_no_mode(here: World, folder:
             for name in ("stopped", "runs"):
                 await here.make(agent(name, limits=LIMITS, replicas=2))
             await here.mode("Budget", "stopped")
+            await here.mode("Static", "runs")
             await here.replicas(2, "runs")
             redis.kill()
 
