@@ -48,12 +48,14 @@ class Family:
     """Variables that a program tells its version by, with ``{version}``, ``{major}`` and ``{minor}`` in the value."""
     files: tuple[str, ...] = ()
     """Folders of the module that are needed beside the programs."""
+    tags: tuple[str, ...] = ()
+    """Go's build tags."""
 
     @property
     def version(self) -> str:
         """The module's version, as its go.mod has it."""
         text = (_TOOLS / self.name / "go.mod").read_text()
-        match = re.search(rf"^\s*{re.escape(self.module)} (v\S+)", text, re.MULTILINE)
+        match = re.search(rf"^\s*(?:require )?{re.escape(self.module)} (v\S+)", text, re.MULTILINE)
         if match is None:
             raise CannotBuild(f"tools/{self.name}/go.mod does not require {self.module}")
         return match[1]
@@ -82,6 +84,27 @@ KEDA = Family(
     files=("config/crd", "config/rbac", "config/metrics-server", "config/webhooks", "config/service_account"),
 )
 FAMILIES = (ETCD, KUBERNETES, KEDA)
+"""What a cluster is made of."""
+HELM = Family("helm", "helm.sh/helm/v4", {"helm": "helm.sh/helm/v4/cmd/helm"}, takes="2 minutes")
+_PROMETHEUS = "github.com/prometheus/prometheus"
+PROMETHEUS = Family(
+    "prometheus",
+    _PROMETHEUS,
+    {name: f"{_PROMETHEUS}/cmd/{name}" for name in ("prometheus", "promtool")},
+    takes="4 minutes",
+    tags=("remove_all_sd",),  # the clouds' SDKs: half of the build
+)
+CERT_MANAGER = Family(
+    "cert-manager", "github.com/cert-manager/cert-manager", {}, takes="no time", files=("deploy/crds",)
+)
+PROMETHEUS_OPERATOR = Family(
+    "prometheus-operator",
+    "github.com/prometheus-operator/prometheus-operator",
+    {},
+    takes="no time",
+    files=("example/prometheus-operator-crd",),
+)
+"""Of these two the definitions alone: what the chart makes must be accepted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +160,7 @@ def _fingerprint(family: Family) -> str:
     tools = _TOOLS / family.name
     machine = (platform.system(), platform.machine())
     facts = [_LAYOUT, *sorted(family.programs.items()), *sorted(family.stamps.items()), *family.files, *machine]
+    facts += family.tags
     digest = hashlib.sha256(json.dumps(facts).encode())
     for name in ("go.mod", "go.sum"):
         digest.update((tools / name).read_bytes())
@@ -168,6 +192,7 @@ def _build(family: Family, go: str, folder: Path) -> None:
         result = Path(made) / "result"
         for name, package in family.programs.items():
             _go_build(go, family, package, result / "bin" / name, progress)
+        _go(go, family, "mod", "download", family.module)
         source = Path(_go(go, family, "list", "-m", "-f", "{{.Dir}}", family.module).strip())
         for name in family.files:
             shutil.copytree(source / name, result / "files" / name, copy_function=shutil.copyfile)
@@ -206,7 +231,8 @@ def _go(go: str, family: Family, *arguments: str) -> str:
 
 
 def _go_build(go: str, family: Family, package: str, target: Path, progress: Progress) -> None:
-    command = [go, "build", "-v", "-trimpath", "-ldflags", _flags(family), "-o", str(target), package]
+    options = ["-trimpath", f"-tags={','.join(family.tags)}", "-ldflags", _flags(family)]
+    command = [go, "build", "-v", *options, "-o", str(target), package]
     with subprocess.Popen(
         command,
         cwd=_TOOLS / family.name,
