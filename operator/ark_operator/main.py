@@ -225,6 +225,7 @@ async def running(
                 _nothing,
                 not_alive=operator.not_alive,
                 certificate=config.certificate,
+                access=config.metrics_access,
             )
         )
         yield operator, port

@@ -12,6 +12,7 @@ from pydantic_settings import SettingsConfigDict
 from ark_operator.options import Options
 from ark_operator.runtime.election import Terms
 from ark_process.certificate import Certificate
+from ark_process.metrics_access import MetricsAccess
 from ark_process.settings import ProgramSettings, checked_with
 from ark_taskqueue import Tenancy, parse_connections, parse_rules
 
@@ -99,11 +100,20 @@ class OperatorSettings(ProgramSettings):
         None, description="PEM file with the HTTP server's certificate; read again when it changes. None: no TLS"
     )
     tls_key: Path | None = Field(None, description="PEM file with the certificate's private key")
+    metrics_api_server: str | None = Field(
+        None,
+        pattern="^https://",
+        description="URL of the API server that says who may see /metrics: callers whose bearer token may GET the path "
+        "/metrics. None: everybody. Needs --tls-cert",
+    )
+    metrics_api_server_ca: Path | None = Field(None, description="PEM file with the CA of the API server's certificate")
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("--tls-cert and --tls-key go together: one of them is missing")
+        if self.metrics_api_server and not self.tls_cert:
+            raise ValueError("--metrics-api-server needs --tls-cert and --tls-key: callers send a token")
         secret = [name for name, url in self.agents_connections.items() if urlsplit(url).password]
         if self.agent_redis and secret:
             raise ValueError(
@@ -127,6 +137,13 @@ class OperatorSettings(ProgramSettings):
         if self.tls_cert is None or self.tls_key is None:
             return None
         return Certificate(self.tls_cert, self.tls_key)
+
+    @property
+    def metrics_access(self) -> MetricsAccess | None:
+        """Who may see /metrics; None for everybody."""
+        if self.metrics_api_server is None:
+            return None
+        return MetricsAccess(self.metrics_api_server, self.metrics_api_server_ca)
 
     @property
     def connections(self) -> dict[str, str]:

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from ark_process.certificate import Certificate
+from ark_process.metrics_access import MetricsAccess
 
 _STOP_SECONDS = 1.0
 """How long open HTTP requests may take to end when the program stops."""
@@ -32,6 +33,7 @@ async def serve(
     *,
     not_alive: Callable[[], str | None] = lambda: None,
     certificate: Certificate | None = None,
+    access: MetricsAccess | None = None,
 ) -> AsyncIterator[int]:
     """Serve the endpoint while the context is open; gives the port that it listens on.
 
@@ -44,6 +46,7 @@ async def serve(
         not_alive: the reason why the program should be restarted, None when it should not. ``/healthz`` shows it with
             status 503.
         certificate: the server's; plain HTTP where None.
+        access: says who may see ``/metrics``; everybody where None.
 
     Raises:
         BadCertificate: it cannot be read.
@@ -51,6 +54,9 @@ async def serve(
     """
 
     async def metrics(request: web.Request) -> web.Response:
+        refusal = await access.refusal(request.headers.get("Authorization")) if access is not None else None
+        if refusal is not None:
+            return web.Response(status=refusal.status, text=f"{refusal.reason}\n")
         await before_scrape()
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
         return web.Response(body=encode(registry), headers={"Content-Type": content_type})

@@ -14,6 +14,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from ark_process import http, logs, settings
+from ark_process.certificate import BadCertificate
 from ark_scaler import garbage
 from ark_scaler.metrics import ScalerMetrics
 from ark_scaler.observer import QueueObserver, first_not_ready
@@ -91,11 +92,15 @@ async def _serve_http(
         metrics.registry,
         not_ready=lambda: first_not_ready(observers.values()),
         before_scrape=refresh_all,
+        certificate=config.http_certificate,
+        access=config.metrics_access,
     )
     try:
         return await stack.enter_async_context(endpoint)
     except http.PortInUse as error:
         raise CannotStart(f"{error}; choose another with --http-port") from error
+    except BadCertificate as error:
+        raise CannotStart(str(error)) from error
 
 
 def _observer(

@@ -8,6 +8,8 @@ from typing import Annotated, Self
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from ark_process.certificate import Certificate
+from ark_process.metrics_access import MetricsAccess
 from ark_process.settings import ProgramSettings, checked_with
 from ark_taskqueue import StreamRule, parse_connections, parse_rules
 
@@ -58,6 +60,16 @@ class ScalerSettings(ProgramSettings):
     tls_client_ca: Path | None = Field(
         None, description="PEM file with the CA of clients' certificates; a client without one is refused (mTLS)"
     )
+    http_tls: bool = Field(
+        False, description="Whether /metrics, /healthz and /readyz are HTTPS, with the certificate of --tls-cert"
+    )
+    metrics_api_server: str | None = Field(
+        None,
+        pattern="^https://",
+        description="URL of the API server that says who may see /metrics: callers whose bearer token may GET the path "
+        "/metrics. None: everybody. Needs --http-tls",
+    )
+    metrics_api_server_ca: Path | None = Field(None, description="PEM file with the CA of the API server's certificate")
     keepalive_seconds: float = Field(
         30, ge=1, description="Time between HTTP/2 pings to clients; a dead one is noticed a third of it later"
     )
@@ -71,7 +83,25 @@ class ScalerSettings(ProgramSettings):
             raise ValueError("--tls-cert and --tls-key go together: one of them is missing")
         if self.tls_client_ca and not self.tls_cert:
             raise ValueError("--tls-client-ca needs --tls-cert and --tls-key")
+        if self.http_tls and not self.tls_cert:
+            raise ValueError("--http-tls needs --tls-cert and --tls-key")
+        if self.metrics_api_server and not self.http_tls:
+            raise ValueError("--metrics-api-server needs --http-tls: callers send a token")
         return self
+
+    @property
+    def http_certificate(self) -> Certificate | None:
+        """Of the HTTP server; None for plain HTTP."""
+        if not self.http_tls or self.tls_cert is None or self.tls_key is None:
+            return None
+        return Certificate(self.tls_cert, self.tls_key)
+
+    @property
+    def metrics_access(self) -> MetricsAccess | None:
+        """Who may see /metrics; None for everybody."""
+        if self.metrics_api_server is None:
+            return None
+        return MetricsAccess(self.metrics_api_server, self.metrics_api_server_ca)
 
     @property
     def connections(self) -> dict[str, str]:

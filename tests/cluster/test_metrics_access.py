@@ -1,0 +1,133 @@
+"""The scaler's HTTPS endpoint, with metrics only for callers whom the real API server lets see them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import ssl
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import pytest
+import trustme
+import yaml
+
+from hack.cluster import manifests
+from hack.cluster.access import Access
+from hack.local.process import free_port
+from hack.local.redis_server import RedisServer
+from hack.local.scaler_process import ScalerProcess
+
+
+def granted(name: str) -> list[dict[str, Any]]:
+    """Answer a namespace with two accounts, one of which may see metrics."""
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name}
+    subject = {"kind": "ServiceAccount", "name": "prometheus", "namespace": name}
+    made = [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account, "namespace": name}}
+        for account in ("prometheus", "stranger")
+    ]
+    rules = [{"nonResourceURLs": ["/metrics"], "verbs": ["get"]}]
+    rbac = "rbac.authorization.k8s.io/v1"
+    return [
+        manifests.namespace(name),
+        *made,
+        {"apiVersion": rbac, "kind": "ClusterRole", "metadata": {"name": name}, "rules": rules},
+        {
+            "apiVersion": rbac,
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": name},
+            "roleRef": role,
+            "subjects": [subject],
+        },
+    ]
+
+
+@pytest.fixture
+def tokens(access: Access) -> Iterator[dict[str, str]]:
+    """Tokens of an account that may see metrics, and of one that may not."""
+    kubectl, name = access.kubectl, f"metrics-{uuid.uuid4().hex[:6]}"
+    kubectl.apply(granted(name))
+    try:
+        yield {
+            account: kubectl.run("create", "token", account, "-n", name).strip()
+            for account in ("prometheus", "stranger")
+        }
+    finally:
+        kubectl.run("delete", f"clusterrole/{name}", f"clusterrolebinding/{name}")
+        kubectl.run("delete", "namespace", name, "--wait=false")
+
+
+def api_server(access: Access, folder: Path) -> tuple[str, Path]:
+    """Answer the API server's URL and a file with its CA."""
+    [cluster] = yaml.safe_load(access.kubectl.kubeconfig.read_text())["clusters"]
+    authority = folder / "cluster-ca.crt"
+    if "certificate-authority-data" in cluster["cluster"]:
+        authority.write_bytes(base64.b64decode(cluster["cluster"]["certificate-authority-data"]))
+    else:
+        authority.write_bytes(Path(cluster["cluster"]["certificate-authority"]).read_bytes())
+    return cluster["cluster"]["server"], authority
+
+
+def scaler(folder: Path, redis: str, server: str, authority: Path) -> tuple[ScalerProcess, ssl.SSLContext]:
+    """Start a scaler with a certificate; answer it, and what trusts it."""
+    ca = trustme.CA()
+    issued = ca.issue_cert("localhost")
+    issued.private_key_pem.write_to_path(folder / "tls.key")
+    issued.cert_chain_pems[0].write_to_path(folder / "tls.crt")
+    context = ssl.create_default_context(cadata=ca.cert_pem.bytes().decode())
+    flags: dict[str, str | None] = {
+        "redis": redis,
+        "tls-cert": str(folder / "tls.crt"),
+        "tls-key": str(folder / "tls.key"),
+        "http-tls": None,
+        "metrics-api-server": server,
+        "metrics-api-server-ca": str(authority),
+    }
+    return ScalerProcess(folder / "scaler", flags), context
+
+
+async def status(port: int, path: str, context: ssl.SSLContext, token: str | None = None) -> tuple[int, str]:
+    """Answer status and text of a page."""
+
+    def read() -> tuple[int, str]:
+        headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
+        try:
+            request = Request(f"https://localhost:{port}{path}", headers=headers)
+            with urlopen(request, timeout=30, context=context) as answer:
+                return answer.status, answer.read().decode()
+        except HTTPError as error:
+            return error.code, error.read().decode()
+
+    return await asyncio.to_thread(read)
+
+
+async def test_only_callers_that_may_get_the_path_see_metrics(
+    access: Access, tokens: dict[str, str], redis_server: RedisServer, tmp_path: Path
+) -> None:
+    made, context = scaler(tmp_path, redis_server.url, *api_server(access, tmp_path))
+    with made as running:
+        port = running.http_port
+        assert (await status(port, "/healthz", context))[0] == 200, "probes send no token"
+        assert (await status(port, "/metrics", context))[0] == 401
+        assert (await status(port, "/metrics", context, "no-such-token"))[0] == 401
+        refused = await status(port, "/metrics", context, tokens["stranger"])
+        assert (refused[0], "bind its account" in refused[1]) == (403, True)
+        for _ in range(2):  # asked, and remembered
+            code, page = await status(port, "/metrics", context, tokens["prometheus"])
+            assert (code, "ark_scaler_redis_up" in page) == (200, True)
+
+
+async def test_an_api_server_that_does_not_answer_lets_nobody_in(
+    access: Access, tokens: dict[str, str], redis_server: RedisServer, tmp_path: Path
+) -> None:
+    _, authority = api_server(access, tmp_path)
+    made, context = scaler(tmp_path, redis_server.url, f"https://127.0.0.1:{free_port()}", authority)
+    with made as running:
+        code, reason = await status(running.http_port, "/metrics", context, tokens["prometheus"])
+        assert (code, "does not say" in reason) == (503, True)
+        assert (await status(running.http_port, "/readyz", context))[0] == 200
