@@ -38,6 +38,11 @@ _PROBED: Object = {
 missing key or an unknown model, says why in ``kubectl describe pod``."""
 
 
+_POD_SECURITY: Object = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+_CONTAINER_SECURITY: Object = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+"""What the Pod Security Standard "restricted" asks for; ``spec.template`` wins."""
+
+
 def labels(agent: Agent) -> dict[str, str]:
     """Answer the labels of an agent's Pods and their selector; those of arkonis, whose Deployments are taken over."""
     return {
@@ -66,6 +71,7 @@ def build(agent: Agent, options: Options) -> Object:
             "automountServiceAccountToken": False,
             # A Service named agent-http would give every Pod an AGENT_HTTP_PORT of its own.
             "enableServiceLinks": False,
+            "securityContext": _POD_SECURITY,
             "terminationGracePeriodSeconds": agent.limits.timeout_seconds + _END_SECONDS,
             "containers": [
                 {
@@ -73,6 +79,7 @@ def build(agent: Agent, options: Options) -> Object:
                     "image": options.image,
                     "command": ["ark-agent"],
                     "env": list(_environment(agent, options)),
+                    "securityContext": _CONTAINER_SECURITY,
                     **_PROBED,
                     **_from_secret(options),
                 }
