@@ -19,6 +19,7 @@ _CONTROLLERS = (
     "horizontal-pod-autoscaler-controller",
     "namespace-controller",
     "replicaset-controller",
+    "root-ca-certificate-publisher-controller",
     "serviceaccount-controller",
 )
 _LOOPBACK = ("localhost", "127.0.0.1")

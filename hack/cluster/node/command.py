@@ -25,9 +25,11 @@ def command_line(container: dict[str, Any], values: Mapping[str, str], mounts: M
 def relocated(text: str, mounts: Mapping[str, Path]) -> str:
     """Put the folder of a mount in the place of its path, wherever a path begins in the text.
 
-    A path begins at the start, or behind one of ``= : ,`` or white space; so ``--cert=/certs/tls.crt`` is found.
+    A path begins at the start, or behind one of ``= : ,`` or white space; so ``--cert=/certs/tls.crt`` is found. What
+    was put in is not looked at again: the folders themselves may lie below a path that is mounted, as ``/tmp``.
     """
-    for path in sorted(mounts, key=len, reverse=True):
-        pattern = rf"(?:(?<=^)|(?<=[=:,\s])){re.escape(path.rstrip('/'))}(?=$|[/:,\s])"
-        text = re.sub(pattern, str(mounts[path]).replace("\\", r"\\"), text)
-    return text
+    folders = {path.rstrip("/"): folder for path, folder in mounts.items()}
+    if not folders:
+        return text
+    paths = "|".join(re.escape(path) for path in sorted(folders, key=len, reverse=True))
+    return re.sub(rf"(?:(?<=^)|(?<=[=:,\s]))({paths})(?=$|[/:,\s])", lambda match: str(folders[match[1]]), text)

@@ -274,10 +274,11 @@ class Container:
 def _environment(recipe: Recipe, ip: str) -> dict[str, str]:
     """Answer a process's variables.
 
-    In a Pod of its own a worker listens on every address; here all Pods share this machine's, so it is told its own.
+    In a Pod of its own a program listens on every address; here all Pods share this machine's, so it is told its own.
     """
     system = {name: os.environ[name] for name in _SYSTEM_VARIABLES if name in os.environ}
-    return {**system, "HOME": str(recipe.folder), "AGENT_HOST": ip, **recipe.variables}
+    hosts = dict.fromkeys(("AGENT_HOST", "ARK_SCALER_HOST", "ARK_OPERATOR_HOST"), ip)
+    return {**system, "HOME": str(recipe.folder), **hosts, **recipe.variables}
 
 
 def _remember(pid: int, path: Path) -> None:

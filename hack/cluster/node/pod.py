@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import structlog
 
@@ -49,6 +50,12 @@ class Cluster:
         self.api = api
         self.server = server
         self.authority = authority
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What every Pod is told of the API server, whatever its ``enableServiceLinks``."""
+        url = urlsplit(self.server)
+        return {"KUBERNETES_SERVICE_HOST": url.hostname or "", "KUBERNETES_SERVICE_PORT": str(url.port or 443)}
 
 
 class PodProcesses:
@@ -200,7 +207,7 @@ class PodProcesses:
         sources = Sources(await self._read(SECRETS, secrets), await self._read(CONFIG_MAPS, config_maps))
         self.folder.mkdir(parents=True, exist_ok=True)
         folders = volumes.write(self.pod, self.ip, sources, self.folder / "volumes")
-        given = await self._account_variables()
+        given = {**self._cluster.variables, **await self._account_variables()}
         if self.pod["spec"].get("enableServiceLinks", True):
             given |= self._service_links()
         recipes = []
@@ -208,7 +215,10 @@ class PodProcesses:
             variables = environment(spec, self.pod, self.ip, sources, given)
             mounted = volumes.mounts(spec, folders)
             command = command_line(spec, variables, mounted)
-            moved = {name: relocated(value, mounted) for name, value in variables.items()}
+            moved = {
+                name: value if value == given.get(name) else relocated(value, mounted)
+                for name, value in variables.items()
+            }
             recipes.append(Recipe(command, moved, self.folder, self.log_file(spec["name"])))
         return recipes
 

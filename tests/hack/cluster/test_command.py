@@ -33,3 +33,10 @@ def test_arguments_follow_the_command_with_variables_and_mounts_in_place() -> No
 )
 def test_a_mount_path_is_found_where_a_path_begins(text: str, moved: str) -> None:
     assert relocated(text, MOUNTS) == moved
+
+
+def test_a_folder_that_lies_below_a_mounted_path_is_put_in_once() -> None:
+    mounts = {"/tmp": Path("/tmp/pods/1/tmp"), "/etc/tls": Path("/tmp/pods/1/tls")}
+    assert (
+        relocated("--cert=/etc/tls/a --folder=/tmp/b", mounts) == "--cert=/tmp/pods/1/tls/a --folder=/tmp/pods/1/tmp/b"
+    )
