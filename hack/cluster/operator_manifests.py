@@ -1,9 +1,10 @@
-"""The operator's own manifests, as they lie in its package, for whatever namespace they are installed in."""
+"""The operator's manifests, as the chart and its package have them, for whatever namespace they are installed in."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -16,11 +17,13 @@ Object = dict[str, Any]
 NAMESPACE = "ark-system"
 ACCOUNT = "ark-operator"
 _PACKAGE = resources.files("ark_operator")
+CRD = Path(__file__).resolve().parents[2] / "charts" / "ark" / "files" / "arkagents.yaml"
+"""The definition of ArkAgents, without what the chart adds to it."""
 
 
 def crd() -> Object:
     """Answer the definition of ArkAgents."""
-    found: Object = yaml.safe_load((_PACKAGE / "crd" / "arkagents.yaml").read_text())
+    found: Object = yaml.safe_load(CRD.read_text())
     return found
 
 

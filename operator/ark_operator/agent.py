@@ -1,7 +1,7 @@
 """An ArkAgent as the operator reads it: names for the fields, and the defaults of those that are absent.
 
-The resource's definition (``crd/arkagents.yaml``) fills defaults in at admission; they stand here once more for objects
-that were stored before a field had one.
+The resource's definition (``charts/ark/files/arkagents.yaml``) fills defaults in at admission; they stand here once
+more for objects that were stored before a field had one.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from importlib import resources
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ from hack.cluster import operator_manifests
 from hack.cluster.kubectl import Kubectl, KubectlFailed
 from tests.cluster.operator.conftest import running
 
-FILE = resources.files("ark_operator") / "crd" / "arkagents.yaml"
+FILE = operator_manifests.CRD
 
 
 @pytest.fixture(scope="module")

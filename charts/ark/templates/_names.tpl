@@ -1,0 +1,158 @@
+{{- define "ark.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* Prefix of all names; the longest one that is made of it has 15 characters more. */}}
+{{- define "ark.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- else if contains (include "ark.name" .) .Release.Name -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name (include "ark.name" .) | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Prefix of the names of cluster-wide objects, and of those in others' namespaces: of no other release. */}}
+{{- define "ark.clusterName" -}}
+{{- if eq (include "ark.fullname" .) .Release.Namespace -}}
+{{- include "ark.fullname" . -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Namespace (include "ark.fullname" .) | trunc 48 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* metadata of an object. Arguments: root, name, component, namespace (none for cluster-wide), annotations. */}}
+{{- define "ark.metadata" -}}
+name: {{ .name }}
+{{- with .namespace }}
+namespace: {{ . }}
+{{- end }}
+labels:
+  {{- include "ark.labels" . | nindent 2 }}
+  {{- with .labels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with merge (dict) (.annotations | default dict) .root.Values.commonAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{- define "ark.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+app.kubernetes.io/part-of: ark
+{{ include "ark.selector" . }}
+{{- with .root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "ark.selector" -}}
+app.kubernetes.io/name: {{ include "ark.name" .root }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+{{- with .component }}
+app.kubernetes.io/component: {{ . }}
+{{- end }}
+{{- end -}}
+
+{{- define "ark.image" -}}
+{{- $image := .Values.image -}}
+{{- if $image.digest -}}
+{{- printf "%s@%s" $image.repository $image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" $image.repository ($image.tag | default .Chart.AppVersion) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "ark.accountName" -}}
+{{- $account := .part.serviceAccount -}}
+{{- if $account.create -}}
+{{- $account.name | default (printf "%s-%s" (include "ark.fullname" .root) .component) -}}
+{{- else -}}
+{{- $account.name | default "default" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "ark.scalerAddress" -}}
+{{- $name := printf "%s-scaler.%s" (include "ark.fullname" .) .Release.Namespace -}}
+{{- printf "%s:%v" (.Values.scaler.service.clusterIP | default $name) .Values.scaler.port -}}
+{{- end -}}
+
+{{/* Where Redis is, as far as it may be seen: nothing where it stands in a Secret. */}}
+{{- define "ark.redisUrl" -}}
+{{- $redis := .Values.redis -}}
+{{- if $redis.bundled.enabled -}}
+{{- $name := printf "%s-redis.%s" (include "ark.fullname" .) .Release.Namespace -}}
+{{- printf "redis://%s:6379/0" ($redis.bundled.service.clusterIP | default $name) -}}
+{{- else -}}
+{{- $redis.url -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The variable with Redis' URL. Arguments: root, variable. */}}
+{{- define "ark.redisVariable" -}}
+{{- $secret := .root.Values.redis.existingSecret -}}
+- name: {{ .variable }}
+{{- if $secret.name }}
+  valueFrom:
+    secretKeyRef: {name: {{ $secret.name }}, key: {{ $secret.key }}}
+{{- else }}
+  value: {{ include "ark.redisUrl" .root | quote }}
+{{- end }}
+{{- end -}}
+
+{{- define "ark.serverSecret" -}}
+{{- if eq .Values.tls.source "secrets" -}}
+{{- .Values.tls.secrets.server -}}
+{{- else -}}
+{{- printf "%s-tls" (include "ark.fullname" .) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "ark.clientSecret" -}}
+{{- if eq .Values.tls.source "secrets" -}}
+{{- .Values.tls.secrets.client -}}
+{{- else -}}
+{{- printf "%s-client-tls" (include "ark.clusterName" .) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Names of the servers' certificate, separated by commas; addresses among them. */}}
+{{- define "ark.serverNames" -}}
+{{- $names := list -}}
+{{- range $service := list "scaler" "operator" -}}
+{{- $base := printf "%s-%s.%s" (include "ark.fullname" $) $service $.Release.Namespace -}}
+{{- $names = concat $names (list $base (printf "%s.svc" $base) (printf "%s.svc.cluster.local" $base)) -}}
+{{- end -}}
+{{- with .Values.scaler.service.clusterIP }}{{ $names = append $names . }}{{ end -}}
+{{- concat $names .Values.tls.extraNames | uniq | join "," -}}
+{{- end -}}
+
+{{/* What no schema can say; each message names the value. */}}
+{{- define "ark.check" -}}
+{{- $redis := .Values.redis -}}
+{{- $ways := len (compact (list $redis.url $redis.existingSecret.name (ternary "bundled" "" $redis.bundled.enabled))) -}}
+{{- if and (eq $ways 0) (or .Values.scaler.enabled .Values.operator.enabled) -}}
+{{- fail "Which Redis? Set redis.url, redis.existingSecret.name, or for a trial redis.bundled.enabled=true" -}}
+{{- else if gt $ways 1 -}}
+{{- fail "redis.url, redis.existingSecret.name and redis.bundled.enabled: only one of them may be set" -}}
+{{- end -}}
+{{- if regexMatch "://[^/@ ]*:[^/@ ]+@" $redis.url -}}
+{{- fail "redis.url has a password, and whoever may read Deployments would see it: put the URL into a Secret, and its name into redis.existingSecret.name" -}}
+{{- end -}}
+{{- if regexMatch "://[^/@ ]*:[^/@ ]+@" .Values.agents.redisUrl -}}
+{{- fail "agents.redisUrl has a password, and whoever may read Deployments would see it: put it as AGENT_REDIS into the agents' Secret (agents.secret)" -}}
+{{- end -}}
+{{- if and .Values.tls.enabled (eq .Values.tls.source "secrets") (not (and .Values.tls.secrets.server .Values.tls.secrets.client)) -}}
+{{- fail "tls.source is secrets: set tls.secrets.server and tls.secrets.client" -}}
+{{- end -}}
+{{- if and .Values.metrics.authorization (not (and .Values.metrics.tls .Values.tls.enabled)) -}}
+{{- fail "metrics.authorization needs metrics.tls and tls.enabled: callers send a token" -}}
+{{- end -}}
+{{- if and .Values.scaler.service.headless .Values.scaler.service.clusterIP -}}
+{{- fail "scaler.service.headless and scaler.service.clusterIP: only one of them may be set" -}}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,140 @@
+{{/* Labels of Pods: none that changes with the chart's version, which would start all of them anew, Redis too. */}}
+{{- define "ark.podLabels" -}}
+app.kubernetes.io/part-of: ark
+{{ include "ark.selector" . }}
+{{- with .root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* What the Pods of scaler and operator have in common. Arguments: root, component, part (its values). */}}
+{{- define "ark.podTemplate" -}}
+metadata:
+  labels:
+    {{- include "ark.podLabels" . | nindent 4 }}
+    {{- with .part.podLabels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  {{- with merge (dict) .part.podAnnotations .root.Values.commonAnnotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+spec:
+  serviceAccountName: {{ include "ark.accountName" . }}
+  automountServiceAccountToken: {{ eq .component "operator" }}
+  # A Service named ark-scaler would give every Pod an ARK_SCALER_PORT.
+  enableServiceLinks: false
+  terminationGracePeriodSeconds: {{ .part.terminationGracePeriodSeconds }}
+  securityContext:
+    {{- include "ark.podSecurity" .part.podSecurityContext | nindent 4 }}
+  {{- with .root.Values.imagePullSecrets }}
+  imagePullSecrets:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .part.priorityClassName }}
+  priorityClassName: {{ . }}
+  {{- end }}
+  {{- with .part.nodeSelector }}
+  nodeSelector:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .part.tolerations }}
+  tolerations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .part.affinity }}
+  affinity:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  topologySpreadConstraints:
+    {{- if .part.topologySpreadConstraints }}
+    {{- toYaml .part.topologySpreadConstraints | nindent 4 }}
+    {{- else }}
+    - maxSkew: 1
+      topologyKey: kubernetes.io/hostname
+      whenUnsatisfiable: ScheduleAnyway
+      labelSelector:
+        matchLabels:
+          {{- include "ark.selector" . | nindent 10 }}
+    {{- end }}
+  containers:
+    - name: {{ .component }}
+      image: {{ include "ark.image" .root | quote }}
+      imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+      securityContext:
+        {{- include "ark.containerSecurity" .part.securityContext | nindent 8 }}
+      {{- include .container . | nindent 6 }}
+      {{- with .part.extraEnvFrom }}
+      envFrom:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      livenessProbe:
+        httpGet: {path: /healthz, port: http{{ if include "ark.metricsTls" .root }}, scheme: HTTPS{{ end }}}
+        {{- toYaml .part.livenessProbe | nindent 8 }}
+      readinessProbe:
+        httpGet: {path: /readyz, port: http{{ if include "ark.metricsTls" .root }}, scheme: HTTPS{{ end }}}
+        {{- toYaml .part.readinessProbe | nindent 8 }}
+      resources:
+        {{- toYaml .part.resources | nindent 8 }}
+      volumeMounts:
+        - {name: tmp, mountPath: /tmp}
+        {{- if .root.Values.tls.enabled }}
+        - {name: tls, mountPath: /etc/ark/tls, readOnly: true}
+        {{- end }}
+        {{- if .root.Values.metrics.authorization }}
+        - {name: cluster-ca, mountPath: /etc/ark/cluster, readOnly: true}
+        {{- end }}
+        {{- with .part.extraVolumeMounts }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+    {{- with .part.extraContainers }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  volumes:
+    - {name: tmp, emptyDir: {}}
+    {{- if .root.Values.tls.enabled }}
+    - name: tls
+      secret: {secretName: {{ include "ark.serverSecret" .root }}}
+    {{- end }}
+    {{- if .root.Values.metrics.authorization }}
+    - name: cluster-ca
+      configMap: {name: kube-root-ca.crt}
+    {{- end }}
+    {{- with .part.extraVolumes }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+{{- end -}}
+
+{{/* The variables that both have. Arguments: as above, and prefix. */}}
+{{- define "ark.commonVariables" -}}
+{{- include "ark.redisVariable" (dict "root" .root "variable" (printf "%sREDIS" .prefix)) }}
+- {name: {{ .prefix }}LOG_LEVEL, value: {{ .root.Values.log.level | quote }}}
+- {name: {{ .prefix }}LOG_FORMAT, value: {{ .root.Values.log.format | quote }}}
+{{- with .root.Values.allowStreams }}
+- {name: {{ $.prefix }}ALLOW_STREAMS, value: {{ . | quote }}}
+{{- end }}
+{{- if .root.Values.metrics.authorization }}
+- {name: {{ .prefix }}METRICS_API_SERVER, value: "https://$(KUBERNETES_SERVICE_HOST):$(KUBERNETES_SERVICE_PORT)"}
+- {name: {{ .prefix }}METRICS_API_SERVER_CA, value: /etc/ark/cluster/ca.crt}
+{{- end }}
+{{- range $name, $value := .part.settings }}
+- {name: {{ $name }}, value: {{ $value | quote }}}
+{{- end }}
+{{- with .part.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "ark.podSecurity" -}}
+{{- $own := dict "runAsNonRoot" true "runAsUser" 65532 "runAsGroup" 65532 "fsGroup" 65532 "seccompProfile" (dict "type" "RuntimeDefault") -}}
+{{- toYaml (merge (dict) . $own) -}}
+{{- end -}}
+
+{{- define "ark.containerSecurity" -}}
+{{- $own := dict "allowPrivilegeEscalation" false "readOnlyRootFilesystem" true "capabilities" (dict "drop" (list "ALL")) -}}
+{{- toYaml (merge (dict) . $own) -}}
+{{- end -}}
+
+{{- define "ark.metricsTls" -}}
+{{- if and .Values.metrics.tls .Values.tls.enabled -}}yes{{- end -}}
+{{- end -}}

@@ -1,0 +1,321 @@
+"""The Helm chart on a real API server, with real KEDA: what it renders, and its whole life with an agent under load."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ark_operator.kinds import ARK_AGENTS
+from ark_taskqueue import connect
+from hack.cluster import api, manifests, operator_manifests, programs
+from hack.cluster.access import Access, local
+from hack.cluster.api import DEPLOYMENTS, SECRETS, ApiError, Object
+from hack.cluster.e2e import CLUSTER_VARIABLE
+from hack.cluster.helm import CHART, Helm, HelmFailed, helm, process_cluster_values
+from hack.cluster.process_cluster import ProcessCluster
+from tests.cluster.stack import Pool, Stack, recorded
+from tests.eventually import eventually
+
+RESTRICTED = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn", "audit")}
+BUNDLED = {"redis": {"bundled": {"enabled": True}}}
+EVERYTHING: dict[str, Any] = {
+    "commonLabels": {"team": "agents"},
+    "commonAnnotations": {"contact": "us"},
+    "image": {"repository": "registry.example/ark", "digest": f"sha256:{'0' * 64}", "pullPolicy": "Always"},
+    "imagePullSecrets": [{"name": "registry"}],
+    "redis": {"existingSecret": {"name": "redis", "key": "url"}},
+    "allowStreams": "team-a=agent-tasks",
+    "agents": {"image": "registry.example/agents:1", "redisUrl": "redis://redis.example:6379/0", "secret": ""},
+    "crd": {"maxReplicas": 200},
+    "metrics": {
+        "authorization": True,
+        "monitors": {"enabled": True, "labels": {"release": "prometheus"}},
+        "rules": {"enabled": True, "labels": {"release": "prometheus"}},
+        "dashboard": {"enabled": True},
+    },
+    "networkPolicy": {"enabled": True, "metricsFrom": [{"namespaceSelector": {}}]},
+    "scaler": {
+        "settings": {"ARK_SCALER_REDIS_TIMEOUT_SECONDS": 0.3},
+        "service": {"headless": True, "annotations": {"a": "b"}},
+        "autoscaling": {"enabled": True},
+        "priorityClassName": "system-cluster-critical",
+        "nodeSelector": {"kubernetes.io/os": "linux"},
+        "tolerations": [{"key": "a", "operator": "Exists"}],
+        "affinity": {"nodeAffinity": {}},
+        "topologySpreadConstraints": [
+            {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {}}
+        ],
+        "podLabels": {"x": "label"},
+        "podAnnotations": {"x": "label"},
+        "podSecurityContext": {"runAsUser": 1000},
+        "securityContext": {"runAsGroup": 1000},
+        "extraEnv": [{"name": "A", "value": "b"}],
+        "extraEnvFrom": [{"configMapRef": {"name": "c", "optional": True}}],
+        "extraVolumes": [{"name": "extra", "emptyDir": {}}],
+        "extraVolumeMounts": [{"name": "extra", "mountPath": "/extra"}],
+        "serviceAccount": {"annotations": {"role": "r"}},
+    },
+    "operator": {"concurrency": 5, "settings": {"ARK_OPERATOR_BURST_SECONDS": 2}},
+}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "a bundled Redis": BUNDLED,
+    "everything": EVERYTHING,
+    "a Redis elsewhere, one replica": {
+        "redis": {"url": "redis://one:6379/0 big=redis://two:6379/0"},
+        "scaler": {"replicas": 1},
+        "operator": {"replicas": 1},
+    },
+    "cert-manager with a CA of the chart's": {**BUNDLED, "tls": {"source": "cert-manager"}},
+    "cert-manager with an issuer": {
+        **BUNDLED,
+        "tls": {"source": "cert-manager", "certManager": {"issuerRef": {"kind": "ClusterIssuer", "name": "ours"}}},
+    },
+    "certificates of the user's": {
+        **BUNDLED,
+        "tls": {"source": "secrets", "secrets": {"server": "one", "client": "two"}},
+    },
+    "no TLS": {**BUNDLED, "tls": {"enabled": False}},
+    "metrics without TLS": {**BUNDLED, "metrics": {"tls": False, "monitors": {"enabled": True}}},
+    "the scaler alone": {**BUNDLED, "operator": {"enabled": False}},
+    "one namespace": {**BUNDLED, "watchNamespace": "default"},
+}
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "which Redis": ({}, "Which Redis"),
+    "two of them": ({"redis": {"url": "redis://x", "bundled": {"enabled": True}}}, "only one of them"),
+    "a password in the open": ({"redis": {"url": "redis://:secret@x/0"}}, "redis.existingSecret.name"),
+    "a password for agents": ({**BUNDLED, "agents": {"redisUrl": "redis://u:secret@x/0"}}, "AGENT_REDIS"),
+    "a misspelt value": ({**BUNDLED, "scaler": {"replcas": 3}}, "replcas"),
+    "no certificates": ({**BUNDLED, "tls": {"source": "secrets"}}, "tls.secrets.server"),
+    "tokens in the open": ({**BUNDLED, "metrics": {"tls": False, "authorization": True}}, "metrics.tls"),
+    "somebody else's setting": ({**BUNDLED, "scaler": {"settings": {"PATH": "x"}}}, "PATH"),
+}
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Access]:
+    """A cluster with nothing but KEDA, of this module's own: the chart brings its definitions along."""
+    if os.environ.get(CLUSTER_VARIABLE) == "current":
+        pytest.skip("the chart's definitions would take the place of the cluster's own")
+    with ProcessCluster(tmp_path_factory.mktemp("chart")) as made:
+        yield local(made.state)
+
+
+@dataclass(slots=True)
+class Release:
+    """One installation, and an agent's namespace for it."""
+
+    access: Access
+    helm: Helm
+    values: dict[str, Any]
+    namespace: str
+    agents: str
+
+    async def run(self, command: str, chart: Path = CHART, *flags: str) -> str:
+        """Run ``helm install`` or ``helm upgrade``."""
+        return await asyncio.to_thread(
+            self.helm.run,
+            *(command, "ark", str(chart), "-n", self.namespace, "--wait", "--timeout=120s", *flags),
+            values=self.values,
+        )
+
+    async def secrets(self) -> list[Object]:
+        """Answer the data of the two certificates' Secrets."""
+        kubectl = self.access.kubectl
+        places = ((self.namespace, "ark-tls"), ("keda", f"{self.namespace}-ark-client-tls"))
+        return [
+            (await asyncio.to_thread(kubectl.get, "secret", name, "-n", namespace))["data"]
+            for namespace, name in places
+        ]
+
+
+@asynccontextmanager
+async def installed(cluster: Access) -> AsyncIterator[tuple[Release, Pool]]:
+    """Install the chart into a namespace of the restricted level, and make an agent in another one."""
+    kubectl = cluster.kubectl
+    suffix = uuid.uuid4().hex[:6]
+    own, agents = f"ark-{suffix}", f"team-{suffix}"
+    spaces = [manifests.namespace(name) for name in (own, agents)]
+    for space in spaces:
+        space["metadata"]["labels"] = RESTRICTED
+    await asyncio.to_thread(kubectl.apply, spaces)
+    values = await asyncio.to_thread(process_cluster_values, kubectl)
+    values["redis"]["bundled"]["enabled"] = True
+    values["operator"] = {"settings": {"ARK_OPERATOR_POLLING_SECONDS": 5, "ARK_OPERATOR_STATUS_SECONDS": 2}}
+    values["watchNamespace"] = agents
+    release = Release(cluster, helm(kubectl.kubeconfig), values, own, agents)
+    redis = f"redis://{values['redis']['bundled']['service']['clusterIP']}:6379/0"
+    client = connect(redis)
+    try:
+        await release.run("install")
+        async with api.connect(kubectl.kubeconfig) as connected:
+            yield release, Pool(Stack(cluster, connected, agents, client, redis, ""), "writer")
+    finally:
+        await client.aclose()
+        for name in (agents, own):
+            await asyncio.to_thread(kubectl.run, "delete", "namespace", name, "--wait=false")
+
+
+async def make(pool: Pool) -> None:
+    """Apply the agent, and wait until KEDA scales it."""
+    spec = {
+        "model": "echo",
+        "systemPrompt": "p",
+        "limits": {"timeoutSeconds": 60},
+        "autoscaling": {"maxReplicas": 3, "cooldownSeconds": 5},
+    }
+    await pool.stack.apply(operator_manifests.agent(pool.stack.namespace, pool.agent, **spec))
+    await pool.accepted()
+
+
+def definitions(kubectl: Any) -> None:
+    """Install the definitions of the objects that the chart makes for others."""
+    built = programs.ensure((programs.CERT_MANAGER, programs.PROMETHEUS_OPERATOR))
+    folders = (
+        built.files(programs.CERT_MANAGER) / "deploy" / "crds",
+        built.files(programs.PROMETHEUS_OPERATOR) / "example" / "prometheus-operator-crd",
+    )
+    wanted = ("certificates", "clusterissuers", "servicemonitors", "podmonitors", "prometheusrules")
+    for folder in folders:
+        for file in sorted(folder.glob("*.yaml")):
+            if file.stem.rpartition("_")[2] in wanted:
+                kubectl.run("apply", "--server-side", "-f", str(file))
+    kubectl.run("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
+
+
+def pods_of(objects: list[Object], namespace: str) -> list[Object]:
+    """Answer a Pod for each Pod template: a Deployment is only warned of what its Pods are refused for."""
+    found = []
+    for item in objects:
+        if item["kind"] == "Deployment":
+            template = item["spec"]["template"]
+            metadata = {
+                "name": item["metadata"]["name"],
+                "namespace": namespace,
+                "labels": template["metadata"]["labels"],
+            }
+            found.append({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]})
+    return found
+
+
+def test_the_chart_passes_helms_own_lint() -> None:
+    shown = helm().run("lint", "--strict", str(CHART), values=BUNDLED)
+    assert "0 chart(s) failed" in shown
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_values_that_cannot_work_are_refused_with_their_name(name: str) -> None:
+    values, told = REFUSED[name]
+    with pytest.raises(HelmFailed, match=told):
+        helm().rendered(values=values)
+
+
+def test_every_value_of_the_schema_is_in_the_values_and_the_other_way_round() -> None:
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    schema = yaml.safe_load((CHART / "values.schema.json").read_text())
+
+    def paths_of(value: Any, schema: Any, path: str) -> None:
+        if "properties" not in schema or not isinstance(value, dict) or not value:
+            return
+        assert set(schema["properties"]) - {"global"} == set(value), path
+        for key, inner in value.items():
+            paths_of(inner, schema["properties"][key], f"{path}.{key}")
+
+    paths_of(values, schema, "")
+
+
+def test_the_operators_rights_are_those_that_the_tests_run_with() -> None:
+    def rules(objects: list[Object]) -> list[Any]:
+        kinds = ("ClusterRole", "Role")
+        return sorted(
+            (item["rules"] for item in objects if item["kind"] in kinds and "view" not in item["metadata"]["name"]),
+            key=str,
+        )
+
+    values = {**BUNDLED, "crd": {"aggregateRoles": False}}
+    mine = rules(helm().rendered("-n", "ark-system", values=values))
+    assert mine == rules(operator_manifests.rbac())
+
+
+def test_the_scaler_has_no_rights() -> None:
+    objects = helm().rendered("-n", "ark-system", values=BUNDLED)
+    [deployment] = [o for o in objects if o["kind"] == "Deployment" and o["metadata"]["name"] == "ark-scaler"]
+    assert deployment["spec"]["template"]["spec"]["automountServiceAccountToken"] is False
+    bound = [s["name"] for o in objects if o["kind"].endswith("Binding") for s in o["subjects"]]
+    assert set(bound) == {"ark-operator"}
+
+
+@pytest.mark.timeout(600)
+def test_all_that_it_renders_is_accepted_under_the_restricted_level(cluster: Access) -> None:
+    kubectl = cluster.kubectl
+    spaces = [manifests.namespace("restricted"), manifests.namespace("cert-manager")]
+    spaces[0]["metadata"]["labels"] = RESTRICTED
+    kubectl.apply(spaces)
+    definitions(kubectl)
+    for name, values in VARIANTS.items():
+        objects = helm().rendered("-n", "restricted", values=values)
+        for item in objects:
+            if item["kind"] == "Deployment":
+                item["spec"]["template"]["spec"].pop("priorityClassName", None)
+        manifest = yaml.safe_dump_all([*objects, *pods_of(objects, "restricted")])
+        shown = kubectl.run("apply", "--server-side", "--dry-run=server", "-f", "-", stdin=manifest)
+        assert shown.count("serverside-applied") == len(objects) + len(pods_of(objects, "restricted")), name
+
+
+@pytest.mark.timeout(600)
+async def test_a_release_lives_under_load_through_upgrade_rollback_and_uninstall(
+    cluster: Access, tmp_path: Path
+) -> None:
+    second = tmp_path / "ark"
+    shutil.copytree(CHART, second)
+    chart = second / "Chart.yaml"
+    chart.write_text(chart.read_text().replace("0.1.0", "0.2.0"))
+    async with installed(cluster) as (release, pool):
+        certificates = await release.secrets()
+        await make(pool)
+        ids = await pool.submit([1.0] * 8)
+        await pool.reaches(2, 30)
+        done = asyncio.Event()
+
+        async def load() -> None:
+            while not done.is_set():
+                ids.extend(await pool.submit([1.0] * 2))
+                await asyncio.sleep(0.4)
+
+        async with recorded(pool) as recorder, asyncio.TaskGroup() as group:
+            group.create_task(load())
+            await release.run("upgrade", second)
+
+            async def rolled_out() -> bool:
+                found = await pool.stack.api.get(pool.path)
+                image = found["spec"]["template"]["spec"]["containers"][0]["image"]
+                status = found["status"]
+                current = status.get("observedGeneration") == found["metadata"]["generation"]
+                return bool(image == "ark:0.2.0" and current and status.get("updatedReplicas") == status["replicas"])
+
+            await eventually(rolled_out, "the agents' new image", 120, every=0.3)
+            assert await release.secrets() == certificates
+            await asyncio.to_thread(
+                release.helm.run, "rollback", "ark", "1", "-n", release.namespace, "--wait", "--timeout=120s"
+            )
+            assert await release.secrets() == certificates
+            done.set()
+        results = await pool.results(ids)
+        assert {(result.status, result.attempts) for result in results} == {("completed", 1)}
+        assert 0 not in recorder.values, "never at zero under load"
+
+        await asyncio.to_thread(release.helm.run, "uninstall", "ark", "-n", release.namespace, "--wait")
+        agent = await pool.stack.api.get(ARK_AGENTS.path(pool.stack.namespace, pool.agent))
+        assert agent["spec"]["model"] == "echo", "the definition stays, and with it the agents"
+        for path in (DEPLOYMENTS.path(release.namespace, "ark-operator"), SECRETS.path(release.namespace, "ark-tls")):
+            with pytest.raises(ApiError, match="not found"):
+                await pool.stack.api.get(path)
