@@ -4,7 +4,7 @@
 # quarter of an hour).
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lint format test e2e demo cluster cluster-demo bench protos lock clean
+.PHONY: help venv lint format test e2e demo cluster cluster-demo bench protos package lock clean
 SHELL := /bin/bash
 PY := .venv/bin/python
 # Two processes: the tests wait for servers more than they compute.
@@ -47,9 +47,14 @@ bench: venv ## a benchmark against its bars; NAME=scaler, wake, operator, ledger
 protos: venv ## generate the gRPC code from protos/
 	$(PY) -m hack.protos
 
-lock: venv ## pin the newest allowed packages into requirements.lock
-	.venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-	  --no-emit-index-url --no-annotate --no-header --extra dev pyproject.toml -o requirements.lock
+package: venv ## build the wheel, install it as the image does, start each program from there
+	@$(PY) -m hack.package
+
+COMPILE = .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
+lock: venv ## pin the newest allowed packages into the three lock files
+	$(COMPILE) --upgrade --extra dev pyproject.toml -o requirements.lock
+	$(COMPILE) --constraint requirements.lock --extra image pyproject.toml -o requirements-image.lock
+	$(COMPILE) --constraint requirements.lock --group build -o requirements-build.lock
 
 clean: ## remove what the targets have made
 	rm -rf .venv .bench .demo .e2e .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -14,7 +14,6 @@ from hack.cluster.manifests import IMAGE, REDIS_IMAGE
 
 _NAME = "ark-e2e"
 _ROOT = Path(__file__).resolve().parents[2]
-_DOCKERFILE = Path(__file__).with_name("Dockerfile")
 
 
 class CannotMake(Exception):
@@ -46,7 +45,7 @@ def cluster(keda_manifest: Path | None) -> Iterator[Path]:
             raise CannotMake(f"a kind cluster {_NAME} is there already: kind delete cluster --name {_NAME}")
         try:
             _run("kind", "create", "cluster", "--name", _NAME, "--kubeconfig", str(kubeconfig), "--wait", "120s")
-            _run("docker", "build", "-t", IMAGE, "-f", str(_DOCKERFILE), str(_ROOT))
+            _run("docker", "build", "-t", IMAGE, str(_ROOT))
             _run("docker", "pull", REDIS_IMAGE)
             for image in (IMAGE, REDIS_IMAGE):
                 _run("kind", "load", "docker-image", image, "--name", _NAME)

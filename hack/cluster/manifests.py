@@ -9,7 +9,7 @@ from typing import Any
 Object = dict[str, Any]
 
 IMAGE = "ark:e2e"
-"""All of the project's programs; on a cluster with containers it must have been loaded (hack/cluster/Dockerfile)."""
+"""All of the project's programs; on a cluster with containers it must have been loaded (Dockerfile)."""
 REDIS_IMAGE = "valkey/valkey:9.1"
 REDIS_PORT = 6379
 SCALER_PORT = 6000

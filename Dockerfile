@@ -1,0 +1,29 @@
+# All of the project's programs in one image, for amd64 and arm64: ark-scaler, ark-operator and ark-agent.
+#
+#   docker build -t ark:0.1.0 .
+#   docker buildx build --platform linux/amd64,linux/arm64 -t registry.example/ark:0.1.0 --push .
+#
+# Every package is pinned by its hash and comes as a wheel, so nothing is compiled. `make package` checks what can be
+# checked without a container engine.
+ARG PYTHON=3.13-slim
+
+FROM python:${PYTHON} AS build
+WORKDIR /src
+COPY requirements-build.lock requirements-image.lock ./
+RUN python -m venv /opt/build && python -m venv --without-pip /opt/ark \
+ && /opt/build/bin/pip install --no-cache-dir --require-hashes --only-binary :all: -r requirements-build.lock \
+ && pip --python /opt/ark install --no-cache-dir --require-hashes --only-binary :all: -r requirements-image.lock
+COPY pyproject.toml README.md ./
+COPY process process
+COPY taskqueue taskqueue
+COPY scaler scaler
+COPY agent agent
+COPY operator operator
+RUN /opt/build/bin/hatchling build -t wheel -d /dist \
+ && pip --python /opt/ark install --no-cache-dir --no-deps --no-index /dist/*.whl
+
+FROM python:${PYTHON}
+COPY --from=build /opt/ark /opt/ark
+ENV PATH=/opt/ark/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+USER 65532:65532
+WORKDIR /tmp

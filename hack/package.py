@@ -1,0 +1,150 @@
+"""``make package``: what of the image can be checked without a container engine.
+
+The wheel is built by the pinned builder and installed with the pinned packages into an empty virtual environment, as
+the Dockerfile does. Each program is started from there: the scaler and a worker until they have a Redis and a task
+behind them. For every platform of the image each pinned package must have a wheel.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from ark_taskqueue import Producer, QueueKeys, connect
+from hack.local.process import ChildProcess, StartFailed, free_port
+from hack.local.redis_server import RedisServer
+
+_ROOT = Path(__file__).resolve().parents[1]
+_DOCKERFILE = _ROOT / "Dockerfile"
+_PYTHON = re.compile(r"^ARG PYTHON=(\d+\.\d+)", re.MULTILINE)
+_PLATFORMS = ("x86_64-manylinux_2_28", "aarch64-manylinux_2_28")
+_PROGRAMS = ("ark-scaler", "ark-operator", "ark-agent")
+_SECONDS = 60.0
+
+
+class Broken(Exception):
+    """The package does not work; the message says what did not."""
+
+
+def main() -> int:
+    """Check the package."""
+    argparse.ArgumentParser(prog="make package", description=__doc__).parse_args()
+    try:
+        with tempfile.TemporaryDirectory(prefix="ark-package-") as folder:
+            _check(Path(folder))
+    except (Broken, StartFailed) as error:
+        print(f"package: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _check(folder: Path) -> None:
+    _have_wheels()
+    wheel = _build(folder)
+    programs = _install(folder, wheel)
+    for name in _PROGRAMS:
+        shown = _run(str(programs / name), "--help", cwd=folder)
+        if f"usage: {name}" not in shown:
+            raise Broken(f"{name} --help says {shown[:200]!r}")
+    asyncio.run(_work(folder, programs))
+    operator = subprocess.run(
+        [str(programs / "ark-operator"), "--image=x", "--kubeconfig=/nowhere"],
+        capture_output=True,
+        text=True,
+        timeout=_SECONDS,
+        check=False,
+    )
+    if operator.returncode != 2 or "/nowhere" not in operator.stderr:
+        raise Broken(f"ark-operator without a cluster ended with {operator.returncode}: {operator.stderr[-1000:]}")
+    print(f"package: {wheel.name} works from an empty environment; wheels for {' and '.join(_PLATFORMS)}")
+
+
+def _have_wheels() -> None:
+    """See to it that every pinned package has a wheel for each platform of the image."""
+    match = _PYTHON.search(_DOCKERFILE.read_text())
+    if match is None:
+        raise Broken("the Dockerfile names no version of Python")
+    for platform in _PLATFORMS:
+        for lock in ("requirements-image.lock", "requirements-build.lock"):
+            with tempfile.TemporaryDirectory(prefix="ark-wheels-") as empty:
+                _run(
+                    *(_uv(), "pip", "install", "--dry-run", "--target", empty, "--require-hashes", "--no-deps"),
+                    *("--only-binary", ":all:", "--python-platform", platform, "--python-version", match[1]),
+                    *("-r", str(_ROOT / lock)),
+                )
+
+
+def _build(folder: Path) -> Path:
+    """Build the wheel from what git has, or would have, as a clone sees it."""
+    _environment(folder / "build", "requirements-build.lock")
+    program = folder / "build" / "bin" / "hatchling"
+    _run(str(program), "build", "-t", "wheel", "-d", str(folder / "dist"), cwd=_ROOT)
+    [wheel] = (folder / "dist").glob("*.whl")
+    return wheel
+
+
+def _install(folder: Path, wheel: Path) -> Path:
+    _environment(folder / "ark", "requirements-image.lock")
+    python = str(folder / "ark" / "bin" / "python")
+    _run(_uv(), "pip", "install", "--quiet", "--python", python, "--no-deps", "--no-index", str(wheel))
+    return folder / "ark" / "bin"
+
+
+def _environment(target: Path, lock: str) -> None:
+    """Make a virtual environment with the packages of a lock file, and nothing else."""
+    _run(_uv(), "venv", "--quiet", "--python", sys.executable, str(target))
+    python = str(target / "bin" / "python")
+    pinned = ("--require-hashes", "--no-deps", "--only-binary", ":all:", "-r", str(_ROOT / lock))
+    _run(_uv(), "pip", "install", "--quiet", "--python", python, *pinned)
+
+
+async def _work(folder: Path, programs: Path) -> None:
+    """Start scaler and worker, and have a task done."""
+    with RedisServer(folder / "redis") as redis:
+        flags = {"redis": redis.url, "host": "127.0.0.1", "http-port": "0"}
+        scaler = {**flags, "port": str(free_port())}
+        agent = {**flags, "queue": "default/writer", "model": "echo", "name": "package"}
+        with (
+            _program(folder, programs, "ark-scaler", scaler) as first,
+            _program(folder, programs, "ark-agent", agent) as second,
+        ):
+            first.wait_until(lambda: "redis is reachable" in first.output(), _SECONDS, "ark-scaler")
+            client = connect(redis.url)
+            try:
+                async with asyncio.timeout(_SECONDS):
+                    producer = Producer(client, QueueKeys.for_agent("default", "writer"))
+                    result = await producer.wait_for_result((await producer.submit("hello")).task_id)
+            finally:
+                await client.aclose()
+            codes = (first.stop(), second.stop())
+    if result.status != "completed" or codes != (0, 0):
+        raise Broken(f"the task ended as {result}, the programs with {codes}")
+
+
+def _program(folder: Path, programs: Path, name: str, flags: dict[str, str]) -> ChildProcess:
+    command = [str(programs / name), *(f"--{flag}={value}" for flag, value in flags.items())]
+    return ChildProcess(command, folder / f"{name}.log")
+
+
+def _uv() -> str:
+    return str(Path(sys.executable).with_name("uv"))
+
+
+def _run(*command: str, cwd: Path | None = None) -> str:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    ended = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    if ended.returncode != 0:
+        raise Broken(f"{' '.join(command[:6])} ... ended with {ended.returncode}:\n{ended.stderr[-3000:]}")
+    return ended.stdout
+
+
+if __name__ == "__main__":
+    sys.exit(main())
