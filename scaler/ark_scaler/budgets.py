@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from ark_scaler.batch_reader import BatchReader
 from ark_scaler.errors import NothingKnown
@@ -91,6 +91,17 @@ class Budgets:
             known = await self._read(key, known, within)
         left = _left(known[1])
         return max(0.0, left - (self._clock() - known[0])) if left > 0 else 0.0
+
+    def known(self) -> Iterator[tuple[QueueKeys, Budget, TokenUsage]]:
+        """Give queue, budget and usage wherever a reading is not too old to hold.
+
+        Each queue once, with the budget that was asked about last: a limit that was changed is known twice for a while.
+        """
+        oldest = self._clock() - self._hold_seconds
+        recent = {key: (at, usage) for key, (at, usage) in self._known.items() if at >= oldest}
+        newest = {key[0]: key for key in sorted(recent, key=lambda key: recent[key][0])}
+        for queue, (_, budget) in newest.items():
+            yield queue, budget, recent[queue, budget][1]
 
     async def run(self) -> None:
         """Answer reads until cancelled."""

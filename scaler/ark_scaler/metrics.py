@@ -17,7 +17,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from ark_taskqueue import Depth, QueueKeys
+from ark_taskqueue import Budget, Depth, QueueKeys, TokenUsage
 
 # When each series began is noise to Prometheus, and doubles the page.
 disable_created_metrics()
@@ -76,6 +76,12 @@ class ScalerMetrics:
             ["redis"],
             registry=self.registry,
         )
+        self.dead_letters = Gauge(
+            "ark_queue_dead_letters",
+            "Tasks that failed for good and wait for a person",
+            ["redis", "queue"],
+            registry=self.registry,
+        )
         self.watched_queues = Gauge(
             "ark_scaler_watched_queues", "Idle queues that are watched", ["redis"], registry=self.registry
         )
@@ -87,6 +93,42 @@ class ScalerMetrics:
             depths: answers (connection's name, queue, depth) for every queue whose depth is known.
         """
         self.registry.register(_DepthCollector(depths))
+
+    def show_budgets(self, budgets: Callable[[], Iterable[tuple[str, QueueKeys, Budget, TokenUsage]]]) -> None:
+        """Show token budgets, as they were read last for a call.
+
+        Args:
+            budgets: answers (connection's name, queue, budget, usage) for every budget that triggers name.
+        """
+        self.registry.register(_BudgetCollector(budgets))
+
+
+class _BudgetCollector(Collector):
+    def __init__(self, budgets: Callable[[], Iterable[tuple[str, QueueKeys, Budget, TokenUsage]]]) -> None:
+        self._budgets = budgets
+
+    def collect(self) -> Iterable[Metric]:
+        labels = ["redis", "queue"]
+        limit = GaugeMetricFamily(
+            "ark_queue_budget_limit_tokens", "Daily token limit that a queue's trigger names", labels=labels
+        )
+        used = GaugeMetricFamily(
+            "ark_queue_budget_used_tokens",
+            "Tokens of the last 24 hours that a queue's tasks have cost, by kind: input or output",
+            labels=[*labels, "kind"],
+        )
+        exceeded = GaugeMetricFamily(
+            "ark_queue_budget_exceeded",
+            "Whether a full call no longer fits into the limit: 1 or 0; then no demand is reported",
+            labels=labels,
+        )
+        for redis, queue, budget, usage in self._budgets():
+            place = [redis, queue.name]
+            limit.add_metric(place, budget.daily or 0)
+            used.add_metric([*place, "input"], usage.input)
+            used.add_metric([*place, "output"], usage.output)
+            exceeded.add_metric(place, usage.exceeded)
+        return [limit, used, exceeded]
 
 
 class _DepthCollector(Collector):

@@ -26,6 +26,7 @@ import structlog
 
 from ark_scaler.batch_reader import PAGE
 from ark_scaler.budgets import Budgets, UsageReader
+from ark_scaler.dead_letter_gauge import DeadLetterGauge
 from ark_scaler.depth_reader import DepthReader
 from ark_scaler.errors import NothingKnown
 from ark_scaler.metrics import ScalerMetrics
@@ -126,6 +127,7 @@ class QueueObserver:
         self._last_error: TaskQueueError | None = None
         self._reader = DepthReader(name, commands, timeout, metrics)
         self.budgets = Budgets(name, UsageReader(name, commands, timeout, metrics), hold_seconds, clock)
+        self._dead_letters = DeadLetterGauge(name, commands, metrics)
         self._watch = watch_of(watching, commands, self)
         self._held = metrics.held_values.labels(redis=name)
         self._errors = metrics.redis_errors.labels(redis=name)
@@ -187,12 +189,16 @@ class QueueObserver:
                 subscription.close()
 
     async def refresh(self) -> None:
-        """Read again every queue whose reading is old, as far as Redis answers; for a scrape of the metrics."""
+        """Read what a scrape of the metrics shows, as far as Redis answers.
+
+        That is every queue whose reading is old, and the number of dead letters, which no call asks for.
+        """
         now = self._clock()
         old = [known for known in self._queues.values() if self._age(known, now) > _FRESH_SECONDS]
         try:
             async with asyncio.timeout(_REFRESH_SECONDS):
                 await self._read_all(old)
+                await self._dead_letters.refresh([known.queue for known in self._queues.values()])
         except TimeoutError:
             return  # the rest is shown as old as it is, or not at all
 

@@ -57,6 +57,9 @@ async def running(config: ScalerSettings) -> AsyncIterator[RunningScaler]:
     async with AsyncExitStack() as stack:
         observers = {name: _observer(stack, name, url, config, metrics) for name, url in config.connections.items()}
         metrics.show_depths(lambda: (depth for observer in observers.values() for depth in observer.known_depths()))
+        metrics.show_budgets(
+            lambda: ((observer.name, *known) for observer in observers.values() for known in observer.budgets.known())
+        )
         servicer = ScalerServicer(observers, Tenancy.of(config.rules), metrics)
         checker = health.aio.HealthServicer()
         server = _server(config, servicer, checker)

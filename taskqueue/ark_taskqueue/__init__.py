@@ -13,7 +13,7 @@ from ark_taskqueue.connection import (
     parse_connections,
 )
 from ark_taskqueue.consumer import Consumer, Leases, Reclaimed
-from ark_taskqueue.dead_letters import DeadLetters
+from ark_taskqueue.dead_letters import DeadLetters, count_dead_letters
 from ark_taskqueue.depth import Depth, read_depth, read_depths
 from ark_taskqueue.errors import (
     BudgetExceeded,
@@ -66,6 +66,7 @@ __all__ = [
     "TokenLedger",
     "TokenUsage",
     "connect",
+    "count_dead_letters",
     "parse_address",
     "parse_connections",
     "parse_rules",

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ark_taskqueue.connection import Client, translated
+from redis.exceptions import ResponseError
+
+from ark_taskqueue.connection import Client, from_response, pipelined, translated
+from ark_taskqueue.errors import RedisUnavailable, TaskQueueError
 from ark_taskqueue.keys import QueueKeys
 from ark_taskqueue.script import Script
 from ark_taskqueue.task import DeadLetter, dead_letter_from, text
@@ -84,6 +87,27 @@ class DeadLetters:
         with translated("read dead letters"):
             newest = await self._client.execute_command("XREVRANGE", self._queue.dead, "+", "-", "COUNT", 1)
         return text(newest[0][0]) if newest else None
+
+
+async def count_dead_letters(client: Client, queues: Sequence[QueueKeys]) -> list[int | TaskQueueError]:
+    """Count the dead letters of many queues in one pipeline; an error takes the place of the count that it keeps back.
+
+    Raises:
+        RedisUnavailable: none could be counted.
+    """
+    with translated("count dead letters"):
+        keys = [queue.dead for queue in queues]
+        replies = await pipelined(client, keys, [("XLEN", key) for key in keys])
+    found: list[int | TaskQueueError] = []
+    for queue, reply in zip(queues, replies, strict=True):
+        what = f"count the dead letters of {queue.name}"
+        if isinstance(reply, ResponseError):
+            found.append(from_response(reply, what))
+        elif isinstance(reply, Exception):
+            found.append(RedisUnavailable(f"cannot {what}: {str(reply) or type(reply).__name__}"))
+        else:
+            found.append(int(reply))
+    return found
 
 
 def _not_after(entry_id: str, last: str) -> bool:
