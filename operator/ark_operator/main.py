@@ -20,6 +20,8 @@ from ark_operator.inputs import Inputs
 from ark_operator.keda_watch import KedaWatch
 from ark_operator.metrics import OperatorMetrics
 from ark_operator.observed import Keda, Usage
+from ark_operator.plan import Mode
+from ark_operator.pools import Pool, pool_of
 from ark_operator.queue_reader import QueueReader
 from ark_operator.reconciler import Reconciler
 from ark_operator.runtime.client import Client, NoApiServer, transport
@@ -94,6 +96,7 @@ class Operator:
             status_seconds=config.status_seconds,
         )
         metrics.show_budgets(self._usage.known)
+        metrics.show_pools(self._pools)
         self._inputs = Inputs(self._reader, self._usage.usage if usage is None else usage)
         self._keda = KedaWatch(
             client,
@@ -140,6 +143,17 @@ class Operator:
 
     def _silence(self) -> Mapping[str, float]:
         return {name: reflector.silent_seconds for name, reflector in self.cluster.reflectors.items()}
+
+    def _pools(self, modes: Mapping[Key, Mode]) -> Iterator[Pool]:
+        """Give the pools whose modes are known, while this replica leads."""
+        if not self._working:
+            return
+        for key, mode in modes.items():
+            item = self.cluster.agents.get(key)
+            if item is not None:
+                agent = Agent(item)
+                there = self.cluster.deployments.get((agent.namespace, agent.deployment_name))
+                yield pool_of(agent, mode, there, self._reader.shown(key))
 
     async def _lead(self) -> None:
         """Write, until cancelled: every part that does so runs in here."""

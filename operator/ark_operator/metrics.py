@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Mapping
+from typing import get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -24,6 +25,7 @@ from prometheus_client.registry import Collector
 
 from ark_operator.observed import Usage
 from ark_operator.plan import Mode
+from ark_operator.pools import Pool
 from ark_operator.runtime.controller import Result
 from ark_operator.runtime.reflector import Key
 
@@ -107,8 +109,11 @@ class OperatorMetrics:
         )
         self._modes: dict[Key, Mode] = {}
         registry.register(_Modes(self._modes))
-        for label in (self._depth, self._waits, self._works, self._retries):
+        # From the start on: the rate of a counter that first appears with its first error misses that one.
+        for label in (self._depth, self._waits, self._works, self._retries, self._reconcile_errors):
             label.labels(CONTROLLER)
+        for result in get_args(Result):
+            self._reconciles.labels(CONTROLLER, result)
         self.keda(True)
 
     # What the controller runtime tells (`ControllerMetrics`, `QueueMetrics`).
@@ -170,6 +175,14 @@ class OperatorMetrics:
         """
         self.registry.register(_Budgets(budgets))
 
+    def show_pools(self, pools: Callable[[Mapping[Key, Mode]], Iterable[Pool]]) -> None:
+        """Show the pools; only the leader knows them all.
+
+        Args:
+            pools: answers the pools of agents whose modes are given.
+        """
+        self.registry.register(_Pools(lambda: pools(self._modes)))
+
     def show_silence(self, silence: Callable[[], Mapping[str, float]]) -> None:
         """Show how long the API server has said nothing, seconds by resource."""
         self.registry.register(_Silence(silence))
@@ -213,6 +226,47 @@ class _Budgets(Collector):
             if usage.restored_at is not None:
                 restored.add_metric(key, usage.restored_at.timestamp())
         yield from (limit, used, exceeded, restored)
+
+
+class _Pools(Collector):
+    """Renders the pools at a scrape, instead of keeping some gauges for each of thousands of agents."""
+
+    def __init__(self, pools: Callable[[], Iterable[Pool]]) -> None:
+        self._pools = pools
+
+    def collect(self) -> Iterable[Metric]:
+        labels = ["namespace", "agent"]
+        replicas = GaugeMetricFamily(
+            "ark_pool_replicas",
+            "Replicas that a pool is to have, by who sets the number: Auto, Pinned, Static or Budget",
+            labels=[*labels, "mode"],
+        )
+        ready = GaugeMetricFamily("ark_pool_ready_replicas", "Replicas of a pool that are ready", labels=labels)
+        greatest = GaugeMetricFamily("ark_pool_max_replicas", "Replicas that a pool may have", labels=labels)
+        capacity = GaugeMetricFamily(
+            "ark_pool_capacity_tasks", "Tasks that a pool's ready replicas work on at a time", labels=labels
+        )
+        tasks = GaugeMetricFamily(
+            "ark_pool_tasks",
+            "Tasks in a pool's queue, waiting or in_flight; also at zero replicas",
+            labels=[*labels, "state"],
+        )
+        oldest = GaugeMetricFamily(
+            "ark_pool_oldest_waiting_seconds",
+            "Age of the oldest waiting task of a pool when it was last read, 0 when none waited",
+            labels=labels,
+        )
+        for pool in self._pools():
+            place = [pool.namespace, pool.agent]
+            replicas.add_metric([*place, pool.mode], pool.wanted)
+            ready.add_metric(place, pool.ready)
+            greatest.add_metric(place, pool.greatest)
+            capacity.add_metric(place, pool.capacity)
+            if pool.depth is not None:
+                tasks.add_metric([*place, "waiting"], pool.depth.waiting)
+                tasks.add_metric([*place, "in_flight"], pool.depth.in_flight)
+                oldest.add_metric(place, pool.depth.oldest_waiting_ms / 1000)
+        return [replicas, ready, greatest, capacity, tasks, oldest]
 
 
 class _Silence(Collector):
