@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -59,3 +60,35 @@ def test_the_folder_operator_does_not_hide_the_standard_librarys_module() -> Non
     shown = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert shown.startswith("b ")
     assert str(ROOT / "operator") not in shown
+
+
+def test_the_page_on_metrics_names_every_metric_and_alert_and_no_other() -> None:
+    import yaml
+
+    from ark_agent.metrics import AgentMetrics
+    from ark_operator.metrics import OperatorMetrics
+    from ark_scaler.metrics import ScalerMetrics
+
+    def names(registry: CollectorRegistry) -> set[str]:
+        families = (family for family in registry.collect() if not family.name.startswith(("process_", "python_")))
+        return {f"{family.name}_total" if family.type == "counter" else family.name for family in families}
+
+    operator, scaler = OperatorMetrics(1), ScalerMetrics()
+    operator.show_budgets(list)
+    operator.show_pools(lambda _: [])
+    operator.show_silence(dict)
+    scaler.show_depths(list)
+    scaler.show_budgets(list)
+    metrics = {name for made in (operator, scaler, AgentMetrics()) for name in names(made.registry)}
+    page = (ROOT / "docs" / "metrics.md").read_text()
+    listed = {
+        name
+        for line in page.splitlines()
+        if line.startswith("| `")
+        for name in re.findall(r"`([a-z_]+)`", line.split("|")[1])
+    }
+    assert listed == metrics
+    rules = yaml.safe_load((ROOT / "charts" / "ark" / "files" / "rules.yaml").read_text())
+    assert {rule["alert"] for group in rules["groups"] for rule in group["rules"] if "alert" in rule} == set(
+        re.findall(r"\b(Ark[A-Z]\w+)(?=[,.])", page.split("## Alerts")[1])
+    )
