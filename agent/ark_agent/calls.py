@@ -26,6 +26,7 @@ from ark_agent.gate import Gate, NotNow
 from ark_agent.metrics import AgentMetrics, CallOutcome
 from ark_agent.providers import Provider, Reply, Request
 from ark_agent.providers.errors import AgentRefused, CallFailed, CallRefused, CallUnclear, ProviderBusy, ProviderError
+from ark_agent.tracing import Tracing
 from ark_taskqueue import Budget, BudgetExceeded, Reservation, Settlement, TaskQueueError, TokenLedger, TokenUsage
 
 RESERVED_MARGIN_SECONDS = 120.0
@@ -94,6 +95,7 @@ class Calls:
         gate: Gate,
         metrics: AgentMetrics,
         model: str,
+        tracing: Tracing | None = None,
     ) -> None:
         """
         Args:
@@ -103,7 +105,9 @@ class Calls:
             gate: is closed while no call can be made.
             metrics: of this process.
             model: the agent's own; that it is refused is no task's fault.
+            tracing: makes the calls' spans; none where None.
         """
+        self._tracing = tracing or Tracing()
         self.model = model
         self.problem: str | None = None
         """Why the provider refuses this agent; None since it does not."""
@@ -260,8 +264,10 @@ class Calls:
     async def _made(self, request: Request, output_tokens: int, cost: _Cost) -> Reply:
         """Make the call and find out what it has cost."""
         try:
-            async with asyncio.timeout(self._limits.seconds):
-                reply = await self._provider.call(request, output_tokens)
+            with self._tracing.call(request, output_tokens) as span:
+                async with asyncio.timeout(self._limits.seconds):
+                    reply = await self._provider.call(request, output_tokens)
+                span.answered(reply)
         except ProviderError as error:
             if not error.may_be_billed:
                 cost.input_tokens = cost.output_tokens = 0

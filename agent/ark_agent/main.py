@@ -17,6 +17,7 @@ from ark_agent.gate import Gate
 from ark_agent.metrics import AgentMetrics
 from ark_agent.providers.errors import BadProvider
 from ark_agent.settings import AgentSettings, queue_of
+from ark_agent.tracing import Tracing, TracingMissing, tracing_of
 from ark_agent.worker import Worker, WorkLimits
 from ark_process import http, logs, settings
 from ark_taskqueue import Budget, Consumer, Leases, RetryPolicy, TaskQueueError, TokenLedger, connect
@@ -36,6 +37,7 @@ async def work(
 
     Raises:
         BadProvider: the provider cannot be made.
+        TracingMissing: spans are wanted, and OpenTelemetry is not installed.
         PortInUse: the HTTP server's address cannot be listened on.
     """
     async with AsyncExitStack() as stack:
@@ -58,9 +60,15 @@ async def work(
         metrics, gate = AgentMetrics(), Gate()
         budget = Budget(config.daily_token_limit or None, config.max_tokens)
         limits = CallLimits(budget, config.timeout_seconds, output_tokens=config.max_output_tokens or None)
-        calls = Calls(provider, TokenLedger(client, queue), limits, gate, metrics, config.model)
+        tracing = Tracing()
+        if config.tracing:
+            tracing = tracing_of(queue, config.name, providers.name_of(config.provider_options))
+            stack.push_async_callback(asyncio.to_thread, tracing.close)
+        calls = Calls(provider, TokenLedger(client, queue), limits, gate, metrics, config.model, tracing)
         work_limits = WorkLimits(config.max_concurrent_tasks, config.timeout_seconds, config.grace_seconds)
-        worker = Worker(consumer, handler, calls, gate, work_limits, metrics, system=config.system_prompt)
+        worker = Worker(
+            consumer, handler, calls, gate, work_limits, metrics, system=config.system_prompt, tracing=tracing
+        )
 
         async def show_budget() -> None:
             with contextlib.suppress(TaskQueueError, TimeoutError):  # then it is shown as it was
@@ -94,7 +102,7 @@ def run(handler: Handler = answer_prompt, arguments: Sequence[str] | None = None
     logs.configure(config.log_level, config.log_format)
     try:
         asyncio.run(work(config, handler))
-    except (BadProvider, http.PortInUse) as error:
+    except (BadProvider, TracingMissing, http.PortInUse) as error:
         settings.exit_with_usage_error(AgentSettings, [str(error)])
 
 

@@ -133,6 +133,12 @@ class AgentSettings(ProgramSettings):
         8080, ge=0, le=65535, description="TCP port of /metrics, /healthz and /readyz; 0 takes a free one"
     )
 
+    tracing: bool = Field(
+        False,
+        description="Send spans of tasks and LLM calls by OTLP to where OpenTelemetry's variables say "
+        "(OTEL_EXPORTER_OTLP_ENDPOINT); needs the extra 'otel'",
+    )
+
     @classmethod
     def settings_customise_sources(
         cls,

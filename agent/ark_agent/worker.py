@@ -28,6 +28,7 @@ from ark_agent.context import Context, Handler, Rejected
 from ark_agent.gate import Gate, NotNow
 from ark_agent.metrics import AgentMetrics
 from ark_agent.providers.errors import CallRefused
+from ark_agent.tracing import Tracing
 from ark_taskqueue import Consumer, Outcome, RedisUnavailable, Task, TaskQueueError
 
 _WAIT_SECONDS = 1.0
@@ -89,6 +90,7 @@ class Worker:
         metrics: AgentMetrics,
         *,
         system: str = "",
+        tracing: Tracing | None = None,
     ) -> None:
         """
         Args:
@@ -99,7 +101,9 @@ class Worker:
             limits: tasks at a time, and their time.
             metrics: of this process.
             system: the agent's system prompt.
+            tracing: makes the attempts' spans; none where None.
         """
+        self._tracing = tracing or Tracing()
         self._consumer = consumer
         self._handler = handler
         self._calls = calls
@@ -187,12 +191,14 @@ class Worker:
         context = Context(task, self._calls, clock, system=self._system)
         self._metrics.started(task.waited_ms / 1000)
         try:
-            try:
-                async with clock:
-                    answer = await _uncancelled(self._handler(context))
-                await self._completed(attempt, context, _outcome(answer, context))
-            except Exception as error:  # noqa: BLE001 - whatever a handler raises or answers is the task's failure
-                await self._unfinished(attempt, error, late=clock.is_over)
+            with self._tracing.attempt(task) as span:
+                try:
+                    async with clock:
+                        answer = await _uncancelled(self._handler(context))
+                    await self._completed(attempt, context, _outcome(answer, context))
+                except Exception as error:  # noqa: BLE001 - whatever a handler raises or answers is the task's failure
+                    span.failed(error)
+                    await self._unfinished(attempt, error, late=clock.is_over)
         finally:
             if context.spent.unsettled is not None:
                 self._calls.debts.owe(context.spent.unsettled)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ark_taskqueue import tracing
 from ark_taskqueue.connection import Client, translated
 from ark_taskqueue.errors import QueueFull
 from ark_taskqueue.keys import QueueKeys
@@ -63,7 +64,8 @@ class Producer:
             prompt: what the agent is asked.
             fields: further fields that the worker's handler reads.
             meta: anything that JSON can hold.
-            traceparent: W3C trace context.
+            traceparent: W3C trace context; where OpenTelemetry is set up, the submission has a span below it, or below
+                the current one.
             idempotency_key: repeating a submission with the same key within `remember_seconds` adds nothing. Use one
                 to repeat a submission whose answer was lost.
             remember_seconds: how long the key is remembered.
@@ -74,8 +76,6 @@ class Producer:
             RedisRefused: Redis answered with an error.
         """
         entry: list[str | bytes] = ["prompt", raw(prompt), "attempt", str(FIRST_ATTEMPT)]
-        if traceparent:
-            entry += ["traceparent", traceparent]
         if meta:
             entry += ["meta", json.dumps(meta)]
         for name, value in (fields or {}).items():
@@ -83,7 +83,10 @@ class Producer:
         keys: tuple[str, ...] = (self._queue.stream,)
         if idempotency_key is not None:
             keys += (self._queue.once(idempotency_key),)
-        reply = await _SUBMIT.run(self._client, keys, self._max_depth, int(remember_seconds * 1000), *entry)
+        with tracing.submission(self._queue, traceparent) as context:
+            if context:
+                entry += ["traceparent", context]
+            reply = await _SUBMIT.run(self._client, keys, self._max_depth, int(remember_seconds * 1000), *entry)
         if reply is None:
             raise QueueFull(self._queue.stream, self._max_depth)
         return Submission(text(reply[0]), bool(reply[1]))

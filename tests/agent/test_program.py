@@ -34,9 +34,10 @@ ark_agent.run(shout)
 def agent(
     folder: Path, redis: RedisServer, name: str, *, program: tuple[str, ...] = (), **settings: Any
 ) -> ChildProcess:
-    """Start a worker; underscores in the settings' names stand for hyphens."""
+    """Start a worker; underscores in the settings' names stand for hyphens, None for a flag without a value."""
     given = {"redis": redis.url, "queue": "default/writer", "name": name, "host": "127.0.0.1", "http_port": 0}
-    flags = [f"--{flag.replace('_', '-')}={value}" for flag, value in {**given, **settings}.items()]
+    named = {f"--{flag.replace('_', '-')}": value for flag, value in {**given, **settings}.items()}
+    flags = [flag if value is None else f"{flag}={value}" for flag, value in named.items()]
     command = [sys.executable, *(program or ("-m", "ark_agent")), *flags]
     return ChildProcess(command, folder / f"{name}.log", environment={"ANTHROPIC_API_KEY": "", "POD_NAME": ""})
 

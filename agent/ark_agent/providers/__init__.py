@@ -109,7 +109,7 @@ def make(options: ProviderOptions) -> Provider:
     Raises:
         BadProvider: its SDK is not installed, its key is missing, or nothing says which it is.
     """
-    name = _named(options)
+    name = name_of(options)
     if not options.model:
         raise BadProvider(f"--model (AGENT_MODEL) is missing: provider {name} needs to know which model to ask")
     _check_url(options.base_url or os.environ.get(f"{name.upper()}_BASE_URL"))
@@ -123,7 +123,12 @@ def make(options: ProviderOptions) -> Provider:
     return made
 
 
-def _named(options: ProviderOptions) -> Name:
+def name_of(options: ProviderOptions) -> Name:
+    """Answer the provider's name, by the model's where none is given.
+
+    Raises:
+        BadProvider: nothing says which it is.
+    """
     if options.name != "auto":
         return options.name
     for beginning, name in _MODELS:
