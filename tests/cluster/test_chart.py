@@ -233,6 +233,19 @@ def test_every_value_of_the_schema_is_in_the_values_and_the_other_way_round() ->
     paths_of(values, schema, "")
 
 
+def test_a_setting_of_the_users_wins_and_is_there_once() -> None:
+    settings = {"ARK_SCALER_HOLD_SECONDS": 1_000_000, "ARK_SCALER_LOG_LEVEL": "debug", "ARK_SCALER_HTTP_TLS": False}
+    extra = [{"name": "ARK_SCALER_LOG_LEVEL", "value": "error"}, {"name": "OTHER", "value": "x"}]
+    objects = helm().rendered(values={**BUNDLED, "scaler": {"settings": settings, "extraEnv": extra}})
+    [deployment] = [o for o in objects if o["kind"] == "Deployment" and o["metadata"]["name"] == "ark-scaler"]
+    variables = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
+    names = [variable["name"] for variable in variables]
+    assert len(names) == len(set(names))
+    values = {variable["name"]: variable["value"] for variable in variables}
+    assert values["ARK_SCALER_HOLD_SECONDS"] == "1000000"
+    assert (values["ARK_SCALER_LOG_LEVEL"], values["ARK_SCALER_HTTP_TLS"], values["OTHER"]) == ("error", "false", "x")
+
+
 def test_the_operators_rights_are_those_that_the_tests_run_with() -> None:
     def rules(objects: list[Object]) -> list[Any]:
         kinds = ("ClusterRole", "Role")

@@ -117,12 +117,27 @@ spec:
 - {name: {{ .prefix }}METRICS_API_SERVER, value: "https://$(KUBERNETES_SERVICE_HOST):$(KUBERNETES_SERVICE_PORT)"}
 - {name: {{ .prefix }}METRICS_API_SERVER_CA, value: /etc/ark/cluster/ca.crt}
 {{- end }}
-{{- range $name, $value := .part.settings }}
-- {name: {{ $name }}, value: {{ $value | quote }}}
-{{- end }}
-{{- with .part.extraEnv }}
-{{ toYaml . }}
-{{- end }}
+{{- end -}}
+
+{{/*
+A container's variables: extraEnv wins over settings, and both over what the chart sets; a name must be there once.
+Arguments: as above, and variables, the template that has the chart's.
+*/}}
+{{- define "ark.variables" -}}
+{{- $own := include .variables . | fromYamlArray -}}
+{{- range $name, $value := .part.settings -}}
+{{- /* As JSON a large number is written out; toString would make 1e+06 of it. */ -}}
+{{- $own = append $own (dict "name" $name "value" (ternary $value (toJson $value) (kindIs "string" $value))) -}}
+{{- end -}}
+{{- $all := list -}}
+{{- $seen := dict -}}
+{{- range $variable := reverse (concat $own .part.extraEnv) -}}
+{{- if not (hasKey $seen $variable.name) -}}
+{{- $_ := set $seen $variable.name true -}}
+{{- $all = prepend $all $variable -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $all -}}
 {{- end -}}
 
 {{- define "ark.podSecurity" -}}
