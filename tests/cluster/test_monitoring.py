@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import subprocess
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
@@ -104,6 +105,24 @@ class Prometheus(ChildProcess):
             folder / "prometheus.log",
         )
 
+    async def ready(self) -> None:
+        """Return when it answers queries: it listens before it can, and says 503 until then."""
+
+        def read() -> bool:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/-/ready", timeout=10) as answer:
+                    return bool(answer.status == 200)
+            except urllib.error.HTTPError as error:
+                if error.code == 503:
+                    return False
+                raise
+            except urllib.error.URLError as error:
+                if isinstance(error.reason, ConnectionRefusedError):
+                    return False
+                raise
+
+        await eventually(lambda: asyncio.to_thread(read), "Prometheus is ready", 60, every=0.1)
+
     async def ask(self, expression: str) -> list[Any]:
         """Answer the samples of an expression."""
         query = urllib.parse.urlencode({"query": expression})
@@ -112,14 +131,7 @@ class Prometheus(ChildProcess):
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/v1/query?{query}", timeout=10) as answer:
                 return json.load(answer)
 
-        try:
-            return list((await asyncio.to_thread(read))["data"]["result"])
-        except ConnectionError:
-            return []
-        except OSError as error:
-            if "refused" in str(error):
-                return []
-            raise
+        return list((await asyncio.to_thread(read))["data"]["result"])
 
 
 def always(expression: str) -> str:
@@ -181,6 +193,7 @@ async def test_every_panel_and_every_alert_has_data_from_agents_at_work(
     assert pod
     prometheus = Prometheus(tmp_path, await targets(busy.stack, busy.agent))
     running.append(prometheus)
+    await prometheus.ready()
     done = asyncio.Event()
 
     async def load() -> None:
