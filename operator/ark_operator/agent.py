@@ -6,8 +6,10 @@ more for objects that were stored before a field had one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
@@ -19,6 +21,12 @@ KIND = "ArkAgent"
 API_VERSION = "arkonis.dev/v1alpha1"
 MIRROR = "arkonis.dev/autoscaled-replicas"
 """Annotation with the number that the operator wrote into ``spec.replicas``; any other number there is a person's."""
+PIN_END = "arkonis.dev/pin"
+"""Annotation with a person's number and when it ends, ``5 until 2026-11-25T12:00:00Z``; set by `kubectl ark pin`.
+
+It says the number, so that it does not end another one that `kubectl scale` sets, which knows no annotation.
+"""
+_PIN_END = re.compile(r"(\d{1,9}) until (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)", re.ASCII)
 _LONGEST_NUMBER = 9
 """Digits; whoever may write an agent may write anything there."""
 
@@ -49,6 +57,14 @@ class Autoscaling:
     pin_seconds: int | None
     """How long a person's number holds; None for until it is taken back."""
     behavior: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class PinEnd:
+    """When one number of a person's ends."""
+
+    replicas: int
+    until: datetime
 
 
 class Agent:
@@ -114,15 +130,31 @@ class Agent:
         return None if value is None else int(value)
 
     @property
+    def annotations(self) -> Mapping[str, str]:
+        """Its annotations."""
+        return self.object["metadata"].get("annotations") or {}
+
+    @property
     def mirrored(self) -> int | None:
         """The number that the operator wrote into ``spec.replicas`` last; None where it wrote none."""
-        text = (self.object["metadata"].get("annotations") or {}).get(MIRROR, "")
+        text = self.annotations.get(MIRROR, "")
         return int(text) if text.isascii() and text.isdecimal() and len(text) <= _LONGEST_NUMBER else None
 
     @property
     def persons_number(self) -> int | None:
         """The number that a person wants (contract C4); None where ``spec.replicas`` is absent or the operator's."""
         return self.replicas if self.replicas != self.mirrored else None
+
+    @property
+    def pin_end(self) -> PinEnd | None:
+        """What the annotation `PIN_END` says; None where there is none, or none that can be read."""
+        match = _PIN_END.fullmatch(self.annotations.get(PIN_END, ""))
+        if match is None:
+            return None
+        try:
+            return PinEnd(int(match[1]), datetime.strptime(match[2], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC))
+        except ValueError:
+            return None  # a 13th month
 
     @cached_property
     def limits(self) -> Limits:

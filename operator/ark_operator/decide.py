@@ -72,7 +72,9 @@ def _pin(agent: Agent, now: datetime) -> Pin | None:
         return None
     known = status.pin_of(agent.status)
     since = known.since if known is not None and known.replicas == number else now
-    seconds = agent.autoscaling.pin_seconds
+    end, seconds = agent.pin_end, agent.autoscaling.pin_seconds
+    if end is not None and end.replicas == number:
+        return Pin(number, since, end.until)
     return Pin(number, since, None if seconds is None else since + timedelta(seconds=seconds))
 
 
@@ -219,20 +221,21 @@ def _scaled_object(mode: Mode, agent: Agent, autoscaling: Autoscaling, options: 
 
 def _mirror(plan: Plan, agent: Agent, observed: Observed, pin: Pin | None, *, expired: bool) -> Mirror | None:
     """Keep ``spec.replicas`` filled: GET ``/scale`` of a custom resource fails while it is absent."""
+    over = agent.pin_end is not None and (pin is None or agent.pin_end.replicas != pin.replicas)
     if pin is not None:
         # Else a person who goes from 5 to the number that the operator wrote before would not be pinned to it.
-        return None if agent.mirrored is None else Mirror(agent.replicas, None)
+        return Mirror(agent.replicas, None, forget_end=over) if over or agent.mirrored is not None else None
     if plan.mode is Mode.STATIC:
         return Mirror(None, _DEFAULT_STATIC) if agent.replicas is None else None
     if plan.mode is not Mode.AUTO:
         # A pin whose time is over while the budget is exceeded is taken back all the same.
-        return Mirror(agent.replicas, 0) if expired else None
+        return Mirror(agent.replicas, 0, forget_end=over) if expired else None
     replicas = _expected(plan, observed)
     if replicas is None and expired:
         replicas = agent.replicas  # no Deployment can be made, but the person's number is taken back all the same
-    if replicas is None or (agent.replicas == replicas and agent.mirrored == replicas):
+    if replicas is None or (agent.replicas == replicas and agent.mirrored == replicas and not over):
         return None
-    return Mirror(agent.replicas, replicas)
+    return Mirror(agent.replicas, replicas, forget_end=over)
 
 
 def _expected(plan: Plan, observed: Observed) -> int | None:

@@ -29,6 +29,8 @@ class Mirror:
     before: int | None
     replicas: int | None
     """None: only forget which number was the operator's, so that whatever a person sets next is a person's."""
+    forget_end: bool = False
+    """Whether to forget when a person's number ends: it has ended, or there is another one."""
 
 
 @dataclass(frozen=True, slots=True)

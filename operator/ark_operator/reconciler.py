@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from ark_operator.agent import API_VERSION, KIND, MIRROR, Agent
+from ark_operator.agent import API_VERSION, KIND, MIRROR, PIN_END, Agent
 from ark_operator.cluster import Cluster
 from ark_operator.decide import decide, name_taken
 from ark_operator.inputs import Inputs
@@ -235,15 +235,26 @@ class Reconciler:
 
 
 def mirror_patch(agent: Agent, mirror: Mirror) -> list[Mapping[str, Any]]:
-    """Answer the JSON patch that fills ``spec.replicas`` and says that the operator did, if it still is what it was."""
-    annotation = MIRROR.replace("~", "~0").replace("/", "~1")
-    test: list[Mapping[str, Any]] = [{"op": "test", "path": "/spec/replicas", "value": mirror.before}]
+    """Answer the JSON patch that fills ``spec.replicas`` and says that the operator did, if all still is what it was.
+
+    The annotations are tested too: `kubectl ark pin` to the number that is there changes nothing but them.
+    """
+    tests: list[Mapping[str, Any]] = [{"op": "test", "path": "/spec/replicas", "value": mirror.before}]
+    known = [name for name in (MIRROR, PIN_END) if name in agent.annotations]
+    tests += [{"op": "test", "path": _path(name), "value": agent.annotations[name]} for name in known]
+    gone = [PIN_END] if mirror.forget_end else []
     if mirror.replicas is None:
-        return [*test, {"op": "remove", "path": f"/metadata/annotations/{annotation}"}]
+        gone += [MIRROR] if MIRROR in known else []
+        return [*tests, *({"op": "remove", "path": _path(name)} for name in gone)]
     number = str(mirror.replicas)
-    if agent.object["metadata"].get("annotations"):
-        note: Mapping[str, Any] = {"op": "add", "path": f"/metadata/annotations/{annotation}", "value": number}
+    if agent.annotations:
+        note: Mapping[str, Any] = {"op": "add", "path": _path(MIRROR), "value": number}
     else:
         note = {"op": "add", "path": "/metadata/annotations", "value": {MIRROR: number}}
-        test.append({"op": "test", "path": "/metadata/annotations", "value": None})
-    return [*test, {"op": "add", "path": "/spec/replicas", "value": mirror.replicas}, note]
+        tests.append({"op": "test", "path": "/metadata/annotations", "value": None})
+    removals = [{"op": "remove", "path": _path(name)} for name in gone]
+    return [*tests, {"op": "add", "path": "/spec/replicas", "value": mirror.replicas}, note, *removals]
+
+
+def _path(annotation: str) -> str:
+    return "/metadata/annotations/" + annotation.replace("~", "~0").replace("/", "~1")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ark_operator import deployment, scaled_object
-from ark_operator.agent import MIRROR, Agent
+from ark_operator.agent import MIRROR, PIN_END, Agent
 from ark_operator.options import Options
 from ark_operator.runtime.client import Object
 from ark_taskqueue import Depth
@@ -13,9 +13,18 @@ from ark_taskqueue import Depth
 OPTIONS = Options(image="ark:1", scaler_address="scaler:6000", agent_redis={"default": "redis://r:6379/0"})
 
 
-def agent(*, mirrored: int | None = None, status: Object | None = None, name: str = "writer", **spec: Any) -> Agent:
+def agent(
+    *,
+    mirrored: int | None = None,
+    pin_end: str | None = None,
+    status: Object | None = None,
+    name: str = "writer",
+    **spec: Any,
+) -> Agent:
     """Answer an agent; `mirrored` is the number that the operator wrote into ``spec.replicas``."""
     annotations = {} if mirrored is None else {MIRROR: str(mirrored)}
+    if pin_end is not None:
+        annotations[PIN_END] = pin_end
     metadata = {"name": name, "namespace": "team", "uid": "u1", "generation": 3, "resourceVersion": "7"}
     return Agent(
         {

@@ -137,6 +137,30 @@ def test_a_pin_ends_at_its_time_and_says_when_to_look() -> None:
     assert [note.reason for note in over.notes] == ["Unpinned"]
 
 
+@pytest.mark.parametrize(
+    ("pin_end", "mirrored", "minutes", "mode", "again_after", "mirror"),
+    [
+        # It wins over pinSeconds, and ends to the second.
+        ("5 until 2026-11-24T12:30:00Z", None, 0, Mode.PINNED, 1800, None),
+        ("5 until 2026-11-24T12:30:00Z", None, 30, Mode.AUTO, None, Mirror(5, 5, forget_end=True)),
+        # Another number of a person's: pinSeconds, and the annotation goes.
+        ("4 until 2026-11-24T12:30:00Z", None, 0, Mode.PINNED, 60, Mirror(5, None, forget_end=True)),
+        # Taken back before its time.
+        ("5 until 2026-11-24T12:30:00Z", 5, 0, Mode.AUTO, None, Mirror(5, 5, forget_end=True)),
+        # What nobody can read is nobody's business.
+        ("5 until tomorrow", None, 0, Mode.PINNED, 60, None),
+        ("5 until 2026-13-24T12:30:00Z", None, 0, Mode.PINNED, 60, None),
+    ],
+)
+def test_a_pin_ends_when_the_person_said(
+    pin_end: str, mirrored: int | None, minutes: int, mode: Mode, again_after: float | None, mirror: Mirror | None
+) -> None:
+    of = agent(autoscaling={"pinSeconds": 60}, replicas=5, mirrored=mirrored, pin_end=pin_end)
+    observed = Observed(deployment=its_deployment(of, 5))
+    plan = decided(of, observed, now=NOW + timedelta(minutes=minutes))
+    assert (plan.mode, plan.again_after, plan.mirror) == (mode, again_after, mirror)
+
+
 def test_another_number_starts_the_time_of_a_pin_anew() -> None:
     of = agent(autoscaling={"pinSeconds": 60}, replicas=5)
     pinned = settled(of, Observed())

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ark_operator.agent import Agent
+from ark_operator.agent import MIRROR, PIN_END, Agent
 from ark_operator.kinds import ARK_AGENTS
 from ark_operator.observed import Usage
 from ark_operator.plan import Mirror
@@ -140,6 +140,32 @@ async def test_a_person_who_is_faster_than_the_mirror_wins(here: World) -> None:
         ARK_AGENTS.path(here.namespace, "undisturbed"), mirror_patch(Agent(read), Mirror(None, 5)), "json"
     )
     assert Agent(await here.agent("undisturbed")).persons_number is None
+
+
+async def test_a_person_who_pins_the_number_that_is_there_is_not_overwritten(here: World) -> None:
+    """The annotations alone tell a person's 3 from the operator's."""
+    await here.make(agent(autoscaling={}, replicas=3))
+    path = ARK_AGENTS.path(here.namespace, "writer")
+    read = await here.api.patch(path, {"metadata": {"annotations": {MIRROR: "3"}}})
+    await here.api.patch(path, {"metadata": {"annotations": {MIRROR: None}}})
+    with pytest.raises(ApiError, match="422"):
+        await here.api.patch(path, mirror_patch(Agent(read), Mirror(3, 5)), "json")
+    assert Agent(await here.agent()).persons_number == 3
+
+
+async def test_a_pin_with_an_end_of_its_own_leaves_nothing_behind(here: World) -> None:
+    async with operating(here):
+        await here.make(agent(autoscaling={}))
+        await here.mirror(0)
+        until = (datetime.now(UTC) + timedelta(seconds=3)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        path = ARK_AGENTS.path(here.namespace, "writer")
+        annotations = {MIRROR: None, PIN_END: f"5 until {until}"}
+        await here.api.patch(path, {"metadata": {"annotations": annotations}, "spec": {"replicas": 5}})
+        await here.mode("Pinned")
+        assert (await here.agent())["status"]["pin"]["until"] == until
+        await here.mode("Auto")
+        await here.mirror(5)
+        assert PIN_END not in (await here.agent())["metadata"]["annotations"]
 
 
 async def test_a_number_that_cannot_be_mirrored_does_not_hide_the_status(here: World) -> None:
