@@ -13,6 +13,7 @@ from ark_taskqueue.connection import (
     parse_connections,
 )
 from ark_taskqueue.consumer import Consumer, Leases, Reclaimed
+from ark_taskqueue.counts import Counts, read_counts
 from ark_taskqueue.dead_letters import DeadLetters, count_dead_letters
 from ark_taskqueue.depth import Depth, read_depth, read_depths
 from ark_taskqueue.errors import (
@@ -29,6 +30,7 @@ from ark_taskqueue.keys import DEFAULT_GROUP, QueueKeys
 from ark_taskqueue.ledger import Budget, Reservation, Settlement, TokenLedger, TokenUsage, read_usages
 from ark_taskqueue.producer import Producer, Submission
 from ark_taskqueue.retry import RetryPolicy
+from ark_taskqueue.server import ServerFacts, read_server
 from ark_taskqueue.task import DeadLetter, Outcome, Result, Task
 from ark_taskqueue.tenancy import StreamRule, Tenancy, parse_rules
 
@@ -40,6 +42,7 @@ __all__ = [
     "BudgetExceeded",
     "Client",
     "Consumer",
+    "Counts",
     "DeadLetter",
     "DeadLetters",
     "Depth",
@@ -57,6 +60,7 @@ __all__ = [
     "Reservation",
     "Result",
     "RetryPolicy",
+    "ServerFacts",
     "Settlement",
     "StreamRule",
     "Submission",
@@ -70,7 +74,9 @@ __all__ = [
     "parse_address",
     "parse_connections",
     "parse_rules",
+    "read_counts",
     "read_depth",
     "read_depths",
+    "read_server",
     "read_usages",
 ]

@@ -44,6 +44,16 @@ class DeadLetters:
             reply = await self._client.execute_command("XRANGE", self._queue.dead, start, "+", "COUNT", count)
         return [dead_letter_from(id_, fields) for id_, fields in reply]
 
+    async def get(self, id_: str) -> DeadLetter | None:
+        """Answer one dead letter; None where it is not there.
+
+        Raises:
+            RedisUnavailable, RedisRefused: see `count`; an id that cannot be one is refused.
+        """
+        with translated("read a dead letter"):
+            reply = await self._client.execute_command("XRANGE", self._queue.dead, id_, id_)
+        return dead_letter_from(*reply[0]) if reply else None
+
     async def requeue(self, ids: Sequence[str]) -> dict[str, str]:
         """Put dead letters back as new tasks, at the queue's end, with their attempts counted from one again.
 
@@ -82,6 +92,20 @@ class DeadLetters:
         """
         with translated("delete dead letters"):
             return int(await self._client.execute_command("XDEL", self._queue.dead, *ids)) if ids else 0
+
+    async def delete_all(self) -> int:
+        """Delete every dead letter that there is now; answer how many.
+
+        Raises:
+            RedisUnavailable, RedisRefused: see `count`.
+        """
+        total, last = 0, await self._newest_id()
+        while last is not None:
+            ids = [letter.id for letter in await self.list() if _not_after(letter.id, last)]
+            if not ids:
+                break
+            total += await self.delete(ids)
+        return total
 
     async def _newest_id(self) -> str | None:
         with translated("read dead letters"):

@@ -101,6 +101,15 @@ class Producer:
             stored = await self._client.execute_command("HGETALL", self._queue.result(task_id))
         return result_from(task_id, decoded(stored)) if stored else None
 
+    async def is_queued(self, task_id: str) -> bool:
+        """Whether a task waits or is in flight; where it is not and has no result, its result's time is over.
+
+        Raises:
+            RedisUnavailable, RedisRefused: see `submit`; an id that cannot be one is refused.
+        """
+        with translated(f"look for task {task_id}"):
+            return bool(await self._client.execute_command("XRANGE", self._queue.stream, task_id, task_id))
+
     async def wait_for_result(self, task_id: str) -> Result:
         """Wait until a task is finished; bound it with `asyncio.timeout`.
 

@@ -1,0 +1,5 @@
+"""Lets the command be started as a module."""
+
+from ark_cli.main import main
+
+main()

@@ -1,0 +1,1 @@
+"""The checks of ``kubectl ark doctor``, one module for each subject."""

@@ -1,0 +1,166 @@
+"""Whether KEDA and the scaler accept each other's certificates, and for how long."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator, Iterator
+from datetime import datetime
+from ipaddress import ip_address
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+
+from ark_cli.agents import span
+from ark_cli.checks.finding import Finding, fault, ok, unknown, warning
+from ark_cli.checks.installation import Installation, place, variables
+from ark_cli.errors import CliError, NotThere
+from ark_cli.kubectl import Kubectl, Object
+from ark_cli.redis_access import RedisAccess
+
+_SOON_SECONDS = 14 * 86_400
+_AUTHENTICATIONS = "/apis/keda.sh/v1alpha1/clustertriggerauthentications?labelSelector=app.kubernetes.io/part-of%3Dark"
+_RENEW = "delete both Secrets and run helm upgrade (tls.source=chart), or see to your issuer"
+
+
+async def certificates(kubectl: Kubectl, _: RedisAccess, installation: Installation) -> AsyncIterator[Finding]:
+    """See whether each side's certificate is valid, of the other's CA, and the scaler's of the name that KEDA calls."""
+    if installation.hidden:
+        yield unknown(installation.hidden)
+        return
+    clients = (await kubectl.get(_AUTHENTICATIONS))["items"]
+    for deployment in installation.component("scaler"):
+        name = _server_secret(deployment)
+        if name is None:
+            yield warning(
+                f"{place(deployment)} speaks without TLS: whoever reaches it may read every queue's depth",
+                "set tls.enabled=true",
+            )
+            continue
+        client = next((one for one in clients if _instance(one) == _instance(deployment)), None)
+        if client is None:
+            yield fault(
+                f"there is no ClusterTriggerAuthentication for {place(deployment)}: KEDA has no certificate to show",
+                "helm upgrade",
+            )
+            continue
+        async for finding in _pair(kubectl, installation, deployment, name, client):
+            yield finding
+
+
+async def _pair(
+    kubectl: Kubectl, installation: Installation, deployment: Object, server_secret: str, client: Object
+) -> AsyncIterator[Finding]:
+    references = {one["parameter"]: one for one in client["spec"].get("secretTargetRef") or []}
+    keda = _keda_namespace(installation)
+    own = deployment["metadata"]["namespace"]
+    names = {(own, server_secret), *((keda, one["name"]) for one in references.values())}
+    data: dict[tuple[str, str], dict[str, str]] = {}
+    for namespace, name in sorted(names):
+        try:
+            data[namespace, name] = (await kubectl.get(f"/api/v1/namespaces/{namespace}/secrets/{name}")).get(
+                "data"
+            ) or {}
+        except NotThere:
+            yield fault(
+                f"Secret {namespace}/{name} with a certificate is not there", "helm upgrade, or wait for cert-manager"
+            )
+            return
+        except CliError as error:
+            yield unknown(f"certificates: {error}")
+            return
+    try:
+        server = _loaded(data[own, server_secret]["tls.crt"])[0]
+        server_trusts = _loaded(data[own, server_secret]["ca.crt"])
+        shown, trusted = (references[name] for name in ("tlsClientCert", "caCert"))
+        keda_shows = _loaded(data[keda, shown["name"]][shown["key"]])[0]
+        keda_trusts = _loaded(data[keda, trusted["name"]][trusted["key"]])
+    except (KeyError, ValueError, IndexError) as error:
+        yield fault(f"a certificate of {place(deployment)} cannot be read: {error!r}", _RENEW)
+        return
+    host = _host(installation)
+    for finding in (
+        *_judged("the scaler's", server, keda_trusts, "KEDA", installation.now),
+        *_judged("KEDA's", keda_shows, server_trusts, "the scaler", installation.now),
+        *_named(server, host),
+    ):
+        yield finding
+
+
+def _judged(
+    whose: str, certificate: x509.Certificate, trusted: list[x509.Certificate], by: str, now: datetime
+) -> Iterator[Finding]:
+    if not any(_issued(certificate, authority) for authority in trusted):
+        yield fault(f"{whose} certificate is of no CA that {by} trusts: every call fails", _RENEW)
+        return
+    left = (certificate.not_valid_after_utc - now).total_seconds()
+    if left <= 0:
+        yield fault(f"{whose} certificate has run out {span(-left)} ago: every call fails", _RENEW)
+    elif left < _SOON_SECONDS:
+        yield warning(f"{whose} certificate runs out in {span(left)}", _RENEW)
+    elif certificate.not_valid_before_utc > now:
+        yield fault(f"{whose} certificate is not valid before {certificate.not_valid_before_utc}", "look at the clocks")
+    else:
+        yield ok(f"{whose} certificate is valid for {span(left)}, and {by} trusts its CA")
+
+
+def _named(certificate: x509.Certificate, host: str | None) -> Iterator[Finding]:
+    """See whether the certificate is of the name that the operator gives KEDA."""
+    if host is None:
+        return
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        yield fault("the scaler's certificate names no host", _RENEW)
+        return
+    known = {*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))}
+    if host not in known:
+        yield fault(
+            f"KEDA calls the scaler {host}, and its certificate is of {', '.join(sorted(known))} alone",
+            "add the name to tls.extraNames, or correct the operator's --scaler-address",
+        )
+
+
+def _issued(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def _loaded(data: str) -> list[x509.Certificate]:
+    return x509.load_pem_x509_certificates(base64.b64decode(data))
+
+
+def _server_secret(deployment: Object) -> str | None:
+    volumes = deployment["spec"]["template"]["spec"].get("volumes") or []
+    return next((str(one["secret"]["secretName"]) for one in volumes if one["name"] == "tls"), None)
+
+
+def _instance(item: Object) -> tuple[str, str]:
+    """Answer the release that an object is of; a cluster-wide one tells its namespace by an annotation of Helm's."""
+    metadata = item["metadata"]
+    release = metadata["labels"].get("app.kubernetes.io/instance", "")
+    namespace = metadata.get("namespace") or (metadata.get("annotations") or {}).get(
+        "meta.helm.sh/release-namespace", ""
+    )
+    return release, namespace
+
+
+def _keda_namespace(installation: Installation) -> str:
+    for deployment in installation.component("operator"):
+        return variables(deployment, "operator").get("ARK_OPERATOR_KEDA_NAMESPACE", "keda")
+    return "keda"
+
+
+def _host(installation: Installation) -> str | None:
+    """Answer the host by which the operator tells KEDA to call the scaler."""
+    for deployment in installation.component("operator"):
+        address = variables(deployment, "operator").get("ARK_OPERATOR_SCALER_ADDRESS")
+        if address:
+            host = address.rpartition(":")[0].strip("[]")
+            try:
+                return str(ip_address(host))
+            except ValueError:
+                return host
+    return None

@@ -1,0 +1,76 @@
+"""The command ``kubectl ark``."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+
+import click
+
+from ark_cli import budget, dead, doctor, sizing, status, tasks, top
+from ark_cli.errors import CliError, Exit, shown
+from ark_cli.options import where_options
+from ark_taskqueue import TaskQueueError
+
+NAME = "kubectl ark"
+
+
+@click.group(
+    name=NAME,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 done; 1 the answer is bad: a task failed, doctor found a fault; 2 used wrongly; 3 not done: "
+    "not there, not allowed or out of reach; 4 not yet.",
+)
+@click.version_option(package_name="ark", prog_name=NAME)
+@where_options
+def cli() -> None:
+    """See what agents do and why, and tell them otherwise.
+
+    Kubernetes is reached as kubectl reaches it. Redis is reached as the agents reach it, by a port-forward where it is
+    a Service; --redis-url or ARK_REDIS_URL names another way.
+    """
+
+
+for command in (
+    status.status,
+    top.top,
+    tasks.submit,
+    tasks.result,
+    sizing.pin,
+    sizing.auto,
+    budget.budget,
+    dead.dead,
+    doctor.doctor,
+):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run the command and end the process."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command and answer its exit code."""
+    try:
+        code = cli.main(arguments, prog_name=NAME, standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return Exit.USAGE
+    except CliError as error:
+        return _failed(str(error), error.code)
+    except TaskQueueError as error:
+        return _failed(shown(error), Exit.NOT_DONE)
+    except (click.exceptions.Abort, KeyboardInterrupt, asyncio.CancelledError):
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever reads has had enough, as `head` has; Python's own flush at the end must not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code if isinstance(code, int) else 0
+
+
+def _failed(message: str, code: Exit) -> int:
+    print(f"{NAME}: {message}", file=sys.stderr)
+    return code

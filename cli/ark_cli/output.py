@@ -1,0 +1,80 @@
+"""What commands print: tables for people, JSON and YAML for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+FORMATS = ("table", "json", "yaml")
+_BAR = 10
+_WIDE = 10_000
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Answer where to print; without a terminal nothing is cut off, and nothing coloured."""
+    made = Console(stderr=stderr, highlight=False, soft_wrap=not stderr)
+    if not made.is_terminal:
+        made.width = _WIDE
+    return made
+
+
+def emit(content: Any, kind: str) -> None:
+    """Print for programs."""
+    if kind == "json":
+        json.dump(content, sys.stdout, indent=2, ensure_ascii=False)
+        sys.stdout.write("\n")
+    else:
+        yaml.safe_dump(content, sys.stdout, sort_keys=False, allow_unicode=True)
+
+
+def say(text: str) -> None:
+    """Print a line for people that is no answer, to standard error."""
+    print(text, file=sys.stderr)
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], numbers: Sequence[str] = ()) -> Table:
+    """Answer a table as kubectl has them: the last column takes what room is left.
+
+    Args:
+        columns: heads.
+        rows: cells.
+        numbers: heads of columns that are aligned to the right.
+    """
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", collapse_padding=True)
+    for name in columns:
+        last = name == columns[-1]
+        made.add_column(
+            name,
+            justify="right" if name in numbers else "left",
+            no_wrap=True,
+            overflow="ellipsis",
+            ratio=1 if last else None,
+        )
+    for row in rows:
+        made.add_row(*row)
+    return made
+
+
+def facts(items: Mapping[str, str | Text]) -> Table:
+    """Answer names with values, one below the other."""
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    made.add_column(no_wrap=True, style="bold")
+    made.add_column(overflow="fold")
+    for name, value in items.items():
+        made.add_row(name, value)
+    return made
+
+
+def bar(used: int, limit: int) -> Text:
+    """Answer a bar with its percentage; rounded down, so that 100% is full."""
+    share = used / limit if limit else 1.0
+    filled = min(_BAR, int(share * _BAR))
+    style = "red" if share >= 1 else "yellow" if share >= 0.8 else "green"
+    return Text.assemble(("█" * filled, style), ("░" * (_BAR - filled), "dim"), f" {int(share * 100)}%")

@@ -1,0 +1,69 @@
+"""A port of this machine that leads to a Service in the cluster, through kubectl."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from asyncio.subprocess import DEVNULL, PIPE
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from ark_cli.errors import CliError
+from ark_cli.kubectl import Kubectl
+
+_SECONDS = 15.0
+_END_SECONDS = 3.0
+_FORWARDING = re.compile(rb"Forwarding from 127\.0\.0\.1:(\d+)")
+
+
+@asynccontextmanager
+async def forwarded(kubectl: Kubectl, namespace: str, service: str, port: int) -> AsyncIterator[int]:
+    """Give a local port, of 127.0.0.1, that leads to a port of a Service, as long as the context lasts.
+
+    Raises:
+        CliError: kubectl cannot forward, with its own words.
+    """
+    command = kubectl.command(
+        *("port-forward", "-n", namespace, f"service/{service}", f":{port}", "--address=127.0.0.1"), seconds=None
+    )
+    process = await asyncio.create_subprocess_exec(*command, stdin=DEVNULL, stdout=PIPE, stderr=PIPE)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    readers: list[asyncio.Task[None]] = []
+    try:
+        local = await _listening(process.stdout)
+        if local is None:
+            said = (await process.stderr.read()).decode(errors="replace").strip()
+            raise CliError(f"no way to service {namespace}/{service} by kubectl port-forward: {said}")
+        # Each connection prints a line: a pipe that nobody reads would fill up in the end.
+        readers = [asyncio.create_task(_read(stream)) for stream in (process.stdout, process.stderr)]
+        yield local
+    except TimeoutError:
+        raise CliError(f"kubectl port-forward to service {namespace}/{service} takes too long") from None
+    finally:
+        await _end(process)
+        await asyncio.gather(*readers)
+
+
+async def _listening(output: asyncio.StreamReader) -> int | None:
+    """Answer the port once it is there; None where kubectl ends instead."""
+    async with asyncio.timeout(_SECONDS):
+        match = _FORWARDING.search(await output.readline())
+    return None if match is None else int(match[1])
+
+
+async def _read(stream: asyncio.StreamReader) -> None:
+    while await stream.read(4096):
+        pass
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is not None:
+        return
+    process.terminate()
+    try:
+        async with asyncio.timeout(_END_SECONDS):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()

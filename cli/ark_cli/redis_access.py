@@ -1,0 +1,181 @@
+"""The way to an agent's Redis: a URL that the user gives, else the agent's own, by a port-forward where it needs one.
+
+An agent's own is what its Deployment gives the agents as AGENT_REDIS, in the open or from a Secret of its namespace.
+Whoever may read those has all that it takes; nothing of this needs a right in Ark's own namespace, but for the
+port-forward.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from ark_cli.agents import Agent
+from ark_cli.errors import CliError, NotThere
+from ark_cli.kubectl import Kubectl, Object
+from ark_cli.port_forward import forwarded
+from ark_taskqueue import Address, Client, InvalidAddress, connect, parse_address
+
+_VARIABLE = "AGENT_REDIS"
+_CONTAINER = "agent"
+_TIMEOUT_SECONDS = 5.0
+_LABEL = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
+_SERVICE = re.compile(rf"(?P<service>{_LABEL})(?:\.(?P<namespace>{_LABEL})(?:\.svc(?:\.[-a-z0-9.]+)?)?)?\.?")
+_OTHERWISE = "give a URL that works from here with --redis-url or ARK_REDIS_URL"
+
+
+class RedisAccess:
+    """Clients for agents' Redis, one for each connection; ends them, and their port-forwards, with its context."""
+
+    def __init__(self, kubectl: Kubectl, url: str | None) -> None:
+        """
+        Args:
+            kubectl: the way to Kubernetes.
+            url: of Redis, for all agents; None to find it out.
+        """
+        self._kubectl = kubectl
+        self._url = url
+        self._clients: dict[tuple[str, str], Client] = {}
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> RedisAccess:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.__aexit__(kind, error, trace)
+
+    async def client(self, agent: Agent) -> Client:
+        """Answer a client for the Redis with an agent's queue.
+
+        Agents of one connection's name are taken to use one Redis, as the operator sets them up, unless a Secret of
+        their own namespace says where it is.
+
+        Raises:
+            CliError: it cannot be found out, or not be reached, and what to do then.
+        """
+        key = ("", "") if self._url is not None else ("", agent.redis)
+        known = self._clients.get(key) or self._clients.get((agent.namespace, agent.redis))
+        if known is not None:
+            return known
+        if self._url is not None:
+            return await self._connected(key, self._url, None)
+        url, own = await self._url_of(agent)
+        return await self._connected((agent.namespace, agent.redis) if own else key, url, agent.namespace)
+
+    async def _connected(self, key: tuple[str, str], url: str, namespace: str | None) -> Client:
+        try:
+            address = parse_address(url)
+        except InvalidAddress as error:
+            raise CliError(f"{error}; {_OTHERWISE}") from error
+        if namespace is not None:
+            _check_files(address)
+            address = await self._stack.enter_async_context(self._reachable(address, namespace))
+        client = connect(address, timeout=_TIMEOUT_SECONDS, name="kubectl-ark")
+        self._stack.push_async_callback(client.aclose)
+        self._clients[key] = client
+        return client
+
+    @asynccontextmanager
+    async def _reachable(self, address: Address, namespace: str) -> AsyncIterator[Address]:
+        """Give an address that leads from here to where another one leads from a Pod."""
+        service = await self._service(address, namespace)
+        if service is None:
+            yield address
+            return
+        if address.kind != "standalone":
+            raise CliError(f"a {address.kind} at {address} cannot be reached by a port-forward: {_OTHERWISE}")
+        async with forwarded(self._kubectl, *service, address.hosts[0][1]) as port:
+            login = {**address.login, "ssl_check_hostname": False} if address.tls else address.login
+            # The certificate is of the Service's name; that it is the Service, the API server has seen to.
+            yield replace(address, hosts=(("127.0.0.1", port),), login=login)
+
+    async def _service(self, address: Address, namespace: str) -> tuple[str, str] | None:
+        """Answer namespace and name of the Service that an address names; None where it names something else."""
+        match = _SERVICE.fullmatch(address.hosts[0][0]) if address.hosts else None
+        if match is None or "KUBERNETES_SERVICE_HOST" in os.environ:
+            return None
+        found = (match["namespace"] or namespace, match["service"])
+        try:
+            await self._kubectl.get(f"/api/v1/namespaces/{found[0]}/services/{found[1]}")
+        except NotThere:
+            return None
+        except CliError as error:
+            raise CliError(f"no way to Redis at {address}: {error}; {_OTHERWISE}") from error
+        return found
+
+    async def _url_of(self, agent: Agent) -> tuple[str, bool]:
+        """Answer the URL that an agent's Pods have, and whether it is from its own namespace."""
+        name = f"{agent.name}-agent"
+        path = f"/apis/apps/v1/namespaces/{agent.namespace}/deployments/{name}"
+        try:
+            deployment = await self._kubectl.get(path)
+        except CliError as error:
+            raise CliError(f"where is Redis? Deployment {name} would say it: {error}; or {_OTHERWISE}") from error
+        for source in sources(deployment):
+            if isinstance(source, str):
+                return source, False
+            found = await self._value(agent, source)
+            if found is not None:
+                return found, True
+        raise CliError(f"where is Redis? Deployment {agent.namespace}/{name} has no {_VARIABLE}; {_OTHERWISE}")
+
+    async def _value(self, agent: Agent, source: Reference) -> str | None:
+        """Answer a key of a Secret or ConfigMap; None where it is not there."""
+        path = f"/api/v1/namespaces/{agent.namespace}/{'secrets' if source.secret else 'configmaps'}/{source.name}"
+        try:
+            data: Mapping[str, Any] = (await self._kubectl.get(path)).get("data") or {}
+        except NotThere:
+            return None
+        except CliError as error:
+            kind = "Secret" if source.secret else "ConfigMap"
+            raise CliError(
+                f"where is Redis? {kind} {agent.namespace}/{source.name} may say it: {error}; {_OTHERWISE}"
+            ) from error
+        if source.key not in data:
+            return None
+        return base64.b64decode(data[source.key]).decode() if source.secret else str(data[source.key])
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A key of a Secret or ConfigMap."""
+
+    secret: bool
+    name: str
+    key: str
+
+
+def sources(deployment: Object) -> Iterator[str | Reference]:
+    """Give where the agents' container may have its AGENT_REDIS from, as a kubelet looks for it: the last one first,
+    and single variables before whole Secrets.
+    """
+    containers = deployment["spec"]["template"]["spec"]["containers"]
+    container: Object = next((one for one in containers if one["name"] == _CONTAINER), {})
+    for entry in reversed(container.get("env") or []):
+        if entry["name"] == _VARIABLE and "value" in entry:
+            yield str(entry["value"]).replace("$$(", "$(")
+        elif entry["name"] == _VARIABLE:
+            for kind, source in (entry.get("valueFrom") or {}).items():
+                if kind in ("secretKeyRef", "configMapKeyRef"):
+                    yield Reference(kind == "secretKeyRef", source["name"], source["key"])
+    for entry in reversed(container.get("envFrom") or []):
+        key = _VARIABLE.removeprefix(entry.get("prefix", ""))
+        for kind in ("secretRef", "configMapRef"):
+            if kind in entry and _VARIABLE.startswith(entry.get("prefix", "")):
+                yield Reference(kind == "secretRef", entry[kind]["name"], key)
+
+
+def _check_files(address: Address) -> None:
+    for option in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
+        file = address.login.get(option)
+        if file and not Path(file).exists():
+            raise CliError(f"Redis at {address} wants {option}={file}, a file of the agents' Pods: {_OTHERWISE}")

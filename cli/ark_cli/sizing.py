@@ -1,0 +1,96 @@
+"""``kubectl ark pin`` and ``kubectl ark auto``: a person's number for a pool, and back to the queue's."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import click
+
+from ark_cli.agents import MIRROR, PIN_END, read_agent, span, written
+from ark_cli.errors import CliError
+from ark_cli.kubectl import Kubectl
+from ark_cli.options import agent_argument, complete_agents, connected, where_options
+from ark_cli.redis_access import RedisAccess
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_DURATION = re.compile(r"(?:\d+[smhd])+")
+_LONGEST_SECONDS = 366 * 86_400
+
+
+class Duration(click.ParamType[int]):
+    """A time as Kubernetes' tools have it, such as ``90s`` and ``1h30m``; in seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Answer the seconds; see click's own."""
+        if isinstance(value, int):
+            return value
+        if not _DURATION.fullmatch(value):
+            self.fail(f"{value!r} is no time such as 30m, 2h or 1h30m", param, ctx)
+        seconds = sum(int(part[:-1]) * _UNITS[part[-1]] for part in re.findall(r"\d+[smhd]", value))
+        if not 0 < seconds <= _LONGEST_SECONDS:
+            self.fail(f"{value!r} is not between 1s and 366d", param, ctx)
+        return seconds
+
+
+@click.command()
+@agent_argument
+@click.argument("replicas", type=click.IntRange(min=0))
+@where_options
+@click.option("--for", "seconds", type=Duration(), help="End by itself after this time, such as 2h.")
+@click.pass_context
+def pin(context: click.Context, agent: str, replicas: int, seconds: int | None) -> None:
+    """Keep AGENT at REPLICAS, whatever its queue asks for.
+
+    `kubectl scale arkagent AGENT --replicas N` does the same, but that it cannot say for how long.
+    """
+
+    async def work(kubectl: Kubectl, _: RedisAccess) -> int:
+        whose = await read_agent(kubectl, agent)
+        name = f"{whose.namespace}/{whose.name}"
+        if whose.autoscaling is None and seconds is not None:
+            raise CliError(f"{name} has no spec.autoscaling: its number is for good, without --for")
+        until = None if seconds is None else datetime.now(UTC) + timedelta(seconds=seconds)
+        end = None if until is None else f"{replicas} until {written(until)}"
+        # All in one patch: without the operator's annotation even the number that is there is a person's.
+        patch = {"metadata": {"annotations": {MIRROR: None, PIN_END: end}}, "spec": {"replicas": replicas}}
+        await kubectl.patch_agent(whose.namespace, whose.name, patch)
+        pin_seconds = (whose.autoscaling or {}).get("pinSeconds")
+        rest = pin_seconds if seconds is None else seconds
+        how_long = f"for {span(rest)}" if rest else f"until: kubectl ark auto {agent}"
+        if whose.autoscaling is None:
+            print(f"{name} has {replicas} replicas")
+            return 0
+        print(f"{name} pinned to {replicas} {how_long}")
+        if whose.mode == "Budget" and replicas:
+            print("Its tokens are used up: it comes to that number when they are restored.")
+        return 0
+
+    connected(context, None, work)
+
+
+@click.command()
+@click.argument("agents", nargs=-1, required=True, metavar="AGENT...", shell_complete=complete_agents)
+@where_options
+@click.pass_context
+def auto(context: click.Context, agents: tuple[str, ...]) -> None:
+    """Give the size of each AGENT back to its queue."""
+
+    async def work(kubectl: Kubectl, _: RedisAccess) -> int:
+        for agent in agents:
+            whose = await read_agent(kubectl, agent)
+            name = f"{whose.namespace}/{whose.name}"
+            if whose.autoscaling is None:
+                raise CliError(f"{name} has no spec.autoscaling: there is no queue to follow; add it, if only {{}}")
+            if whose.mode == "Auto":
+                print(f"{name} follows its queue already")
+                continue
+            patch = {"metadata": {"annotations": {PIN_END: None}}, "spec": {"replicas": None}}
+            await kubectl.patch_agent(whose.namespace, whose.name, patch)
+            print(f"{name} follows its queue")
+        return 0
+
+    connected(context, None, work)

@@ -1,0 +1,233 @@
+"""``kubectl ark status``: what agents do, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+from rich.text import Text
+
+from ark_cli import output
+from ark_cli.agents import Agent, moment, read_agent, read_agents, span, written
+from ark_cli.kubectl import Kubectl, Object
+from ark_cli.live import Live, Reading, read_live
+from ark_cli.options import complete_agents, connected, everywhere_option, output_option, redis_option, where_options
+from ark_cli.redis_access import RedisAccess
+
+_EVENTS = 5
+_STYLES = {"Auto": "green", "Pinned": "cyan", "Static": "", "Budget": "red"}
+
+
+@click.command()
+@click.argument("agent", required=False, shell_complete=complete_agents)
+@where_options
+@everywhere_option
+@redis_option
+@click.option(
+    "--no-redis", is_flag=True, help="Only what Kubernetes knows: no ages, no dead letters, nothing reserved."
+)
+@output_option
+@click.pass_context
+def status(context: click.Context, agent: str | None, redis_url: str | None, no_redis: bool, kind: str) -> None:
+    """Show what AGENT, or every agent, does and why.
+
+    Waiting and in flight are Redis' own numbers of this moment; where Redis is not reached, the operator's last ones.
+    """
+
+    async def work(kubectl: Kubectl, access: RedisAccess) -> int:
+        agents = [await read_agent(kubectl, agent)] if agent is not None else await read_agents(kubectl)
+        live = Live() if no_redis else await read_live(access, agents)
+        now = datetime.now(UTC)
+        for problem in dict.fromkeys(live.problems):
+            output.say(f"not all is known: {problem}")
+        if kind != "table":
+            found = [as_data(one, live.of(one), now) for one in agents]
+            output.emit(found[0] if agent is not None else {"agents": found}, kind)
+        elif agent is not None:
+            events = await _events(kubectl, agents[0])
+            _show_one(agents[0], live.of(agents[0]), events, now)
+        elif agents:
+            _show_all(agents, live, now, everywhere=kubectl.where.everywhere)
+        else:
+            output.say("No agents. In other namespaces: kubectl ark status -A")
+        return 0
+
+    connected(context, redis_url, work)
+
+
+def as_data(agent: Agent, reading: Reading, now: datetime) -> Object:
+    """Answer an agent for programs; null for what is not known."""
+    why, depth, budget = agent.why(now), reading.depth, agent.budget
+    waiting, in_flight = queue_of(agent, reading)
+    return {
+        "namespace": agent.namespace,
+        "name": agent.name,
+        "mode": agent.mode or None,
+        "replicas": {"wanted": agent.wanted, "ready": agent.ready},
+        "queue": {
+            "stream": agent.queue.stream,
+            "waiting": waiting,
+            "inFlight": in_flight,
+            "oldestWaitingSeconds": None if depth is None else depth.oldest_waiting_ms / 1000,
+            "deadLetters": reading.dead,
+        },
+        "budget": None if budget.daily is None else budget_data(agent, reading),
+        "why": {"reason": why.reason, "message": why.message, "isBad": why.is_bad},
+    }
+
+
+def budget_data(agent: Agent, reading: Reading) -> Object:
+    """Answer an agent's budget for programs; null for what is not known."""
+    usage, told = reading.usage, agent.status.get("dailyTokenUsage") or {}
+    used = told.get("totalTokens") if usage is None else usage.total
+    limit = agent.budget.daily
+    return {
+        "limitTokens": limit,
+        "perCallTokens": agent.budget.per_call,
+        "usedTokens": used,
+        "inputTokens": told.get("inputTokens") if usage is None else usage.input,
+        "outputTokens": told.get("outputTokens") if usage is None else usage.output,
+        "reservedTokens": None if usage is None else usage.reserved,
+        "leftTokens": None
+        if used is None or limit is None
+        else max(0, limit - used - (usage.reserved if usage else 0)),
+        "exceeded": agent.mode == "Budget" if usage is None else usage.exceeded,
+        "restoredAt": None if usage is None or usage.restored_at is None else written(usage.restored_at),
+    }
+
+
+def queue_of(agent: Agent, reading: Reading) -> tuple[int | None, int | None]:
+    """Answer waiting tasks and those in flight: now, or as the operator saw them last."""
+    if reading.depth is not None:
+        return reading.depth.waiting, reading.depth.in_flight
+    told = agent.status.get("queue") or {}
+    return told.get("waiting"), told.get("inFlight")
+
+
+def mode_text(agent: Agent) -> Text:
+    """Answer the mode, in its colour."""
+    return Text(agent.mode or "?", style=_STYLES.get(agent.mode, ""))
+
+
+def _show_all(agents: Sequence[Agent], live: Live, now: datetime, *, everywhere: bool) -> None:
+    console = output.console()
+    rows: list[list[str | Text]] = []
+    for agent in agents:
+        reading = live.of(agent)
+        why = agent.why(now)
+        waiting, in_flight = queue_of(agent, reading)
+        rows.append(
+            [
+                *([agent.namespace] if everywhere else []),
+                agent.name,
+                mode_text(agent),
+                f"{agent.ready}/{agent.wanted}",
+                number(waiting),
+                number(in_flight),
+                _oldest(reading),
+                _bar(agent, reading),
+                Text(
+                    why.message if not why.is_bad else f"{why.reason}: {why.message}", style="red" if why.is_bad else ""
+                ),
+            ]
+        )
+    heads = ["NAME", "MODE", "READY", "WAITING", "IN FLIGHT", "OLDEST", "BUDGET", "WHY"]
+    if everywhere:
+        heads.insert(0, "NAMESPACE")
+    console.print(output.table(heads, rows, numbers=("READY", "WAITING", "IN FLIGHT", "OLDEST")))
+
+
+def _show_one(agent: Agent, reading: Reading, events: Sequence[Object], now: datetime) -> None:
+    console = output.console()
+    why = agent.why(now)
+    console.print(output.facts(dict(_facts(agent, reading, now))))
+    console.print()
+    console.print(Text.assemble(("Why  ", "bold"), (why.message, "red" if why.is_bad else "")))
+    conditions = agent.status.get("conditions") or []
+    if conditions:
+        rows = [
+            [one["type"], one["status"], span((now - moment(one["lastTransitionTime"])).total_seconds()), one["reason"]]
+            for one in conditions
+        ]
+        console.print()
+        console.print(output.table(["CONDITION", "STATUS", "SINCE", "REASON"], rows))
+    if events:
+        rows = [[_age(one, now), one["type"], one["reason"], one.get("message", "")] for one in events]
+        console.print()
+        console.print(output.table(["EVENT", "TYPE", "REASON", "MESSAGE"], rows))
+
+
+def _facts(agent: Agent, reading: Reading, now: datetime) -> Iterator[tuple[str, str | Text]]:
+    yield "Agent", f"{agent.namespace}/{agent.name}"
+    yield "Model", str(agent.spec.get("model", ""))
+    yield "Mode", mode_text(agent)
+    scaling = agent.autoscaling
+    limits = (
+        "" if scaling is None else f" (autoscaling {scaling.get('minReplicas', 0)} to {scaling.get('maxReplicas', 10)})"
+    )
+    yield "Agents", f"{agent.ready} ready of {agent.wanted} wanted{limits}"
+    waiting, in_flight = queue_of(agent, reading)
+    yield "Queue", f"{number(waiting)} waiting, {number(in_flight)} in flight, oldest {_oldest(reading)}"
+    yield "Stream", agent.queue.stream
+    depth = reading.depth
+    if depth is not None and depth.mean_service_ms is not None:
+        yield "Service time", f"{depth.mean_service_ms / 1000:.1f}s on average"
+    if reading.counts is not None:
+        counts = reading.counts
+        yield "So far", f"{counts.completed:,} completed, {counts.retried:,} attempts retried, {counts.dead:,} failed"
+    if reading.dead is not None:
+        more = f": kubectl ark dead list {agent.name}" if reading.dead else ""
+        yield "Dead letters", f"{reading.dead}{more}"
+    if agent.budget.daily is not None:
+        yield "Budget", budget_text(agent, reading, now)
+
+
+def budget_text(agent: Agent, reading: Reading, now: datetime) -> Text:
+    """Answer a budget in a line: its bar, its tokens, and when it is restored."""
+    data = budget_data(agent, reading)
+    text = _bar(agent, reading)
+    used = "?" if data["usedTokens"] is None else f"{data['usedTokens']:,}"
+    text.append(f"  {used} of {data['limitTokens']:,} tokens in 24 h")
+    if data["reservedTokens"]:
+        text.append(f", {data['reservedTokens']:,} reserved")
+    if data["restoredAt"]:
+        text.append(f", used up; back in {span((moment(data['restoredAt']) - now).total_seconds())}", style="red")
+    return text
+
+
+def _bar(agent: Agent, reading: Reading) -> Text:
+    data = budget_data(agent, reading)
+    if data["limitTokens"] is None:
+        return Text("-")
+    return Text("?") if data["usedTokens"] is None else output.bar(data["usedTokens"], data["limitTokens"])
+
+
+def number(value: int | None) -> str:
+    """Answer a number, or a dash where it is not known."""
+    return "-" if value is None else str(value)
+
+
+def _oldest(reading: Reading) -> str:
+    if reading.depth is None or not reading.depth.waiting:
+        return "-"
+    return span(reading.depth.oldest_waiting_ms / 1000)
+
+
+async def _events(kubectl: Kubectl, agent: Agent) -> list[Object]:
+    """Answer the last events about an agent, newest first."""
+    uid = agent.object["metadata"]["uid"]
+    path = f"/api/v1/namespaces/{agent.namespace}/events?fieldSelector=involvedObject.uid%3D{uid}"
+    found: list[Object] = (await kubectl.get(path))["items"]
+    return sorted(found, key=_time, reverse=True)[:_EVENTS]
+
+
+def _time(event: Object) -> str:
+    series: dict[str, Any] = event.get("series") or {}
+    time = event.get("lastTimestamp") or series.get("lastObservedTime") or event.get("eventTime")
+    return str(time or event["metadata"]["creationTimestamp"])
+
+
+def _age(event: Object, now: datetime) -> str:
+    return span((now - datetime.fromisoformat(_time(event))).total_seconds())

@@ -1,0 +1,148 @@
+"""``kubectl ark submit`` and ``kubectl ark result``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from ark_cli import output
+from ark_cli.agents import read_agent
+from ark_cli.errors import CliError, Exit
+from ark_cli.kubectl import Kubectl
+from ark_cli.options import agent_argument, connected, output_option, redis_option, where_options
+from ark_cli.redis_access import RedisAccess
+from ark_taskqueue import Producer, RedisRefused, Result
+
+_WAIT = click.option(
+    "--timeout", type=click.FloatRange(min=0), default=300.0, show_default=True, help="Seconds to wait at most."
+)
+
+
+@click.command()
+@agent_argument
+@click.argument("prompt", required=False)
+@where_options
+@redis_option
+@click.option("--wait", is_flag=True, help="Wait for the result and print it.")
+@_WAIT
+@click.option("--meta", metavar="JSON", help="The task's field meta: any JSON.")
+@click.option("--field", "fields", metavar="NAME=VALUE", multiple=True, help="A further field; may be repeated.")
+@click.option("--key", metavar="KEY", help="Idempotency key: within a day the same key adds no second task.")
+@click.option("--max-depth", type=click.IntRange(min=1), help="Refuse where so many tasks wait or are in flight.")
+@output_option
+@click.pass_context
+def submit(
+    context: click.Context,
+    agent: str,
+    prompt: str | None,
+    redis_url: str | None,
+    wait: bool,
+    timeout: float,
+    meta: str | None,
+    fields: tuple[str, ...],
+    key: str | None,
+    max_depth: int | None,
+    kind: str,
+) -> None:
+    """Give AGENT a task: PROMPT, or what standard input has where PROMPT is - or not given. Prints the task's id."""
+    given, extra = _meta(meta), _fields(fields)
+    if prompt is None and sys.stdin.isatty() and not extra and given is None:
+        raise click.UsageError("which task? Give a PROMPT, or pipe one in")
+    text = prompt if prompt not in (None, "-") else "" if sys.stdin.isatty() and extra else sys.stdin.read()
+
+    async def work(kubectl: Kubectl, access: RedisAccess) -> int:
+        whose = await read_agent(kubectl, agent)
+        client = await access.client(whose)
+        producer = Producer(client, whose.queue) if max_depth is None else Producer(client, whose.queue, max_depth)
+        done = await producer.submit(text or "", fields=extra, meta=given, idempotency_key=key)
+        if wait:
+            if kind == "table":
+                output.say(f"task {done.task_id} of {whose.namespace}/{whose.name}; waiting for its result")
+            return await _wait(producer, done.task_id, timeout, kind)
+        if kind == "table":
+            print(done.task_id)
+            if not done.is_new:
+                output.say("that key had been used: this is the task of that time")
+        else:
+            output.emit({"task": done.task_id, "isNew": done.is_new}, kind)
+        return 0
+
+    connected(context, redis_url, work)
+
+
+@click.command()
+@agent_argument
+@click.argument("task")
+@where_options
+@redis_option
+@click.option("--wait", is_flag=True, help="Wait until there is one.")
+@_WAIT
+@output_option
+@click.pass_context
+def result(
+    context: click.Context, agent: str, task: str, redis_url: str | None, wait: bool, timeout: float, kind: str
+) -> None:
+    """Print the result of AGENT's TASK, as `submit` named it."""
+
+    async def work(kubectl: Kubectl, access: RedisAccess) -> int:
+        whose = await read_agent(kubectl, agent)
+        producer = Producer(await access.client(whose), whose.queue)
+        found = await producer.result(task)
+        if found is not None:
+            return _print(found, kind)
+        try:
+            queued = await producer.is_queued(task)
+        except RedisRefused:
+            raise CliError(f"{task!r} is no task's id: it looks like 1764064800000-0", Exit.USAGE) from None
+        if not queued and await producer.result(task) is None:
+            raise CliError(f"{whose.namespace}/{whose.name} has no task {task}, and no result of it any more")
+        if wait:
+            return await _wait(producer, task, timeout, kind)
+        raise CliError(f"task {task} waits or is in flight; --wait waits for it", Exit.NOT_YET)
+
+    connected(context, redis_url, work)
+
+
+async def _wait(producer: Producer, task: str, seconds: float, kind: str) -> int:
+    try:
+        async with asyncio.timeout(seconds):
+            found = await producer.wait_for_result(task)
+    except TimeoutError:
+        raise CliError(f"task {task} has no result after {seconds:g} s; it goes on", Exit.NOT_YET) from None
+    return _print(found, kind)
+
+
+def _print(found: Result, kind: str) -> int:
+    if kind != "table":
+        output.emit(asdict(found), kind)
+    elif found.status == "completed":
+        print(found.output)
+        if found.stop in ("max_tokens", "length"):
+            output.say(f"the LLM's answer was cut off: {found.stop}")
+    else:
+        output.say(f"the task failed after {found.attempts} attempts: {found.error}")
+    return 0 if found.status == "completed" else Exit.BAD
+
+
+def _meta(text: str | None) -> Any:
+    if text is None:
+        return None
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is no JSON: {error}", param_hint="--meta") from None
+
+
+def _fields(items: tuple[str, ...]) -> dict[str, str]:
+    fields = {}
+    for item in items:
+        name, equals, value = item.partition("=")
+        if not equals or not name:
+            raise click.BadParameter(f"{item!r} is not NAME=VALUE", param_hint="--field")
+        fields[name] = value
+    return fields

@@ -1,0 +1,47 @@
+"""What has become of a queue's tasks since it was made: counted by the scripts that end them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from redis.exceptions import ResponseError
+
+from ark_taskqueue.connection import Client, from_response, pipelined, translated
+from ark_taskqueue.errors import RedisUnavailable, TaskQueueError
+from ark_taskqueue.keys import QueueKeys
+
+_FIELDS = ("completed", "retried", "dead")
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Numbers that only rise."""
+
+    completed: int
+    """Tasks."""
+    retried: int
+    """Attempts that failed and were to be repeated."""
+    dead: int
+    """Tasks that failed for good."""
+
+
+async def read_counts(client: Client, queues: Sequence[QueueKeys]) -> list[Counts | TaskQueueError]:
+    """Read the counts of queues in one pipeline; an error takes the place of the counts that it keeps back.
+
+    Raises:
+        RedisUnavailable: none could be read.
+    """
+    with translated("read counts"):
+        keys = [queue.stats for queue in queues]
+        replies = await pipelined(client, keys, [("HMGET", key, *_FIELDS) for key in keys])
+    found: list[Counts | TaskQueueError] = []
+    for queue, reply in zip(queues, replies, strict=True):
+        what = f"read the counts of {queue.name}"
+        if isinstance(reply, ResponseError):
+            found.append(from_response(reply, what))
+        elif isinstance(reply, Exception):
+            found.append(RedisUnavailable(f"cannot {what}: {str(reply) or type(reply).__name__}"))
+        else:
+            found.append(Counts(*(int(value or 0) for value in reply)))
+    return found
