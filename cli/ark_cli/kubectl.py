@@ -112,8 +112,13 @@ class Kubectl:
             NotThere, Forbidden, CliError: see `run`.
         """
         listed = {"apiVersion": "v1", "kind": "List", "items": list(items)}
-        answer = json.loads(await self.run("create", "-o", "json", "-f", "-", stdin=json.dumps(listed)))
-        return list(answer["items"]) if answer.get("kind") == "List" else [answer]
+        text = await self.run("create", "-o", "json", "-f", "-", stdin=json.dumps(listed))
+        decoder, answers = json.JSONDecoder(), []
+        while text := text.lstrip():  # kubectl prints one after the other, and no list
+            answer, end = decoder.raw_decode(text)
+            answers.append(answer)
+            text = text[end:]
+        return answers
 
     async def patch_agent(self, namespace: str, name: str, patch: Mapping[str, Any]) -> Object:
         """Change an ArkAgent by a merge patch, and answer it.

@@ -100,7 +100,7 @@ def _table(sample: _Sample, before: _Sample | None, rows: int | None, *, everywh
     heads = [*(["NAMESPACE"] if everywhere else []), *_HEADS]
     made = output.table(heads, cells, numbers=_HEADS[2:])
     problem = next(iter(sample.live.problems), "")
-    made.caption = f"{len(agents)} agents at {sample.at:%H:%M:%S} UTC{'; ' + problem if problem else ''}"
+    made.caption = f"{len(agents)} in all, at {sample.at:%H:%M:%S} UTC{'; ' + problem if problem else ''}"
     made.caption_justify = "left"
     return made
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import ip_address
 
@@ -69,38 +70,66 @@ async def _pair(
             yield unknown(f"certificates: {error}")
             return
     try:
-        server = _loaded(data[own, server_secret]["tls.crt"])[0]
-        server_trusts = _loaded(data[own, server_secret]["ca.crt"])
-        shown, trusted = (references[name] for name in ("tlsClientCert", "caCert"))
-        keda_shows = _loaded(data[keda, shown["name"]][shown["key"]])[0]
-        keda_trusts = _loaded(data[keda, trusted["name"]][trusted["key"]])
+        server = Side.of("the scaler", data[own, server_secret], "tls.crt", "ca.crt")
+        parts = {parameter: data[keda, one["name"]][one["key"]] for parameter, one in references.items()}
+        client_side = Side.of("KEDA", parts, "tlsClientCert", "caCert")
     except (KeyError, ValueError, IndexError) as error:
         yield fault(f"a certificate of {place(deployment)} cannot be read: {error!r}", _RENEW)
         return
-    host = _host(installation)
-    for finding in (
-        *_judged("the scaler's", server, keda_trusts, "KEDA", installation.now),
-        *_judged("KEDA's", keda_shows, server_trusts, "the scaler", installation.now),
-        *_named(server, host),
-    ):
+    for finding in judged(server, client_side, _host(installation), installation.now):
         yield finding
 
 
-def _judged(
-    whose: str, certificate: x509.Certificate, trusted: list[x509.Certificate], by: str, now: datetime
-) -> Iterator[Finding]:
-    if not any(_issued(certificate, authority) for authority in trusted):
-        yield fault(f"{whose} certificate is of no CA that {by} trusts: every call fails", _RENEW)
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One end of the connections from KEDA to the scaler."""
+
+    name: str
+    shows: x509.Certificate
+    trusts: Sequence[x509.Certificate]
+
+    @classmethod
+    def of(cls, name: str, data: Mapping[str, str], shows: str, trusts: str) -> Side:
+        """Read one from a Secret's data.
+
+        Args:
+            name: for people.
+            data: base64 of PEM.
+            shows: key of its certificate.
+            trusts: key of the CA of the other's.
+
+        Raises:
+            KeyError, ValueError, IndexError: they are not there, or cannot be read.
+        """
+        return cls(name, _loaded(data[shows])[0], _loaded(data[trusts]))
+
+
+def judged(scaler: Side, keda: Side, host: str | None, now: datetime) -> list[Finding]:
+    """Judge both sides.
+
+    Args:
+        scaler: the server.
+        keda: the client.
+        host: by which KEDA calls the scaler; None where that is not known.
+        now: UTC.
+    """
+    return [*_judged(scaler, keda, now), *_judged(keda, scaler, now), *_named(scaler.shows, host)]
+
+
+def _judged(side: Side, by: Side, now: datetime) -> Iterator[Finding]:
+    whose, certificate = f"{side.name}'s certificate", side.shows
+    if not any(_issued(certificate, authority) for authority in by.trusts):
+        yield fault(f"{whose} is of no CA that {by.name} trusts: every call fails", _RENEW)
         return
     left = (certificate.not_valid_after_utc - now).total_seconds()
     if left <= 0:
-        yield fault(f"{whose} certificate has run out {span(-left)} ago: every call fails", _RENEW)
+        yield fault(f"{whose} has run out {span(-left)} ago: every call fails", _RENEW)
     elif left < _SOON_SECONDS:
-        yield warning(f"{whose} certificate runs out in {span(left)}", _RENEW)
+        yield warning(f"{whose} runs out in {span(left)}", _RENEW)
     elif certificate.not_valid_before_utc > now:
-        yield fault(f"{whose} certificate is not valid before {certificate.not_valid_before_utc}", "look at the clocks")
+        yield fault(f"{whose} is not valid before {certificate.not_valid_before_utc}", "look at the clocks")
     else:
-        yield ok(f"{whose} certificate is valid for {span(left)}, and {by} trusts its CA")
+        yield ok(f"{whose} is valid for {span(left)}, and {by.name} trusts its CA")
 
 
 def _named(certificate: x509.Certificate, host: str | None) -> Iterator[Finding]:

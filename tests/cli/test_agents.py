@@ -1,0 +1,111 @@
+"""Why a pool is as it is, and where its Redis is said to be. No cluster."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from ark_cli import agents
+from ark_cli.agents import Agent, span
+from ark_cli.errors import CliError
+from ark_cli.redis_access import Reference, sources
+from ark_operator import agent as operators
+
+NOW = datetime(2026, 11, 25, 12, 0, 0, tzinfo=UTC)
+
+
+def condition(kind: str, status: str, reason: str, message: str = "m") -> dict[str, Any]:
+    return {"type": kind, "status": status, "reason": reason, "message": message}
+
+
+def agent(spec: dict[str, Any] | None = None, *conditions: dict[str, Any], **status: Any) -> Agent:
+    told = {"observedGeneration": 1, "conditions": list(conditions), **status} if status or conditions else {}
+    metadata = {"name": "writer", "namespace": "team", "generation": 1}
+    return Agent({"metadata": metadata, "spec": spec or {}, "status": told})
+
+
+READY = condition("Ready", "True", "AllReplicasReady")
+FOLLOWS = condition("Autoscaling", "True", "FollowsQueue")
+
+
+@pytest.mark.parametrize(
+    ("of", "reason", "is_bad"),
+    [
+        (agent(), "NotSeen", True),
+        (agent({}, READY, mode="Static", observedGeneration=0), "NotSeen", False),
+        (agent({}, READY, condition("Autoscaling", "False", "Disabled"), mode="Static"), "Fixed", False),
+        (agent({"autoscaling": {}}, READY, FOLLOWS, mode="Auto"), "FollowsQueue", False),
+        (agent({}, condition("Ready", "False", "Progressing"), FOLLOWS, mode="Auto"), "Progressing", False),
+        (agent({}, condition("Ready", "False", "NameTaken"), FOLLOWS, mode="Auto"), "NameTaken", True),
+        (agent({}, READY, condition("Autoscaling", "False", "KedaMissing"), mode="Auto"), "KedaMissing", True),
+        (agent({}, READY, condition("Autoscaling", "Unknown", "Pending"), mode="Auto"), "Pending", False),
+        (
+            agent({}, condition("Ready", "False", "BudgetExceeded"), mode="Budget"),
+            "BudgetExceeded",
+            True,
+        ),
+        (
+            agent({}, READY, condition("Autoscaling", "False", "Pinned"), mode="Pinned", pin={"replicas": 3}),
+            "Pinned",
+            False,
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_first(of: Agent, reason: str, is_bad: bool) -> None:
+    why = of.why(NOW)
+    assert (why.reason, why.is_bad) == (reason, is_bad)
+
+
+def test_a_pin_says_how_long_and_how_to_go_back() -> None:
+    until = (NOW + timedelta(minutes=90)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    of = agent({}, READY, mode="Pinned", pin={"replicas": 3, "until": until})
+    assert of.why(NOW).message == "pinned to 3 by a person for 1h30m more; back: kubectl ark auto writer"
+
+
+def test_nothing_is_wanted_while_the_budget_is_used_up() -> None:
+    assert agent({"replicas": 4}, mode="Budget").wanted == 0
+    assert agent({"replicas": 4}, mode="Pinned").wanted == 4
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-3, "0s"), (0.4, "0s"), (43, "43s"), (130, "2m10s"), (10_800, "3h"), (10_801, "3h"), (187_200, "2d4h")],
+)
+def test_times_are_said_in_two_units(seconds: float, text: str) -> None:
+    assert span(seconds) == text
+
+
+def test_annotations_are_the_operators() -> None:
+    assert (agents.MIRROR, agents.PIN_END) == (operators.MIRROR, operators.PIN_END)
+
+
+def test_a_stream_that_cannot_be_is_said_with_the_agents_name() -> None:
+    with pytest.raises(CliError, match="team/writer"):
+        _ = agent({"queue": {"stream": "a b"}}).queue
+
+
+def deployment(**container: Any) -> dict[str, Any]:
+    containers = [{"name": "sidecar", "env": [{"name": "AGENT_REDIS", "value": "no"}]}, {"name": "agent", **container}]
+    return {"spec": {"template": {"spec": {"containers": containers}}}}
+
+
+def test_redis_is_looked_for_as_a_kubelet_does() -> None:
+    env = [
+        {"name": "AGENT_REDIS", "value": "redis://$$(x)"},
+        {"name": "OTHER", "value": "x"},
+        {"name": "AGENT_REDIS", "valueFrom": {"secretKeyRef": {"name": "one", "key": "url"}}},
+    ]
+    env_from = [
+        {"secretRef": {"name": "two"}},
+        {"prefix": "AGENT_", "configMapRef": {"name": "three"}},
+        {"prefix": "OTHER_", "secretRef": {"name": "four"}},
+    ]
+    assert list(sources(deployment(env=env, envFrom=env_from))) == [
+        Reference(True, "one", "url"),
+        "redis://$(x)",
+        Reference(False, "three", "REDIS"),
+        Reference(True, "two", "AGENT_REDIS"),
+    ]
+    assert list(sources(deployment())) == []
