@@ -1,4 +1,4 @@
-# All of the project's programs in one image, for amd64 and arm64: ark-scaler, ark-operator and ark-agent.
+# All of the project's programs in one image, for amd64 and arm64: ark-scaler, ark-operator, ark-agent, and kubectl-ark.
 #
 #   docker build -t ark:0.1.0 .
 #   docker buildx build --platform linux/amd64,linux/arm64 -t registry.example/ark:0.1.0 --push .
@@ -19,6 +19,7 @@ COPY taskqueue taskqueue
 COPY scaler scaler
 COPY agent agent
 COPY operator operator
+COPY cli cli
 RUN /opt/build/bin/hatchling build -t wheel -d /dist \
  && pip --python /opt/ark install --no-cache-dir --no-deps --no-index /dist/*.whl
 

@@ -1,6 +1,6 @@
 # Every target sets itself up: virtual environment, pinned packages, Redis (the machine's own when it is 7.0 or
 # later, else the Valkey that comes with the packages). Only Python 3.11 or newer has to be there; e2e, cluster,
-# cluster-demo and bench NAME=wake or operator also need Linux and Go 1.26, and build Kubernetes and KEDA once (a
+# cluster-demo and bench NAME=wake, operator or status also need Linux and Go 1.26, and build Kubernetes and KEDA once (a
 # quarter of an hour).
 
 .DEFAULT_GOAL := help
@@ -41,7 +41,7 @@ cluster-demo: venv ## the demo on that cluster, at real speed; TRACE=file.csv FR
 demo: venv ## a real trace through queue, scaler and workers; TRACE=file.csv SPEED=60 REPLICAS=10
 	@$(PY) -m hack.demo $(if $(TRACE),--trace "$(TRACE)") $(if $(SPEED),--speed "$(SPEED)") $(if $(REPLICAS),--max-replicas "$(REPLICAS)")
 
-bench: venv ## a benchmark against its bars; NAME=scaler, wake, operator, ledger or cap, QUICK=1 for a short one
+bench: venv ## a benchmark against its bars; NAME=scaler, wake, operator, ledger, cap or status, QUICK=1 for a short one
 	@$(PY) -m hack.bench $(if $(NAME),"$(NAME)")
 
 protos: venv ## generate the gRPC code from protos/

@@ -24,7 +24,7 @@ _ROOT = Path(__file__).resolve().parents[1]
 _DOCKERFILE = _ROOT / "Dockerfile"
 _PYTHON = re.compile(r"^ARG PYTHON=(\d+\.\d+)", re.MULTILINE)
 _PLATFORMS = ("x86_64-manylinux_2_28", "aarch64-manylinux_2_28")
-_PROGRAMS = ("ark-scaler", "ark-operator", "ark-agent")
+_PROGRAMS = ("ark-scaler", "ark-operator", "ark-agent", "kubectl-ark")
 _SECONDS = 60.0
 
 
@@ -52,8 +52,10 @@ def _check(folder: Path) -> None:
     programs = _install(folder, wheel)
     for name in _PROGRAMS:
         shown = _run(str(programs / name), "--help", cwd=folder)
-        if f"usage: {name}" not in shown:
+        if f"usage: {name.replace('kubectl-', 'kubectl ')}" not in shown.lower():
             raise Broken(f"{name} --help says {shown[:200]!r}")
+    if "status" not in _run(str(programs / "kubectl_complete-ark"), "stat", cwd=folder):
+        raise Broken("kubectl_complete-ark proposes no status")
     asyncio.run(_work(folder, programs))
     operator = subprocess.run(
         [str(programs / "ark-operator"), "--image=x", "--kubeconfig=/nowhere"],

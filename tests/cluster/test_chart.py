@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import os
 import shutil
+import subprocess
+import sys
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -13,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 import yaml
 
 from ark_operator.kinds import ARK_AGENTS
@@ -282,6 +287,54 @@ def test_all_that_it_renders_is_accepted_under_the_restricted_level(cluster: Acc
         manifest = yaml.safe_dump_all([*objects, *pods_of(objects, "restricted")])
         shown = kubectl.run("apply", "--server-side", "--dry-run=server", "-f", "-", stdin=manifest)
         assert shown.count("serverside-applied") == len(objects) + len(pods_of(objects, "restricted")), name
+
+
+async def doctor(release: Release) -> tuple[int, str]:
+    """Answer the exit code of ``kubectl ark doctor``, and what it says."""
+    kubectl = release.access.kubectl
+    environment = {**os.environ, "KUBECONFIG": str(kubectl.kubeconfig), "ARK_KUBECTL": str(kubectl.program)}
+    command = [str(Path(sys.executable).parent / "kubectl-ark"), "doctor", "-n", release.agents]
+    ended = await asyncio.to_thread(
+        subprocess.run, command, capture_output=True, text=True, timeout=90, check=False, env=environment
+    )
+    assert not ended.stderr
+    return ended.returncode, ended.stdout
+
+
+@pytest.mark.timeout(600)
+async def test_the_doctor_finds_what_is_broken_and_nothing_else(cluster: Access) -> None:
+    async with installed(cluster) as (release, pool):
+        await make(pool)
+        code, said = await doctor(release)
+        assert (code, "FAULT" in said) == (0, False), said
+        for told in ("leads", "the scaler trusts its CA", "has all 20", "the HPA gets its metrics from keda/"):
+            assert told in said
+        kubectl = cluster.kubectl
+
+        async def broken(told: str) -> None:
+            async def found() -> bool:
+                code, said = await doctor(release)
+                return code == 1 and any("FAULT" in line and told in line for line in said.splitlines())
+
+            await eventually(found, f"the doctor's {told!r}", 60, every=0.5)
+
+        namespace, client = release.namespace, f"{release.namespace}-ark-client-tls"
+        await asyncio.to_thread(kubectl.run, "scale", "deployment/ark-scaler", "--replicas=2", "-n", namespace)
+        image = "set", "env", "deployment/ark-scaler", "ARK_SCALER_REDIS=nonsense", "-n", namespace
+        await asyncio.to_thread(kubectl.run, *image)
+        await asyncio.to_thread(
+            kubectl.run, "delete", "pod", "-n", namespace, "-l", "app.kubernetes.io/component=scaler"
+        )
+        await broken("ark-scaler: 0 of 2 ready")
+        await asyncio.to_thread(kubectl.run, "delete", "rolebinding", "-n", release.agents, "--all")
+        await broken("may not list arkagents.arkonis.dev")
+        other = trustme.CA().issue_cert("keda-operator")
+        chain = base64.b64encode(other.cert_chain_pems[0].bytes()).decode()
+        patch = json.dumps({"data": {"tls.crt": chain}})
+        await asyncio.to_thread(kubectl.run, "patch", "secret", client, "-n", "keda", "-p", patch)
+        await broken("KEDA's certificate is of no CA that the scaler trusts")
+        await asyncio.to_thread(kubectl.run, "delete", "secret", client, "-n", "keda")
+        await broken(f"Secret keda/{client} with a certificate is not there")
 
 
 @pytest.mark.timeout(600)
