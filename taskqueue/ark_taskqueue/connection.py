@@ -46,7 +46,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from ark_taskqueue.errors import InvalidAddress, RedisRefused, RedisUnavailable
+from ark_taskqueue.errors import InvalidAddress, RedisRefused, RedisUnavailable, TaskQueueError
 
 Client: TypeAlias = "Redis | RedisCluster"
 Kind: TypeAlias = Literal["standalone", "sentinel", "cluster"]
@@ -400,6 +400,15 @@ def translated(doing: str) -> Iterator[None]:
         raise RedisUnavailable(f"cannot {doing}: {str(error) or type(error).__name__}") from error
     except RedisError as error:
         raise RedisRefused(f"cannot {doing}: {error}") from error
+
+
+def error_of(reply: Any, doing: str) -> TaskQueueError | None:
+    """Answer this package's error where one stands in the place of a reply of `pipelined`; None for a reply."""
+    if isinstance(reply, ResponseError):
+        return from_response(reply, doing)
+    if isinstance(reply, Exception):
+        return RedisUnavailable(f"cannot {doing}: {str(reply) or type(reply).__name__}")
+    return None
 
 
 def from_response(error: ResponseError, doing: str) -> RedisRefused | RedisUnavailable:

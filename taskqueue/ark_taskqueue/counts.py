@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from redis.exceptions import ResponseError
-
-from ark_taskqueue.connection import Client, from_response, pipelined, translated
-from ark_taskqueue.errors import RedisUnavailable, TaskQueueError
+from ark_taskqueue.connection import Client, error_of, pipelined, translated
+from ark_taskqueue.errors import TaskQueueError
 from ark_taskqueue.keys import QueueKeys
 
 _FIELDS = ("completed", "retried", "dead")
@@ -37,11 +35,6 @@ async def read_counts(client: Client, queues: Sequence[QueueKeys]) -> list[Count
         replies = await pipelined(client, keys, [("HMGET", key, *_FIELDS) for key in keys])
     found: list[Counts | TaskQueueError] = []
     for queue, reply in zip(queues, replies, strict=True):
-        what = f"read the counts of {queue.name}"
-        if isinstance(reply, ResponseError):
-            found.append(from_response(reply, what))
-        elif isinstance(reply, Exception):
-            found.append(RedisUnavailable(f"cannot {what}: {str(reply) or type(reply).__name__}"))
-        else:
-            found.append(Counts(*(int(value or 0) for value in reply)))
+        error = error_of(reply, f"read the counts of {queue.name}")
+        found.append(error or Counts(*(int(value or 0) for value in reply)))
     return found

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from redis.exceptions import ResponseError
-
-from ark_taskqueue.connection import Client, from_response, pipelined, translated
-from ark_taskqueue.errors import RedisUnavailable, TaskQueueError
+from ark_taskqueue.connection import Client, error_of, pipelined, translated
+from ark_taskqueue.errors import TaskQueueError
 from ark_taskqueue.keys import QueueKeys
 from ark_taskqueue.script import Script
 from ark_taskqueue.task import DeadLetter, dead_letter_from, text
@@ -124,13 +122,8 @@ async def count_dead_letters(client: Client, queues: Sequence[QueueKeys]) -> lis
         replies = await pipelined(client, keys, [("XLEN", key) for key in keys])
     found: list[int | TaskQueueError] = []
     for queue, reply in zip(queues, replies, strict=True):
-        what = f"count the dead letters of {queue.name}"
-        if isinstance(reply, ResponseError):
-            found.append(from_response(reply, what))
-        elif isinstance(reply, Exception):
-            found.append(RedisUnavailable(f"cannot {what}: {str(reply) or type(reply).__name__}"))
-        else:
-            found.append(int(reply))
+        error = error_of(reply, f"count the dead letters of {queue.name}")
+        found.append(int(reply) if error is None else error)
     return found
 
 

@@ -16,10 +16,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from redis.exceptions import ResponseError
-
-from ark_taskqueue.connection import Client, from_response, translated
-from ark_taskqueue.errors import BudgetExceeded, RedisUnavailable, TaskQueueError
+from ark_taskqueue.connection import Client, error_of, translated
+from ark_taskqueue.errors import BudgetExceeded, TaskQueueError
 from ark_taskqueue.keys import QueueKeys
 from ark_taskqueue.script import Script
 
@@ -183,11 +181,7 @@ def _limit(budget: Budget) -> int:
 
 
 def _decoded(queue: QueueKeys, reply: Any) -> TokenUsage | TaskQueueError:
-    if isinstance(reply, ResponseError):
-        return from_response(reply, f"read the token usage of {queue.name}")
-    if isinstance(reply, Exception):
-        return RedisUnavailable(f"cannot read the token usage of {queue.name}: {str(reply) or type(reply).__name__}")
-    return _usage(reply)
+    return error_of(reply, f"read the token usage of {queue.name}") or _usage(reply)
 
 
 def _usage(reply: Sequence[int]) -> TokenUsage:

@@ -50,3 +50,15 @@ async def test_all_dead_letters_are_requeued_in_pages_or_deleted(client: Client,
     assert await letters.requeue_all() == 0
     tasks = await Consumer(client, queue, "w").claim(300)
     assert [task.prompt for task in tasks] == [str(i) for i in range(1, 250)]
+
+
+async def test_one_is_found_by_its_id_and_all_are_deleted_in_pages(client: Client, queue: QueueKeys) -> None:
+    await bury(client, queue, [str(i) for i in range(250)])
+    letters = DeadLetters(client, queue)
+    [first, second] = await letters.list(count=2)
+    assert await letters.get(second.id) == second
+    await letters.delete([first.id])
+    assert await letters.get(first.id) is None
+    assert await letters.delete_all() == 249
+    assert await letters.delete_all() == 0
+    assert await letters.count() == 0
