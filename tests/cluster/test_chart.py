@@ -254,6 +254,43 @@ def test_a_setting_of_the_users_wins_and_is_there_once() -> None:
     assert (values["ARK_SCALER_LOG_LEVEL"], values["ARK_SCALER_HTTP_TLS"], values["OTHER"]) == ("error", "false", "x")
 
 
+def test_a_users_security_context_wins_key_by_key_false_zero_and_null_too() -> None:
+    values = {
+        **BUNDLED,
+        "scaler": {
+            "podSecurityContext": {"runAsNonRoot": False, "runAsUser": 0, "fsGroup": None},
+            "securityContext": {"readOnlyRootFilesystem": False, "capabilities": {"drop": ["NET_RAW"]}},
+        },
+    }
+    [spec] = [
+        o["spec"]["template"]["spec"]
+        for o in helm().rendered(values=values)
+        if o["kind"] == "Deployment" and o["metadata"]["name"] == "ark-scaler"
+    ]
+    assert spec["securityContext"] == {
+        "runAsNonRoot": False,
+        "runAsUser": 0,
+        "runAsGroup": 65532,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    assert spec["containers"][0]["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": False,
+        "capabilities": {"drop": ["NET_RAW"]},
+    }
+
+
+def test_releases_of_long_names_do_not_share_cluster_wide_objects() -> None:
+    def wide(namespace: str) -> set[str]:
+        objects = helm().rendered("-n", namespace, "--set", f"fullnameOverride={'n' * 40}", values=BUNDLED)
+        kinds = ("ClusterRole", "ClusterRoleBinding", "ClusterTriggerAuthentication")
+        names = {o["metadata"]["name"] for o in objects if o["kind"] in kinds}
+        assert max(map(len, names)) <= 63
+        return names
+
+    assert not wide("a" * 50) & wide("a" * 50 + "b")
+
+
 def test_the_operators_rights_are_those_that_the_tests_run_with() -> None:
     def rules(objects: list[Object]) -> list[Any]:
         kinds = ("ClusterRole", "Role")

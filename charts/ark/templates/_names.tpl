@@ -18,7 +18,10 @@
 {{- if eq (include "ark.fullname" .) .Release.Namespace -}}
 {{- include "ark.fullname" . -}}
 {{- else -}}
-{{- printf "%s-%s" .Release.Namespace (include "ark.fullname" .) | trunc 48 | trimSuffix "-" -}}
+{{- $name := printf "%s-%s" .Release.Namespace (include "ark.fullname" .) -}}
+{{- /* Cut off, two could be the same; a hash of the whole tells them apart. */ -}}
+{{- if gt (len $name) 48 }}{{ $name = printf "%s-%s" (trunc 39 $name | trimSuffix "-") (sha256sum $name | trunc 8) }}{{ end -}}
+{{- $name -}}
 {{- end -}}
 {{- end -}}
 

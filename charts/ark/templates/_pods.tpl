@@ -142,12 +142,23 @@ Arguments: as above, and variables, the template that has the chart's.
 
 {{- define "ark.podSecurity" -}}
 {{- $own := dict "runAsNonRoot" true "runAsUser" 65532 "runAsGroup" 65532 "fsGroup" 65532 "seccompProfile" (dict "type" "RuntimeDefault") -}}
-{{- toYaml (merge (dict) . $own) -}}
+{{- include "ark.overridden" (dict "own" $own "users" .) -}}
 {{- end -}}
 
 {{- define "ark.containerSecurity" -}}
 {{- $own := dict "allowPrivilegeEscalation" false "readOnlyRootFilesystem" true "capabilities" (dict "drop" (list "ALL")) -}}
-{{- toYaml (merge (dict) . $own) -}}
+{{- include "ark.overridden" (dict "own" $own "users" .) -}}
+{{- end -}}
+
+{{/*
+The user's keys in the place of the chart's, one by one: false and 0 count (merge takes them for nothing), and null takes a
+key away, as OpenShift needs it for runAsUser. Arguments: own, users.
+*/}}
+{{- define "ark.overridden" -}}
+{{- $all := dict -}}
+{{- range $name, $value := .own }}{{ if not (hasKey $.users $name) }}{{ $_ := set $all $name $value }}{{ end }}{{ end -}}
+{{- range $name, $value := .users }}{{ if not (kindIs "invalid" $value) }}{{ $_ := set $all $name $value }}{{ end }}{{ end -}}
+{{- toYaml $all -}}
 {{- end -}}
 
 {{- define "ark.metricsTls" -}}
