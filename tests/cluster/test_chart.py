@@ -280,6 +280,24 @@ def test_a_users_security_context_wins_key_by_key_false_zero_and_null_too() -> N
     }
 
 
+def test_null_is_as_good_as_nothing_for_every_value_that_may_be_empty() -> None:
+    everything = {**BUNDLED, "networkPolicy": {"enabled": True}}
+    everything["metrics"] = {"monitors": {"enabled": True}, "rules": {"enabled": True}, "dashboard": {"enabled": True}}
+    schema = yaml.safe_load((CHART / "values.yaml").read_text())
+
+    def empty(values: Any, path: str) -> Iterator[str]:
+        if isinstance(values, dict) and values:
+            for key, inner in values.items():
+                yield from empty(inner, f"{path}.{key}" if path else key)
+        elif values in ("", {}, []):
+            yield path
+
+    paths = list(empty(schema, ""))
+    assert len(paths) > 40
+    for path in paths:
+        helm().rendered("-n", "x", "--set", f"{path}=null", values=everything)
+
+
 def test_releases_of_long_names_do_not_share_cluster_wide_objects() -> None:
     def wide(namespace: str) -> set[str]:
         objects = helm().rendered("-n", namespace, "--set", f"fullnameOverride={'n' * 40}", values=BUNDLED)

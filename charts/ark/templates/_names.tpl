@@ -36,7 +36,7 @@ labels:
   {{- with .labels }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
-{{- with merge (dict) (.annotations | default dict) .root.Values.commonAnnotations }}
+{{- with merge (dict) (.annotations | default dict) (.root.Values.commonAnnotations | default dict) }}
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -131,7 +131,7 @@ app.kubernetes.io/component: {{ . }}
 {{- $names = concat $names (list $base (printf "%s.svc" $base) (printf "%s.svc.cluster.local" $base)) -}}
 {{- end -}}
 {{- with .Values.scaler.service.clusterIP }}{{ $names = append $names . }}{{ end -}}
-{{- concat $names .Values.tls.extraNames | uniq | join "," -}}
+{{- concat $names (.Values.tls.extraNames | default list) | uniq | join "," -}}
 {{- end -}}
 
 {{/* What no schema can say; each message names the value. */}}
@@ -143,10 +143,10 @@ app.kubernetes.io/component: {{ . }}
 {{- else if gt $ways 1 -}}
 {{- fail "redis.url, redis.existingSecret.name and redis.bundled.enabled: only one of them may be set" -}}
 {{- end -}}
-{{- if regexMatch "://[^/@ ]*:[^/@ ]+@" $redis.url -}}
+{{- if regexMatch "://[^/@ ]*:[^/@ ]+@" ($redis.url | default "") -}}
 {{- fail "redis.url has a password, and whoever may read Deployments would see it: put the URL into a Secret, and its name into redis.existingSecret.name" -}}
 {{- end -}}
-{{- if regexMatch "://[^/@ ]*:[^/@ ]+@" .Values.agents.redisUrl -}}
+{{- if regexMatch "://[^/@ ]*:[^/@ ]+@" (.Values.agents.redisUrl | default "") -}}
 {{- fail "agents.redisUrl has a password, and whoever may read Deployments would see it: put it as AGENT_REDIS into the agents' Secret (agents.secret)" -}}
 {{- end -}}
 {{- if and .Values.tls.enabled (eq .Values.tls.source "secrets") (not (and .Values.tls.secrets.server .Values.tls.secrets.client)) -}}

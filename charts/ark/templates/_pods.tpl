@@ -15,7 +15,7 @@ metadata:
     {{- with .part.podLabels }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
-  {{- with merge (dict) .part.podAnnotations .root.Values.commonAnnotations }}
+  {{- with merge (dict) (.part.podAnnotations | default dict) (.root.Values.commonAnnotations | default dict) }}
   annotations:
     {{- toYaml . | nindent 4 }}
   {{- end }}
@@ -26,7 +26,7 @@ spec:
   enableServiceLinks: false
   terminationGracePeriodSeconds: {{ .part.terminationGracePeriodSeconds }}
   securityContext:
-    {{- include "ark.podSecurity" .part.podSecurityContext | nindent 4 }}
+    {{- include "ark.podSecurity" (.part.podSecurityContext | default dict) | nindent 4 }}
   {{- with .root.Values.imagePullSecrets }}
   imagePullSecrets:
     {{- toYaml . | nindent 4 }}
@@ -62,7 +62,7 @@ spec:
       image: {{ include "ark.image" .root | quote }}
       imagePullPolicy: {{ .root.Values.image.pullPolicy }}
       securityContext:
-        {{- include "ark.containerSecurity" .part.securityContext | nindent 8 }}
+        {{- include "ark.containerSecurity" (.part.securityContext | default dict) | nindent 8 }}
       {{- include .container . | nindent 6 }}
       {{- with .part.extraEnvFrom }}
       envFrom:
@@ -70,10 +70,14 @@ spec:
       {{- end }}
       livenessProbe:
         httpGet: {path: /healthz, port: http{{ if include "ark.metricsTls" .root }}, scheme: HTTPS{{ end }}}
-        {{- toYaml .part.livenessProbe | nindent 8 }}
+        {{- with .part.livenessProbe }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
       readinessProbe:
         httpGet: {path: /readyz, port: http{{ if include "ark.metricsTls" .root }}, scheme: HTTPS{{ end }}}
-        {{- toYaml .part.readinessProbe | nindent 8 }}
+        {{- with .part.readinessProbe }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
       resources:
         {{- toYaml .part.resources | nindent 8 }}
       volumeMounts:
@@ -131,7 +135,7 @@ Arguments: as above, and variables, the template that has the chart's.
 {{- end -}}
 {{- $all := list -}}
 {{- $seen := dict -}}
-{{- range $variable := reverse (concat $own .part.extraEnv) -}}
+{{- range $variable := reverse (concat $own (.part.extraEnv | default list)) -}}
 {{- if not (hasKey $seen $variable.name) -}}
 {{- $_ := set $seen $variable.name true -}}
 {{- $all = prepend $all $variable -}}
