@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Self
-from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
@@ -14,7 +13,7 @@ from ark_operator.runtime.election import Terms
 from ark_process.certificate import Certificate
 from ark_process.metrics_access import MetricsAccess
 from ark_process.settings import ProgramSettings, checked_with
-from ark_taskqueue import Tenancy, parse_connections, parse_rules
+from ark_taskqueue import Tenancy, parse_address, parse_connections, parse_rules
 
 
 def _parse_if_given(text: str) -> dict[str, str]:
@@ -114,7 +113,7 @@ class OperatorSettings(ProgramSettings):
             raise ValueError("--tls-cert and --tls-key go together: one of them is missing")
         if self.metrics_api_server and not self.tls_cert:
             raise ValueError("--metrics-api-server needs --tls-cert and --tls-key: callers send a token")
-        secret = [name for name, url in self.agents_connections.items() if urlsplit(url).password]
+        secret = [name for name, url in self.agents_connections.items() if parse_address(url).has_password]
         if self.agent_redis and secret:
             raise ValueError(
                 f"--agent-redis has a password for {', '.join(secret)}, and whoever may read Deployments would see "
@@ -163,7 +162,7 @@ class OperatorSettings(ProgramSettings):
     @property
     def options(self) -> Options:
         """What the settings say about agents' children."""
-        urls = {name: url for name, url in self.agents_connections.items() if not urlsplit(url).password}
+        urls = {name: url for name, url in self.agents_connections.items() if not parse_address(url).has_password}
         return Options(
             image=self.image,
             scaler_address=self.scaler_address,

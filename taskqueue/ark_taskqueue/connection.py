@@ -105,6 +105,11 @@ class Address:
         """Whether connections are encrypted."""
         return self.login.get("connection_class") is SSLConnection
 
+    @property
+    def has_password(self) -> bool:
+        """Whether the URL has one, of Redis or of the Sentinels."""
+        return bool(self.login.get("password") or self.sentinel_login.get("password"))
+
     def __str__(self) -> str:
         """Show the address without user and password, for logs and errors."""
         hosts = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts)

@@ -98,6 +98,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "which Redis": ({}, "Which Redis"),
     "two of them": ({"redis": {"url": "redis://x", "bundled": {"enabled": True}}}, "only one of them"),
     "a password in the open": ({"redis": {"url": "redis://:secret@x/0"}}, "redis.existingSecret.name"),
+    "the Sentinels' password in the open": (
+        {"redis": {"url": "redis+sentinel://s/main?sentinel_username=u&sentinel_password=secret"}},
+        "redis.existingSecret.name",
+    ),
     "a password for agents": ({**BUNDLED, "agents": {"redisUrl": "redis://u:secret@x/0"}}, "AGENT_REDIS"),
     "a misspelt value": ({**BUNDLED, "scaler": {"replcas": 3}}, "replcas"),
     "no certificates": ({**BUNDLED, "tls": {"source": "secrets"}}, "tls.secrets.server"),

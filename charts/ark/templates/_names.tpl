@@ -143,10 +143,10 @@ app.kubernetes.io/component: {{ . }}
 {{- else if gt $ways 1 -}}
 {{- fail "redis.url, redis.existingSecret.name and redis.bundled.enabled: only one of them may be set" -}}
 {{- end -}}
-{{- if regexMatch "://[^/@ ]*:[^/@ ]+@" ($redis.url | default "") -}}
+{{- if regexMatch "://[^/@ ]*:[^/@ ]+@|[?&]sentinel_password=" ($redis.url | default "") -}}
 {{- fail "redis.url has a password, and whoever may read Deployments would see it: put the URL into a Secret, and its name into redis.existingSecret.name" -}}
 {{- end -}}
-{{- if regexMatch "://[^/@ ]*:[^/@ ]+@" (.Values.agents.redisUrl | default "") -}}
+{{- if regexMatch "://[^/@ ]*:[^/@ ]+@|[?&]sentinel_password=" (.Values.agents.redisUrl | default "") -}}
 {{- fail "agents.redisUrl has a password, and whoever may read Deployments would see it: put it as AGENT_REDIS into the agents' Secret (agents.secret)" -}}
 {{- end -}}
 {{- if and .Values.tls.enabled (eq .Values.tls.source "secrets") (not (and .Values.tls.secrets.server .Values.tls.secrets.client)) -}}

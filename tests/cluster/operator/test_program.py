@@ -154,6 +154,8 @@ def test_a_redis_password_stays_out_of_deployments() -> None:
     secret, plain = "redis://:secret@a:6379/0", "b=redis://b:6379/0"
     assert urls(redis=f"{secret} {plain}") == {"b": "redis://b:6379/0"}
     assert urls(redis=secret, agent_redis="redis://c:6379/0") == {"default": "redis://c:6379/0"}
+    sentinels = "redis+sentinel://s:26379/main?sentinel_username=u&sentinel_password=secret"
+    assert urls(redis=sentinels) == {}
     with pytest.raises(ValidationError, match="put the URL into the agents' Secret as AGENT_REDIS"):
         urls(agent_redis=secret)
 
