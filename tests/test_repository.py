@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from prometheus_client import CollectorRegistry
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,6 +54,28 @@ def test_the_readme_names_every_metadata_key_and_nothing_that_is_not_there() -> 
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"no make target {target}"
     for link in re.findall(r"\]\(([a-z][^):]*)\)", readme):
         assert (ROOT / link).exists(), f"README links to {link}"
+
+
+def test_triggers_in_the_documentation_are_such_as_the_scaler_takes() -> None:
+    from ark_scaler.trigger import parse
+
+    triggers = [
+        trigger
+        for path in tracked("README.md", "docs/*.md")
+        for block in re.findall(r"^```yaml\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL)
+        for item in yaml.safe_load_all(block)
+        if item.get("kind") == "ScaledObject"
+        for trigger in item["spec"]["triggers"]
+    ]
+    assert len(triggers) >= 2
+    for trigger in triggers:
+        parse(trigger["metadata"], ["default"])
+
+
+def test_links_in_the_documentation_lead_somewhere() -> None:
+    for path in tracked("docs/*.md", "docs/adr/*.md"):
+        for link in re.findall(r"\]\(([^):#]+)\)", path.read_text()):
+            assert (path.parent / link).exists(), f"{path.name} links to {link}"
 
 
 def test_the_folder_operator_does_not_hide_the_standard_librarys_module() -> None:

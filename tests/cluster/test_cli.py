@@ -243,6 +243,28 @@ async def test_redis_is_found_in_a_secret_where_it_stands_there(ark: Ark) -> Non
     assert "--redis-url" in lost.err
 
 
+async def test_a_redis_with_a_services_name_is_reached_by_a_port_forward(ark: Ark) -> None:
+    stack, agent = ark.pool.stack, ark.pool.agent
+    url = f"redis://{manifests.REDIS}.{stack.namespace}.svc:{manifests.REDIS_PORT}/0"
+    await stack.apply(manifests.secret(stack.namespace, "named", {"url": url}))
+    variable = {"name": "AGENT_REDIS", "valueFrom": {"secretKeyRef": {"name": "named", "key": "url"}}}
+    template = {"spec": {"containers": [{"name": "agent", "env": [variable]}]}}
+    await stack.api.patch(ARK_AGENTS.path(stack.namespace, agent), {"spec": {"template": template}})
+
+    async def taken_over() -> bool:
+        found = await stack.api.get(DEPLOYMENTS.path(stack.namespace, f"{agent}-agent"))
+        return "named" in json.dumps(found["spec"])
+
+    await eventually(taken_over, "the Deployment's new variable", 30, every=0.1)
+    ended = await ark("submit", agent, "Hello")
+    if stack.access.local is None:
+        assert ended.code == 0, ended.err
+    else:
+        # The process node has no kubelet that would forward: what remains to be seen is that the failure is said.
+        assert (ended.code, ended.out) == (3, "")
+        assert f"service {stack.namespace}/{manifests.REDIS} by kubectl port-forward" in ended.err
+
+
 async def test_what_a_person_may_not_do_is_said_in_kubectls_words(ark: Ark) -> None:
     stack = ark.pool.stack
     token = (await stack.kubectl("create", "token", "default")).strip()
