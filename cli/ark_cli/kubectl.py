@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ Object: TypeAlias = "dict[str, Any]"
 AGENTS = "/apis/arkonis.dev/v1alpha1"
 _REQUEST_SECONDS = 15
 _PROCESS_SECONDS = 20.0
+_NO_CLUSTER = re.compile(r"current-context|cannot locate context|context .*(?:does not exist|was not found)")
 _IN_CLUSTER_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
@@ -93,7 +95,7 @@ class Kubectl:
                 process.kill()
                 await process.wait()
         if process.returncode:
-            raise _failure(err.decode(errors="replace").strip())
+            raise failure(err.decode(errors="replace").strip())
         return out.decode()
 
     async def get(self, path: str) -> Object:
@@ -154,8 +156,9 @@ def _pods_namespace() -> str | None:
     return _IN_CLUSTER_NAMESPACE.read_text().strip()
 
 
-def _failure(said: str) -> CliError:
-    if "current-context" in said or "context was not found" in said or "does not exist" in said:
+def failure(said: str) -> CliError:
+    """Answer the error for what kubectl said when it failed."""
+    if _NO_CLUSTER.search(said):
         return CliError(f"kubectl does not know which cluster is meant: {said}")
     if "(NotFound)" in said:
         return NotThere(said)

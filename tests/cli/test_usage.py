@@ -11,6 +11,8 @@ import click
 import pytest
 
 from ark_cli.completion import proposals
+from ark_cli.errors import CliError, Forbidden, NotThere
+from ark_cli.kubectl import failure
 from ark_cli.main import cli
 from ark_cli.sizing import Duration
 
@@ -72,6 +74,25 @@ def test_without_kubectl_it_says_what_is_missing() -> None:
     ended = run("status", PATH="/nowhere")
     assert (ended.returncode, ended.stdout) == (3, "")
     assert "kubectl is not on the PATH" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "told"),
+    [
+        ("error: current-context must exist in order to minify", CliError, "which cluster"),
+        ('error: context "nope" does not exist', CliError, "which cluster"),
+        ("error: cannot locate context nope", CliError, "which cluster"),
+        ('Error from server (NotFound): arkagents "x" not found', NotThere, "not found"),
+        ('Error from server (Forbidden): pods is forbidden: User "u" cannot list', Forbidden, "cannot list"),
+        ("Error from server: admission webhook: team x does not exist", CliError, "Error from server"),
+        ("", CliError, "said nothing"),
+    ],
+)
+def test_what_kubectl_says_is_passed_on(said: str, kind: type[CliError], told: str) -> None:
+    error = failure(said)
+    assert type(error) is kind
+    assert told in str(error)
+    assert error.code == 3
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("1h30m", 5400), ("2d", 172_800)])
