@@ -227,6 +227,6 @@ async def test_every_panel_and_every_alert_has_data_from_agents_at_work(
             done.set()
     namespace = busy.stack.namespace
     [demand] = await prometheus.ask(f'ark:pool_capacity_tasks:max{{namespace="{namespace}"}}')
-    assert float(demand["value"][1]) == 5
+    assert float(demand["value"][1]) in (5, 10)  # of one agent, or of both where the load has called the second
     [dead] = await prometheus.ask(f'ark:queue_dead_letters:max{{queue="{namespace}/writer"}}')
     assert float(dead["value"][1]) == 1
