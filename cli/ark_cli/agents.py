@@ -16,7 +16,6 @@ MIRROR = "arkonis.dev/autoscaled-replicas"
 """Annotation with the number that the operator wrote into ``spec.replicas``; without it the number is a person's."""
 PIN_END = "arkonis.dev/pin"
 """Annotation with a person's number and when it ends: ``5 until 2026-11-25T12:00:00Z``."""
-_FINE = {"AllReplicasReady", "ScaledToZero"}
 _SAID_BY_MODE = {"Disabled", "Pinned", "BudgetExceeded"}
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
@@ -97,6 +96,19 @@ class Agent:
         """Name of its Redis connection."""
         return str((self.spec.get("queue") or {}).get("redis", "default"))
 
+    @property
+    def is_pinned(self) -> bool:
+        """Whether ``spec.replicas`` is a person's number, whatever the operator has said of it so far."""
+        annotations = self.object["metadata"].get("annotations") or {}
+        replicas = self.spec.get("replicas")
+        return replicas is not None and annotations.get(MIRROR) != str(replicas)
+
+    @property
+    def stream(self) -> str:
+        """Key of its queue's stream, as it stands there."""
+        given = (self.spec.get("queue") or {}).get("stream")
+        return self.queue.stream if given is None else str(given)
+
     @cached_property
     def queue(self) -> QueueKeys:
         """Its queue.
@@ -112,6 +124,14 @@ class Agent:
             return QueueKeys.for_agent(self.namespace, self.name, group)
         except InvalidQueueName as error:
             raise CliError(f"ArkAgent {self.namespace}/{self.name}: {error}") from error
+
+    def check(self) -> None:
+        """See to it that it has a queue.
+
+        Raises:
+            CliError: see `queue`.
+        """
+        _ = self.queue
 
     def condition(self, kind: str) -> Mapping[str, Any] | None:
         """Answer a condition of its status; None where there is none."""

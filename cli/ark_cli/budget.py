@@ -15,7 +15,7 @@ from ark_cli.kubectl import Kubectl
 from ark_cli.live import Live, read_live
 from ark_cli.options import complete_agents, connected, everywhere_option, output_option, redis_option, where_options
 from ark_cli.redis_access import RedisAccess
-from ark_cli.status import budget_data, number
+from ark_cli.status import budget_bar, budget_data, number
 
 
 class _Limit(click.ParamType[int]):
@@ -59,8 +59,7 @@ def budget(context: click.Context, agent: str | None, redis_url: str | None, lim
                 output.emit(None, kind)
             return 0
         live = await read_live(access, agents)
-        for problem in dict.fromkeys(live.problems):
-            output.say(f"not all is known: {problem}")
+        live.tell()
         _show(agents, live, kind, one=agent is not None, everywhere=kubectl.where.everywhere)
         return 0
 
@@ -91,7 +90,7 @@ def _show(agents: list[Agent], live: Live, kind: str, *, one: bool, everywhere: 
         [
             *([agent.namespace] if everywhere else []),
             agent.name,
-            output.bar(data["usedTokens"] or 0, data["limitTokens"]),
+            budget_bar(data),
             number(data["usedTokens"]),
             number(data["reservedTokens"]),
             number(data["leftTokens"]),

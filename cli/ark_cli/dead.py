@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,7 +12,7 @@ from ark_cli import output
 from ark_cli.agents import read_agent, span
 from ark_cli.errors import CliError
 from ark_cli.kubectl import Kubectl
-from ark_cli.options import agent_argument, connected, output_option, redis_option, where_options
+from ark_cli.options import Work, agent_argument, connected, output_option, redis_option, where_options
 from ark_cli.redis_access import RedisAccess
 from ark_taskqueue import DeadLetter, DeadLetters, RedisRefused
 
@@ -53,7 +53,7 @@ def list_(context: click.Context, agent: str, redis_url: str | None, limit: int,
             output.say(f"{total} in all; more: --after {found[-1].id}")
         return 0
 
-    connected(context, redis_url, work)
+    connected(context, redis_url, _named(work))
 
 
 @dead.command()
@@ -139,19 +139,18 @@ def drop(
     connected(context, redis_url, _named(work))
 
 
-def _named(work: Any) -> Any:
+def _named(work: Work) -> Work:
     """Make a sentence of Redis' refusal of an id that is none."""
 
     async def named(kubectl: Kubectl, access: RedisAccess) -> int:
         try:
-            code: int = await work(kubectl, access)
+            return await work(kubectl, access)
         except RedisRefused as error:
             if "Invalid stream ID" not in str(error):
                 raise
             raise click.UsageError(
                 "a dead letter's id looks like 1764064800000-0; see: kubectl ark dead list"
             ) from None
-        return code
 
     return named
 
@@ -161,7 +160,7 @@ def _check(letters: Sequence[str], *, every: bool) -> None:
         raise click.UsageError("which dead letters? Give their ids, or --all")
 
 
-def _all_there(wanted: Sequence[str], there: Any) -> int:
+def _all_there(wanted: Sequence[str], there: Collection[str]) -> int:
     missing = [letter for letter in wanted if letter not in there]
     if missing:
         raise CliError(f"no dead letters: {', '.join(missing)}")

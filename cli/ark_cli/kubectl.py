@@ -104,7 +104,11 @@ class Kubectl:
         Raises:
             NotThere, Forbidden, CliError: see `run`.
         """
-        answer: Object = json.loads(await self.run("get", "--raw", path))
+        text = await self.run("get", "--raw", path)
+        try:
+            answer: Object = json.loads(text)
+        except ValueError:
+            raise CliError(f"this is no answer of an API server to {path}: {text[:200]!r}") from None
         return answer
 
     async def create(self, items: Sequence[Mapping[str, Any]]) -> list[Object]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from ark_cli import output
 from ark_cli.agents import Agent
 from ark_cli.errors import CliError, shown
 from ark_cli.redis_access import RedisAccess
@@ -23,8 +23,7 @@ from ark_taskqueue import (
 )
 
 _T = TypeVar("_T")
-_TRIES = 3
-"""Agents of one namespace that are asked where Redis is: one may have no Deployment yet."""
+_MOST_TOLD = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +52,14 @@ class Live:
         """Answer an agent's reading."""
         return self.readings.get((agent.namespace, agent.name), UNKNOWN)
 
+    def tell(self) -> None:
+        """Say on standard error why some are not known; each reason once, and the first few of them."""
+        reasons = list(dict.fromkeys(self.problems))
+        for reason in reasons[:_MOST_TOLD]:
+            output.say(f"not all is known: {reason}")
+        if len(reasons) > _MOST_TOLD:
+            output.say(f"not all is known: and {len(reasons) - _MOST_TOLD} more")
+
 
 async def read_live(access: RedisAccess, agents: Sequence[Agent]) -> Live:
     """Ask Redis about agents. What cannot be read is unknown, and said in the answer's problems."""
@@ -67,18 +74,17 @@ async def read_live(access: RedisAccess, agents: Sequence[Agent]) -> Live:
 
 async def _by_client(access: RedisAccess, agents: Sequence[Agent], live: Live) -> list[tuple[Client, list[Agent]]]:
     groups: dict[int, tuple[Client, list[Agent]]] = {}
-    failures: Counter[tuple[str, str]] = Counter()
+    try:
+        await access.look_up(agents)
+    except CliError as error:
+        live.problems.append(str(error))
+        return []
     for agent in agents:
-        place = (agent.namespace, agent.redis)
-        if failures[place] >= _TRIES:
-            continue
         try:
+            agent.check()
             client = await access.client(agent)
-            agent.queue  # noqa: B018 - raises where it cannot be
         except CliError as error:
-            failures[place] += 1
-            if failures[place] == 1:
-                live.problems.append(str(error))
+            live.problems.append(str(error))
         else:
             groups.setdefault(id(client), (client, []))[1].append(agent)
     return list(groups.values())

@@ -55,6 +55,7 @@ def run(arguments: list[str]) -> int:
     """Run the command and answer its exit code."""
     try:
         code = cli.main(arguments, prog_name=NAME, standalone_mode=False)
+        sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         return Exit.USAGE

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import click
 
 from ark_cli import output
 from ark_cli.agents import read_agents
+from ark_cli.errors import CliError
 from ark_cli.kubectl import Kubectl, Where
 from ark_cli.redis_access import RedisAccess
 
+Work: TypeAlias = Callable[[Kubectl, RedisAccess], Coroutine[Any, Any, int]]
+"""What a command does; answers its exit code."""
 _F = TypeVar("_F", bound=Callable[..., Any])
 _META = "ark.where"
 
@@ -77,17 +80,15 @@ def complete_agents(context: click.Context, _: click.Parameter, incomplete: str)
     """Answer the names of agents that begin with what is written already."""
     try:
         found = asyncio.run(read_agents(Kubectl(where(context))))
-    except Exception:  # noqa: BLE001 - the shell's line must stay as it is
-        return []
+    except CliError:
+        return []  # whoever is typing learns why from the command
     return [agent.name for agent in found if agent.name.startswith(incomplete)]
 
 
 agent_argument = click.argument("agent", shell_complete=complete_agents)
 
 
-def connected(
-    context: click.Context, redis_url: str | None, work: Callable[[Kubectl, RedisAccess], Coroutine[Any, Any, int]]
-) -> None:
+def connected(context: click.Context, redis_url: str | None, work: Work) -> None:
     """Do a command's work with the ways to Kubernetes and Redis, and end with its exit code."""
 
     async def whole() -> int:

@@ -17,9 +17,12 @@ _BAR = 10
 _WIDE = 10_000
 
 
-def console(*, stderr: bool = False) -> Console:
-    """Answer where to print; without a terminal nothing is cut off, and nothing coloured."""
-    made = Console(stderr=stderr, highlight=False, soft_wrap=not stderr)
+def console() -> Console:
+    """Answer where to print; without a terminal nothing is cut off, and nothing coloured.
+
+    What is printed may come from anybody who submits a task: brackets in it are no markup.
+    """
+    made = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
     if not made.is_terminal:
         made.width = _WIDE
     return made
@@ -37,6 +40,11 @@ def emit(content: Any, kind: str) -> None:
 def say(text: str) -> None:
     """Print a line for people that is no answer, to standard error."""
     print(text, file=sys.stderr)
+
+
+def clean(text: str) -> str:
+    """Answer a text without what a terminal would take for an order."""
+    return "".join(one if one.isprintable() or one == "\n" else "\N{REPLACEMENT CHARACTER}" for one in text)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], numbers: Sequence[str] = ()) -> Table:
@@ -58,7 +66,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], numbers:
             ratio=1 if last else None,
         )
     for row in rows:
-        made.add_row(*row)
+        made.add_row(*(clean(cell) if isinstance(cell, str) else cell for cell in row))
     return made
 
 
@@ -68,7 +76,7 @@ def facts(items: Mapping[str, str | Text]) -> Table:
     made.add_column(no_wrap=True, style="bold")
     made.add_column(overflow="fold")
     for name, value in items.items():
-        made.add_row(name, value)
+        made.add_row(clean(name), clean(value) if isinstance(value, str) else value)
     return made
 
 

@@ -26,29 +26,34 @@ async def forwarded(kubectl: Kubectl, namespace: str, service: str, port: int) -
     command = kubectl.command(
         *("port-forward", "-n", namespace, f"service/{service}", f":{port}", "--address=127.0.0.1"), seconds=None
     )
-    process = await asyncio.create_subprocess_exec(*command, stdin=DEVNULL, stdout=PIPE, stderr=PIPE)
+    try:
+        process = await asyncio.create_subprocess_exec(*command, stdin=DEVNULL, stdout=PIPE, stderr=PIPE)
+    except OSError as error:
+        raise CliError(f"kubectl cannot be started: {error}") from error
     assert process.stdout is not None
     assert process.stderr is not None
     readers: list[asyncio.Task[None]] = []
     try:
         local = await _listening(process.stdout)
         if local is None:
-            said = (await process.stderr.read()).decode(errors="replace").strip()
+            await _end(process)
+            said = (await process.stderr.read()).decode(errors="replace").strip() or f"nothing within {_SECONDS:g} s"
             raise CliError(f"no way to service {namespace}/{service} by kubectl port-forward: {said}")
         # Each connection prints a line: a pipe that nobody reads would fill up in the end.
         readers = [asyncio.create_task(_read(stream)) for stream in (process.stdout, process.stderr)]
         yield local
-    except TimeoutError:
-        raise CliError(f"kubectl port-forward to service {namespace}/{service} takes too long") from None
     finally:
         await _end(process)
         await asyncio.gather(*readers)
 
 
 async def _listening(output: asyncio.StreamReader) -> int | None:
-    """Answer the port once it is there; None where kubectl ends instead."""
-    async with asyncio.timeout(_SECONDS):
-        match = _FORWARDING.search(await output.readline())
+    """Answer the port once it is there; None where kubectl ends instead, or says nothing for too long."""
+    try:
+        async with asyncio.timeout(_SECONDS):
+            match = _FORWARDING.search(await output.readline())
+    except TimeoutError:
+        return None
     return None if match is None else int(match[1])
 
 

@@ -10,12 +10,11 @@ from __future__ import annotations
 import base64
 import os
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from ark_cli.agents import Agent
 from ark_cli.errors import CliError, NotThere
@@ -28,11 +27,13 @@ _CONTAINER = "agent"
 _TIMEOUT_SECONDS = 5.0
 _LABEL = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
 _SERVICE = re.compile(rf"(?P<service>{_LABEL})(?:\.(?P<namespace>{_LABEL})(?:\.svc(?:\.[-a-z0-9.]+)?)?)?\.?")
+_MANAGED = "app.kubernetes.io/managed-by%3Dark-operator"
+_MANY = 3
 _OTHERWISE = "give a URL that works from here with --redis-url or ARK_REDIS_URL"
 
 
 class RedisAccess:
-    """Clients for agents' Redis, one for each connection; ends them, and their port-forwards, with its context."""
+    """Clients for agents' Redis, one for each URL; ends them, and their port-forwards, with its context."""
 
     def __init__(self, kubectl: Kubectl, url: str | None) -> None:
         """
@@ -42,7 +43,11 @@ class RedisAccess:
         """
         self._kubectl = kubectl
         self._url = url
-        self._clients: dict[tuple[str, str], Client] = {}
+        self._deployments: dict[tuple[str, str], Object | None] = {}
+        """None for one that was not there at the last look at many."""
+        self._values: dict[tuple[str, Reference], str | None] = {}
+        self._clients: dict[tuple[str, str], Client | CliError] = {}
+        """By URL and the namespace that short names in it are of; an error is not asked for again."""
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> RedisAccess:
@@ -53,35 +58,53 @@ class RedisAccess:
     ) -> None:
         await self._stack.__aexit__(kind, error, trace)
 
+    async def look_up(self, agents: Sequence[Agent]) -> None:
+        """Read the Deployments of many agents at once, instead of one by one; for what `client` is asked next.
+
+        Raises:
+            CliError: they cannot be listed.
+        """
+        wanted = [_deployment(agent) for agent in agents]
+        wanted = [key for key in wanted if self._deployments.get(key) is None]
+        if self._url is not None or len(wanted) < _MANY:
+            return
+        spaces = {namespace for namespace, _ in wanted}
+        place = f"/namespaces/{spaces.pop()}" if len(spaces) == 1 else ""
+        try:
+            listed = await self._kubectl.get(f"/apis/apps/v1{place}/deployments?labelSelector={_MANAGED}")
+        except CliError as error:
+            raise CliError(f"where is Redis? The agents' Deployments would say it: {error}; or {_OTHERWISE}") from error
+        found = {(one["metadata"]["namespace"], one["metadata"]["name"]): one for one in listed["items"]}
+        self._deployments |= {key: found.get(key) for key in wanted}
+
     async def client(self, agent: Agent) -> Client:
         """Answer a client for the Redis with an agent's queue.
-
-        Agents of one connection's name are taken to use one Redis, as the operator sets them up, unless a Secret of
-        their own namespace says where it is.
 
         Raises:
             CliError: it cannot be found out, or not be reached, and what to do then.
         """
-        key = ("", "") if self._url is not None else ("", agent.redis)
-        known = self._clients.get(key) or self._clients.get((agent.namespace, agent.redis))
-        if known is not None:
-            return known
-        if self._url is not None:
-            return await self._connected(key, self._url, None)
-        url, own = await self._url_of(agent)
-        return await self._connected((agent.namespace, agent.redis) if own else key, url, agent.namespace)
-
-    async def _connected(self, key: tuple[str, str], url: str, namespace: str | None) -> Client:
+        url = self._url if self._url is not None else await self._url_of(agent)
         try:
             address = parse_address(url)
         except InvalidAddress as error:
             raise CliError(f"{error}; {_OTHERWISE}") from error
-        if namespace is not None:
-            _check_files(address)
-            address = await self._stack.enter_async_context(self._reachable(address, namespace))
+        key = (url, agent.namespace if _is_short(address) else "")
+        if key not in self._clients:
+            self._clients[key] = await self._connected(address, agent.namespace)
+        found = self._clients[key]
+        if isinstance(found, CliError):
+            raise found
+        return found
+
+    async def _connected(self, address: Address, namespace: str) -> Client | CliError:
+        try:
+            if self._url is None:
+                _check_files(address)
+                address = await self._stack.enter_async_context(self._reachable(address, namespace))
+        except CliError as error:
+            return error
         client = connect(address, timeout=_TIMEOUT_SECONDS, name="kubectl-ark")
         self._stack.push_async_callback(client.aclose)
-        self._clients[key] = client
         return client
 
     @asynccontextmanager
@@ -112,37 +135,42 @@ class RedisAccess:
             raise CliError(f"no way to Redis at {address}: {error}; {_OTHERWISE}") from error
         return found
 
-    async def _url_of(self, agent: Agent) -> tuple[str, bool]:
-        """Answer the URL that an agent's Pods have, and whether it is from its own namespace."""
-        name = f"{agent.name}-agent"
-        path = f"/apis/apps/v1/namespaces/{agent.namespace}/deployments/{name}"
-        try:
-            deployment = await self._kubectl.get(path)
-        except CliError as error:
-            raise CliError(f"where is Redis? Deployment {name} would say it: {error}; or {_OTHERWISE}") from error
+    async def _url_of(self, agent: Agent) -> str:
+        """Answer the URL that an agent's Pods have."""
+        key = _deployment(agent)
+        if key not in self._deployments:
+            path = f"/apis/apps/v1/namespaces/{key[0]}/deployments/{key[1]}"
+            try:
+                self._deployments[key] = await self._kubectl.get(path)
+            except CliError as error:
+                raise CliError(f"where is Redis? Deployment {key[1]} would say it: {error}; or {_OTHERWISE}") from error
+        deployment = self._deployments[key]
+        if deployment is None:
+            raise CliError(f"where is Redis? Deployment {'/'.join(key)} would say it, and is not there; {_OTHERWISE}")
         for source in sources(deployment):
-            if isinstance(source, str):
-                return source, False
-            found = await self._value(agent, source)
+            found = source if isinstance(source, str) else await self._value(agent.namespace, source)
             if found is not None:
-                return found, True
-        raise CliError(f"where is Redis? Deployment {agent.namespace}/{name} has no {_VARIABLE}; {_OTHERWISE}")
+                return found
+        raise CliError(f"where is Redis? Deployment {'/'.join(key)} has no {_VARIABLE}; {_OTHERWISE}")
 
-    async def _value(self, agent: Agent, source: Reference) -> str | None:
+    async def _value(self, namespace: str, source: Reference) -> str | None:
         """Answer a key of a Secret or ConfigMap; None where it is not there."""
-        path = f"/api/v1/namespaces/{agent.namespace}/{'secrets' if source.secret else 'configmaps'}/{source.name}"
+        if (namespace, source) not in self._values:
+            self._values[namespace, source] = await self._read(namespace, source)
+        return self._values[namespace, source]
+
+    async def _read(self, namespace: str, source: Reference) -> str | None:
+        kind = "Secret" if source.secret else "ConfigMap"
         try:
-            data: Mapping[str, Any] = (await self._kubectl.get(path)).get("data") or {}
+            item = await self._kubectl.get(f"/api/v1/namespaces/{namespace}/{kind.lower()}s/{source.name}")
         except NotThere:
             return None
         except CliError as error:
-            kind = "Secret" if source.secret else "ConfigMap"
             raise CliError(
-                f"where is Redis? {kind} {agent.namespace}/{source.name} may say it: {error}; {_OTHERWISE}"
+                f"where is Redis? {kind} {namespace}/{source.name} may say it: {error}; {_OTHERWISE}"
             ) from error
-        if source.key not in data:
-            return None
-        return base64.b64decode(data[source.key]).decode() if source.secret else str(data[source.key])
+        value: str | None = (item.get("data") or {}).get(source.key)
+        return base64.b64decode(value).decode() if source.secret and value is not None else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +200,17 @@ def sources(deployment: Object) -> Iterator[str | Reference]:
         for kind in ("secretRef", "configMapRef"):
             if kind in entry and _VARIABLE.startswith(entry.get("prefix", "")):
                 yield Reference(kind == "secretRef", entry[kind]["name"], key)
+
+
+def _deployment(agent: Agent) -> tuple[str, str]:
+    """Answer namespace and name of an agent's Deployment."""
+    return agent.namespace, f"{agent.name}-agent"
+
+
+def _is_short(address: Address) -> bool:
+    """Whether an address leads elsewhere from another namespace: it is a Service's name without one."""
+    match = _SERVICE.fullmatch(address.hosts[0][0]) if address.hosts else None
+    return match is not None and match["namespace"] is None
 
 
 def _check_files(address: Address) -> None:

@@ -85,7 +85,7 @@ def auto(context: click.Context, agents: tuple[str, ...]) -> None:
             name = f"{whose.namespace}/{whose.name}"
             if whose.autoscaling is None:
                 raise CliError(f"{name} has no spec.autoscaling: there is no queue to follow; add it, if only {{}}")
-            if whose.mode == "Auto":
+            if not whose.is_pinned:
                 print(f"{name} follows its queue already")
                 continue
             patch = {"metadata": {"annotations": {PIN_END: None}}, "spec": {"replicas": None}}

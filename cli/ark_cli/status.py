@@ -10,7 +10,8 @@ import click
 from rich.text import Text
 
 from ark_cli import output
-from ark_cli.agents import Agent, moment, read_agent, read_agents, span, written
+from ark_cli.agents import Agent, Why, moment, read_agent, read_agents, span, written
+from ark_cli.errors import CliError
 from ark_cli.kubectl import Kubectl, Object
 from ark_cli.live import Live, Reading, read_live
 from ark_cli.options import complete_agents, connected, everywhere_option, output_option, redis_option, where_options
@@ -40,14 +41,12 @@ def status(context: click.Context, agent: str | None, redis_url: str | None, no_
         agents = [await read_agent(kubectl, agent)] if agent is not None else await read_agents(kubectl)
         live = Live() if no_redis else await read_live(access, agents)
         now = datetime.now(UTC)
-        for problem in dict.fromkeys(live.problems):
-            output.say(f"not all is known: {problem}")
+        live.tell()
         if kind != "table":
             found = [as_data(one, live.of(one), now) for one in agents]
             output.emit(found[0] if agent is not None else {"agents": found}, kind)
         elif agent is not None:
-            events = await _events(kubectl, agents[0])
-            _show_one(agents[0], live.of(agents[0]), events, now)
+            _show_one(agents[0], live.of(agents[0]), await _events(kubectl, agents[0]), now)
         elif agents:
             _show_all(agents, live, now, everywhere=kubectl.where.everywhere)
         else:
@@ -67,7 +66,7 @@ def as_data(agent: Agent, reading: Reading, now: datetime) -> Object:
         "mode": agent.mode or None,
         "replicas": {"wanted": agent.wanted, "ready": agent.ready},
         "queue": {
-            "stream": agent.queue.stream,
+            "stream": agent.stream,
             "waiting": waiting,
             "inFlight": in_flight,
             "oldestWaitingSeconds": None if depth is None else depth.oldest_waiting_ms / 1000,
@@ -111,6 +110,11 @@ def mode_text(agent: Agent) -> Text:
     return Text(agent.mode or "?", style=_STYLES.get(agent.mode, ""))
 
 
+def why_text(why: Why) -> Text:
+    """Answer why a pool is as it is, in its colour."""
+    return Text(output.clean(f"{why.reason}: {why.message}"), "red") if why.is_bad else Text(output.clean(why.message))
+
+
 def _show_all(agents: Sequence[Agent], live: Live, now: datetime, *, everywhere: bool) -> None:
     console = output.console()
     rows: list[list[str | Text]] = []
@@ -126,11 +130,9 @@ def _show_all(agents: Sequence[Agent], live: Live, now: datetime, *, everywhere:
                 f"{agent.ready}/{agent.wanted}",
                 number(waiting),
                 number(in_flight),
-                _oldest(reading),
-                _bar(agent, reading),
-                Text(
-                    why.message if not why.is_bad else f"{why.reason}: {why.message}", style="red" if why.is_bad else ""
-                ),
+                oldest(reading),
+                budget_bar(budget_data(agent, reading)),
+                why_text(why),
             ]
         )
     heads = ["NAME", "MODE", "READY", "WAITING", "IN FLIGHT", "OLDEST", "BUDGET", "WHY"]
@@ -144,7 +146,7 @@ def _show_one(agent: Agent, reading: Reading, events: Sequence[Object], now: dat
     why = agent.why(now)
     console.print(output.facts(dict(_facts(agent, reading, now))))
     console.print()
-    console.print(Text.assemble(("Why  ", "bold"), (why.message, "red" if why.is_bad else "")))
+    console.print(Text.assemble(("Why  ", "bold"), why_text(why)))
     conditions = agent.status.get("conditions") or []
     if conditions:
         rows = [
@@ -169,8 +171,8 @@ def _facts(agent: Agent, reading: Reading, now: datetime) -> Iterator[tuple[str,
     )
     yield "Agents", f"{agent.ready} ready of {agent.wanted} wanted{limits}"
     waiting, in_flight = queue_of(agent, reading)
-    yield "Queue", f"{number(waiting)} waiting, {number(in_flight)} in flight, oldest {_oldest(reading)}"
-    yield "Stream", agent.queue.stream
+    yield "Queue", f"{number(waiting)} waiting, {number(in_flight)} in flight, oldest {oldest(reading)}"
+    yield "Stream", agent.stream
     depth = reading.depth
     if depth is not None and depth.mean_service_ms is not None:
         yield "Service time", f"{depth.mean_service_ms / 1000:.1f}s on average"
@@ -181,13 +183,12 @@ def _facts(agent: Agent, reading: Reading, now: datetime) -> Iterator[tuple[str,
         more = f": kubectl ark dead list {agent.name}" if reading.dead else ""
         yield "Dead letters", f"{reading.dead}{more}"
     if agent.budget.daily is not None:
-        yield "Budget", budget_text(agent, reading, now)
+        yield "Budget", _budget(agent, reading, now)
 
 
-def budget_text(agent: Agent, reading: Reading, now: datetime) -> Text:
-    """Answer a budget in a line: its bar, its tokens, and when it is restored."""
+def _budget(agent: Agent, reading: Reading, now: datetime) -> Text:
     data = budget_data(agent, reading)
-    text = _bar(agent, reading)
+    text = budget_bar(data)
     used = "?" if data["usedTokens"] is None else f"{data['usedTokens']:,}"
     text.append(f"  {used} of {data['limitTokens']:,} tokens in 24 h")
     if data["reservedTokens"]:
@@ -197,8 +198,8 @@ def budget_text(agent: Agent, reading: Reading, now: datetime) -> Text:
     return text
 
 
-def _bar(agent: Agent, reading: Reading) -> Text:
-    data = budget_data(agent, reading)
+def budget_bar(data: Object) -> Text:
+    """Answer the bar of a budget; a dash where there is no limit, and a question mark where nobody knows."""
     if data["limitTokens"] is None:
         return Text("-")
     return Text("?") if data["usedTokens"] is None else output.bar(data["usedTokens"], data["limitTokens"])
@@ -209,7 +210,8 @@ def number(value: int | None) -> str:
     return "-" if value is None else str(value)
 
 
-def _oldest(reading: Reading) -> str:
+def oldest(reading: Reading) -> str:
+    """Answer how long the oldest task waits; a dash where none does, or nobody knows."""
     if reading.depth is None or not reading.depth.waiting:
         return "-"
     return span(reading.depth.oldest_waiting_ms / 1000)
@@ -219,7 +221,11 @@ async def _events(kubectl: Kubectl, agent: Agent) -> list[Object]:
     """Answer the last events about an agent, newest first."""
     uid = agent.object["metadata"]["uid"]
     path = f"/api/v1/namespaces/{agent.namespace}/events?fieldSelector=involvedObject.uid%3D{uid}"
-    found: list[Object] = (await kubectl.get(path))["items"]
+    try:
+        found: list[Object] = (await kubectl.get(path))["items"]
+    except CliError as error:
+        output.say(f"events are not known: {error}")
+        return []
     return sorted(found, key=_time, reverse=True)[:_EVENTS]
 
 

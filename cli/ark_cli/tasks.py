@@ -51,15 +51,13 @@ def submit(
 ) -> None:
     """Give AGENT a task: PROMPT, or what standard input has where PROMPT is - or not given. Prints the task's id."""
     given, extra = _meta(meta), _fields(fields)
-    if prompt is None and sys.stdin.isatty() and not extra and given is None:
-        raise click.UsageError("which task? Give a PROMPT, or pipe one in")
-    text = prompt if prompt not in (None, "-") else "" if sys.stdin.isatty() and extra else sys.stdin.read()
+    text = _prompt(prompt, needed=not extra and given is None)
 
     async def work(kubectl: Kubectl, access: RedisAccess) -> int:
         whose = await read_agent(kubectl, agent)
         client = await access.client(whose)
         producer = Producer(client, whose.queue) if max_depth is None else Producer(client, whose.queue, max_depth)
-        done = await producer.submit(text or "", fields=extra, meta=given, idempotency_key=key)
+        done = await producer.submit(text, fields=extra, meta=given, idempotency_key=key)
         if wait:
             if kind == "table":
                 output.say(f"task {done.task_id} of {whose.namespace}/{whose.name}; waiting for its result")
@@ -127,6 +125,20 @@ def _print(found: Result, kind: str) -> int:
     else:
         output.say(f"the task failed after {found.attempts} attempts: {found.error}")
     return 0 if found.status == "completed" else Exit.BAD
+
+
+def _prompt(given: str | None, *, needed: bool) -> str:
+    """Answer the prompt: the one given, or what standard input has."""
+    if given is None and sys.stdin.isatty():
+        if needed:
+            raise click.UsageError("which task? Give a PROMPT, or pipe one in")
+        return ""
+    if given not in (None, "-"):
+        return str(given)
+    try:
+        return sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"standard input is no text in UTF-8: {error.reason} at byte {error.start}") from None
 
 
 def _meta(text: str | None) -> Any:

@@ -13,14 +13,14 @@ from rich.table import Table
 from rich.text import Text
 
 from ark_cli import output
-from ark_cli.agents import Agent, read_agents, span
+from ark_cli.agents import Agent, read_agents
 from ark_cli.kubectl import Kubectl
 from ark_cli.live import Live, read_live
 from ark_cli.options import connected, everywhere_option, redis_option, where_options
 from ark_cli.redis_access import RedisAccess
-from ark_cli.status import budget_data, mode_text, number, queue_of
+from ark_cli.status import budget_bar, budget_data, mode_text, number, oldest, queue_of
 
-_HEADS = ("NAME", "MODE", "READY", "DEMAND", "SLOTS", "LOAD", "OLDEST", "PER MIN", "FAILED", "TOKENS")
+_HEADS = ("NAME", "MODE", "READY", "DEMAND", "SLOTS", "LOAD", "OLDEST", "PER MIN", "FAILED", "BUDGET")
 
 
 @click.command()
@@ -82,8 +82,7 @@ async def _sample(kubectl: Kubectl, access: RedisAccess) -> _Sample:
 async def _print(kubectl: Kubectl, access: RedisAccess, interval: float, count: int, rows: int | None) -> None:
     """Print one table after the other; two looks for the first, or it would have no rates."""
     before = await _sample(kubectl, access)
-    for problem in dict.fromkeys(before.live.problems):
-        output.say(f"not all is known: {problem}")
+    before.live.tell()
     for _ in range(count):
         await asyncio.sleep(interval)
         sample = await _sample(kubectl, access)
@@ -98,7 +97,7 @@ def _table(sample: _Sample, before: _Sample | None, rows: int | None, *, everywh
         for agent in agents[: rows or len(agents)]
     ]
     heads = [*(["NAMESPACE"] if everywhere else []), *_HEADS]
-    made = output.table(heads, cells, numbers=_HEADS[2:])
+    made = output.table(heads, cells, numbers=_HEADS[2:-1])
     problem = next(iter(sample.live.problems), "")
     made.caption = f"{len(agents)} in all, at {sample.at:%H:%M:%S} UTC{'; ' + problem if problem else ''}"
     made.caption_justify = "left"
@@ -111,13 +110,10 @@ def _demand(agent: Agent, sample: _Sample) -> int:
 
 def _cells(agent: Agent, sample: _Sample, before: _Sample | None) -> list[str | Text]:
     reading = sample.live.of(agent)
-    depth, slots, demand = reading.depth, agent.slots, _demand(agent, sample)
+    slots, demand = agent.slots, _demand(agent, sample)
     known = queue_of(agent, reading)[0] is not None
-    load = f"{100 * demand // slots}%" if slots else "-" if not demand else "∞"
+    load = "-" if not known or not (slots or demand) else f"{100 * demand // slots}%" if slots else "∞"
     completed, failed = _rates(agent, sample, before)
-    oldest = span(depth.oldest_waiting_ms / 1000) if depth is not None and depth.waiting else "-"
-    tokens = budget_data(agent, reading)
-    share = f"{100 * (tokens['usedTokens'] or 0) // tokens['limitTokens']}%" if tokens["limitTokens"] else "-"
     return [
         agent.name,
         mode_text(agent),
@@ -125,10 +121,10 @@ def _cells(agent: Agent, sample: _Sample, before: _Sample | None) -> list[str | 
         number(demand if known else None),
         str(slots),
         load,
-        oldest,
+        oldest(reading),
         completed,
         failed,
-        share,
+        budget_bar(budget_data(agent, reading)),
     ]
 
 

@@ -1,7 +1,7 @@
 """How soon `kubectl ark status` shows many agents, beside plain `kubectl get` of the same.
 
-1,000 ArkAgents with statuses as an operator writes them, on a real API server; each has a queue with a waiting task in
-a real Redis. The program is started anew each time, as people do.
+1,000 ArkAgents with statuses and Deployments as an operator writes them, on a real API server; each has a queue with a
+waiting task in a real Redis, whose address the Deployments have. The program is started anew each time, as people do.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from ark_operator.kinds import ARK_AGENTS
+from ark_operator import deployment
+from ark_operator.agent import Agent
+from ark_operator.kinds import ARK_AGENTS, DEPLOYMENTS
+from ark_operator.options import Options
 from ark_taskqueue import Producer, QueueKeys, connect
 from hack.bench.report import Bar, Report
 from hack.cluster import api, manifests, operator_manifests, programs
@@ -52,12 +55,11 @@ async def run(report: Report) -> None:
             **os.environ,
             "KUBECONFIG": str(kubectl.kubeconfig),
             "PATH": f"{kubectl.program.parent}{os.pathsep}{os.environ['PATH']}",
-            "ARK_REDIS_URL": redis.url,
         }
         contenders = {
             "kubectl ark status": [str(_PROGRAM), "status", "-A"],
+            "kubectl ark status, Redis named": [str(_PROGRAM), "status", "-A", "--redis-url", redis.url],
             "kubectl ark status, without Redis": [str(_PROGRAM), "status", "-A", "--no-redis"],
-            "kubectl ark status -o json": [str(_PROGRAM), "status", "-A", "-o", "json"],
             "kubectl get arkagents": [str(kubectl.program), "get", "arkagents", "-A"],
         }
         took: dict[str, list[float]] = {name: [] for name in contenders}
@@ -102,13 +104,15 @@ async def _make(client: Api, redis: str, agents: int) -> None:
         "conditions": conditions,
     }
     spec = {"model": "echo", "systemPrompt": "p", "autoscaling": {}, "limits": {"maxDailyTokens": 100_000}}
+    options = Options(image="ark:1", scaler_address="scaler:6000", agent_redis={"default": redis})
     connection = connect(redis)
     numbers = iter(range(agents))
 
     async def sender() -> None:
         for number in numbers:
             item = operator_manifests.agent(_NAMESPACE, f"a{number}", **spec)
-            await client.create(ARK_AGENTS.path(_NAMESPACE), item)
+            made = await client.create(ARK_AGENTS.path(_NAMESPACE), item)
+            await client.create(DEPLOYMENTS.path(_NAMESPACE), deployment.build(Agent(made), options))
             await client.patch(ARK_AGENTS.path(_NAMESPACE, f"a{number}", "status"), {"status": status})
             await Producer(connection, QueueKeys.for_agent(_NAMESPACE, f"a{number}")).submit("x")
 

@@ -64,6 +64,21 @@ def test_a_pin_says_how_long_and_how_to_go_back() -> None:
     assert of.why(NOW).message == "pinned to 3 by a person for 1h30m more; back: kubectl ark auto writer"
 
 
+@pytest.mark.parametrize(
+    ("replicas", "annotation", "is_pinned"),
+    [(3, "3", False), (3, "4", True), (3, None, True), (0, None, True), (None, "3", False), (None, None, False)],
+)
+def test_a_number_is_a_persons_unless_the_operator_wrote_it(
+    replicas: int | None, annotation: str | None, is_pinned: bool
+) -> None:
+    """As the operator has it, whatever its status says so far."""
+    annotations = {} if annotation is None else {agents.MIRROR: annotation}
+    spec: dict[str, Any] = {"autoscaling": {}, **({} if replicas is None else {"replicas": replicas})}
+    item = {"metadata": {"name": "writer", "namespace": "team", "annotations": annotations}, "spec": spec}
+    assert Agent(item).is_pinned is is_pinned
+    assert (operators.Agent(item).persons_number is not None) is is_pinned
+
+
 def test_nothing_is_wanted_while_the_budget_is_used_up() -> None:
     assert agent({"replicas": 4}, mode="Budget").wanted == 0
     assert agent({"replicas": 4}, mode="Pinned").wanted == 4

@@ -19,6 +19,12 @@ from ark_cli.sizing import Duration
 PROGRAM = Path(sys.executable).parent / "kubectl-ark"
 
 
+def test_what_is_no_text_on_standard_input_is_wrong_use() -> None:
+    ended = subprocess.run([str(PROGRAM), "submit", "writer"], input=b"\xff\xfe", capture_output=True, check=False)
+    assert ended.returncode == 2
+    assert b"standard input is no text" in ended.stderr
+
+
 def run(*arguments: str, stdin: str | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(PROGRAM), *arguments],

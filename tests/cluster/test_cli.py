@@ -18,7 +18,7 @@ import yaml
 
 from ark_operator.agent import PIN_END
 from ark_operator.kinds import ARK_AGENTS
-from hack.cluster import manifests
+from hack.cluster import manifests, operator_manifests
 from hack.cluster.api import DEPLOYMENTS, Object
 from tests.cluster.stack import Pool, Stack
 from tests.cluster.test_operator import make, with_operator
@@ -167,6 +167,9 @@ async def test_a_pin_holds_as_long_as_it_was_set_for_and_auto_ends_it(ark: Ark) 
     await ark.has_mode("Pinned")
     assert (await ark.data("status", agent))["why"]["reason"] == "Pinned"
     assert f"{number} until " in (await ark.agent())["metadata"]["annotations"][PIN_END]
+    # At once after another one, which the operator's status need not tell of yet.
+    assert "follows its queue\n" in (await ark("auto", agent)).out
+    await ark("pin", agent, "2")
     assert "follows its queue" in (await ark("auto", agent)).out
     await ark.has_mode("Auto")
     assert "already" in (await ark("auto", agent)).out
@@ -223,19 +226,24 @@ async def test_dead_letters_are_listed_shown_requeued_and_dropped(ark: Ark) -> N
     assert (await ark("dead", "requeue", agent, "--all")).out == "0 put back into the queue\n"
 
 
-async def test_redis_is_found_in_a_secret_where_it_stands_there(ark: Ark) -> None:
+async def has_redis_from(ark: Ark, name: str, url: str) -> None:
+    """Give the agent its Redis by a Secret, and wait until its Deployment says so."""
     stack, agent = ark.pool.stack, ark.pool.agent
-    secret = manifests.secret(stack.namespace, "hidden", {"url": stack.redis_url})
-    variable = {"name": "AGENT_REDIS", "valueFrom": {"secretKeyRef": {"name": "hidden", "key": "url"}}}
-    await stack.apply(secret)
+    await stack.apply(manifests.secret(stack.namespace, name, {"url": url}))
+    variable = {"name": "AGENT_REDIS", "valueFrom": {"secretKeyRef": {"name": name, "key": "url"}}}
     template = {"spec": {"containers": [{"name": "agent", "env": [variable]}]}}
     await stack.api.patch(ARK_AGENTS.path(stack.namespace, agent), {"spec": {"template": template}})
 
     async def taken_over() -> bool:
         found = await stack.api.get(DEPLOYMENTS.path(stack.namespace, f"{agent}-agent"))
-        return "hidden" in json.dumps(found["spec"])
+        return name in json.dumps(found["spec"])
 
     await eventually(taken_over, "the Deployment's new variable", 30, every=0.1)
+
+
+async def test_redis_is_found_in_a_secret_where_it_stands_there(ark: Ark) -> None:
+    stack, agent = ark.pool.stack, ark.pool.agent
+    await has_redis_from(ark, "hidden", stack.redis_url)
     assert (await ark("submit", agent, "Hello", "--wait")).out == "Hello\n"
     await stack.kubectl("delete", "secret", "hidden")
     lost = await ark("submit", agent, "Hello")
@@ -244,25 +252,62 @@ async def test_redis_is_found_in_a_secret_where_it_stands_there(ark: Ark) -> Non
 
 
 async def test_a_redis_with_a_services_name_is_reached_by_a_port_forward(ark: Ark) -> None:
-    stack, agent = ark.pool.stack, ark.pool.agent
-    url = f"redis://{manifests.REDIS}.{stack.namespace}.svc:{manifests.REDIS_PORT}/0"
-    await stack.apply(manifests.secret(stack.namespace, "named", {"url": url}))
-    variable = {"name": "AGENT_REDIS", "valueFrom": {"secretKeyRef": {"name": "named", "key": "url"}}}
-    template = {"spec": {"containers": [{"name": "agent", "env": [variable]}]}}
-    await stack.api.patch(ARK_AGENTS.path(stack.namespace, agent), {"spec": {"template": template}})
-
-    async def taken_over() -> bool:
-        found = await stack.api.get(DEPLOYMENTS.path(stack.namespace, f"{agent}-agent"))
-        return "named" in json.dumps(found["spec"])
-
-    await eventually(taken_over, "the Deployment's new variable", 30, every=0.1)
-    ended = await ark("submit", agent, "Hello")
+    stack = ark.pool.stack
+    await has_redis_from(ark, "named", f"redis://{manifests.REDIS}.{stack.namespace}.svc:{manifests.REDIS_PORT}/0")
+    ended = await ark("submit", ark.pool.agent, "Hello")
     if stack.access.local is None:
         assert ended.code == 0, ended.err
     else:
         # The process node has no kubelet that would forward: what remains to be seen is that the failure is said.
         assert (ended.code, ended.out) == (3, "")
         assert f"service {stack.namespace}/{manifests.REDIS} by kubectl port-forward" in ended.err
+
+
+async def test_among_many_agents_each_is_read_from_its_own_redis(ark: Ark) -> None:
+    """One of four has another Redis, out of reach; another one can have no queue, and so no Deployment either."""
+    stack, namespace = ark.pool.stack, ark.pool.stack.namespace
+    await ark.pool.submit([60.0])
+    spec = {"model": "echo", "systemPrompt": "p", "autoscaling": {}}
+    elsewhere = {
+        "spec": {"containers": [{"name": "agent", "env": [{"name": "AGENT_REDIS", "value": "redis://127.0.0.1:1"}]}]}
+    }
+    others = {
+        "another": spec,
+        # Read first, by its name: what it says of Redis is its own alone.
+        "aelsewhere": {**spec, "template": elsewhere},
+        "astray": {**spec, "queue": {"stream": "no stream"}},
+    }
+    await stack.apply(*(operator_manifests.agent(namespace, name, **given) for name, given in others.items()))
+
+    async def seen() -> bool:
+        found = await stack.api.get(ARK_AGENTS.path(namespace))
+        return all("mode" in item.get("status", {}) for item in found["items"])
+
+    await eventually(seen, "a status of each agent", 30, every=0.1)
+    ended = await ark("status", "-o", "json")
+    assert ended.code == 0
+    found = {one["name"]: one for one in json.loads(ended.out)["agents"]}
+    letters = {name: one["queue"]["deadLetters"] for name, one in found.items()}
+    assert letters == {ark.pool.agent: 0, "another": 0, "aelsewhere": None, "astray": None}
+    assert found[ark.pool.agent]["queue"]["waiting"] + found[ark.pool.agent]["queue"]["inFlight"] == 1
+    assert found["astray"]["queue"]["stream"] == "no stream"
+    assert "127.0.0.1:1" in ended.err
+    assert "no stream" in ended.err
+    assert "astray" in (await ark("status", "astray")).out
+    assert (await ark("top", "--interval", "0.3")).code == 0
+
+
+async def test_what_a_task_says_is_neither_markup_nor_an_order_to_the_terminal(ark: Ark) -> None:
+    agent, stream = ark.pool.agent, ark.pool.queue.dead
+    fields = {"prompt": "[/red] :smile: \x1b[2J", "ark.error": "[bold]broken[/x] \x1b]0;title\x07", "ark.attempts": "1"}
+    words = [word for pair in fields.items() for word in pair]
+    letter = (await ark.pool.stack.redis.execute_command("XADD", stream, "*", *words)).decode()
+    for ended in (await ark("dead", "list", agent), await ark("dead", "show", agent, letter)):
+        assert ended.code == 0, ended.err
+        assert "[bold]broken[/x]" in ended.out
+        assert "\x1b" not in ended.out
+    assert "[/red] :smile:" in (await ark("dead", "show", agent, letter)).out
+    assert (await ark("dead", "list", agent, "--after", "nonsense")).code == 2
 
 
 async def test_what_a_person_may_not_do_is_said_in_kubectls_words(ark: Ark) -> None:

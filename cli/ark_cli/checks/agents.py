@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
+from collections.abc import AsyncIterator
 
-from ark_cli.agents import Agent, read_agents
-from ark_cli.checks.finding import Finding, ok, warning
+from ark_cli.checks.finding import Finding, ok, unknown, warning
 from ark_cli.checks.installation import Installation
-from ark_cli.errors import CliError
 from ark_cli.kubectl import Kubectl
 from ark_cli.redis_access import RedisAccess
 
 _MOST = 10
 
 
-async def agents(kubectl: Kubectl, _: RedisAccess, installation: Installation) -> AsyncIterator[Finding]:
+async def agents(_: Kubectl, __: RedisAccess, installation: Installation) -> AsyncIterator[Finding]:
     """Tell of each agent that somebody should look at."""
-    try:
-        found, where = await read_agents(Kubectl(replace(kubectl.where, everywhere=True))), "all namespaces"
-    except CliError:
-        found, where = await read_agents(kubectl), f"namespace {await kubectl.namespace()}"
-    bad = list(_bad(found, installation))
-    for finding in bad[:_MOST]:
-        yield finding
+    if installation.agents_hidden:
+        yield unknown(installation.agents_hidden)
+        return
+    reasons = [(agent, agent.why(installation.now)) for agent in installation.agents]
+    bad = [(agent, why) for agent, why in reasons if why.is_bad]
+    for agent, why in bad[:_MOST]:
+        yield warning(f"{agent.namespace}/{agent.name}: {why.reason}: {why.message}")
     if len(bad) > _MOST:
         yield warning(f"and {len(bad) - _MOST} more", "kubectl ark status -A")
     if not bad:
-        yield ok(f"{len(found)} in {where}, none that needs somebody")
-
-
-def _bad(found: list[Agent], installation: Installation) -> Iterator[Finding]:
-    for agent in found:
-        why = agent.why(installation.now)
-        if why.is_bad:
-            yield warning(f"{agent.namespace}/{agent.name}: {why.reason}: {why.message}")
+        yield ok(f"{len(reasons)} in {installation.agents_of}, none that needs somebody")

@@ -13,7 +13,7 @@ from cryptography.exceptions import InvalidSignature
 
 from ark_cli.agents import span
 from ark_cli.checks.finding import Finding, fault, ok, unknown, warning
-from ark_cli.checks.installation import Installation, place, variables
+from ark_cli.checks.installation import Installation, place
 from ark_cli.errors import CliError, NotThere
 from ark_cli.kubectl import Kubectl, Object
 from ark_cli.redis_access import RedisAccess
@@ -52,15 +52,14 @@ async def _pair(
     kubectl: Kubectl, installation: Installation, deployment: Object, server_secret: str, client: Object
 ) -> AsyncIterator[Finding]:
     references = {one["parameter"]: one for one in client["spec"].get("secretTargetRef") or []}
-    keda = _keda_namespace(installation)
+    keda = installation.keda_namespace
     own = deployment["metadata"]["namespace"]
     names = {(own, server_secret), *((keda, one["name"]) for one in references.values())}
     data: dict[tuple[str, str], dict[str, str]] = {}
     for namespace, name in sorted(names):
         try:
-            data[namespace, name] = (await kubectl.get(f"/api/v1/namespaces/{namespace}/secrets/{name}")).get(
-                "data"
-            ) or {}
+            secret = await kubectl.get(f"/api/v1/namespaces/{namespace}/secrets/{name}")
+            data[namespace, name] = secret.get("data") or {}
         except NotThere:
             yield fault(
                 f"Secret {namespace}/{name} with a certificate is not there", "helm upgrade, or wait for cert-manager"
@@ -176,20 +175,10 @@ def _instance(item: Object) -> tuple[str, str]:
     return release, namespace
 
 
-def _keda_namespace(installation: Installation) -> str:
-    for deployment in installation.component("operator"):
-        return variables(deployment, "operator").get("ARK_OPERATOR_KEDA_NAMESPACE", "keda")
-    return "keda"
-
-
 def _host(installation: Installation) -> str | None:
     """Answer the host by which the operator tells KEDA to call the scaler."""
-    for deployment in installation.component("operator"):
-        address = variables(deployment, "operator").get("ARK_OPERATOR_SCALER_ADDRESS")
-        if address:
-            host = address.rpartition(":")[0].strip("[]")
-            try:
-                return str(ip_address(host))
-            except ValueError:
-                return host
-    return None
+    host = installation.settings.get("ARK_OPERATOR_SCALER_ADDRESS", "").rpartition(":")[0].strip("[]")
+    try:
+        return str(ip_address(host))
+    except ValueError:
+        return host or None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from ark_cli.agents import moment
 from ark_cli.checks.finding import Finding, fault, ok, unknown, warning
 from ark_cli.checks.installation import Installation, place
+from ark_cli.checks.lease import read_lease
 from ark_cli.errors import CliError, Forbidden, NotThere
 from ark_cli.kubectl import AGENTS, Kubectl, Object
 from ark_cli.redis_access import RedisAccess
@@ -99,23 +99,18 @@ async def _running(installation: Installation, component: str, lost: str) -> Asy
 
 
 async def _leader(kubectl: Kubectl, deployment: Object, installation: Installation) -> AsyncIterator[Finding]:
-    namespace = deployment["metadata"]["namespace"]
+    namespace, name = deployment["metadata"]["namespace"], deployment["metadata"]["name"]
+    logs = f"see its logs: kubectl -n {namespace} logs deployment/{name}"
     try:
-        lease = (await kubectl.get(f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/ark-operator"))["spec"]
+        lease = await read_lease(kubectl, namespace, "ark-operator", installation.now)
     except NotThere:
-        yield fault(
-            "no operator has ever led",
-            f"see its logs: kubectl -n {namespace} logs deployment/{deployment['metadata']['name']}",
-        )
+        yield fault("no operator has ever led", logs)
         return
     except CliError as error:
         yield unknown(f"who leads: {error}")
         return
-    old = (installation.now - moment(lease["renewTime"].split(".")[0].rstrip("Z") + "Z")).total_seconds()
-    if old > 2 * lease["leaseDurationSeconds"]:
-        yield fault(
-            f"no operator leads: the lease was renewed {old:.0f} s ago by {lease['holderIdentity']}",
-            f"see its logs: kubectl -n {namespace} logs deployment/{deployment['metadata']['name']}",
-        )
+    if not lease.holder or lease.age_seconds > 2 * lease.seconds:
+        last = f", and {lease.holder} is the last that did" if lease.holder else ""
+        yield fault(f"no operator leads since {lease.age_seconds:.0f} s{last}", logs)
     else:
-        yield ok(f"{lease['holderIdentity']} leads")
+        yield ok(f"{lease.holder} leads")

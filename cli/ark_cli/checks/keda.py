@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from ark_cli.agents import moment
 from ark_cli.checks.finding import Finding, fault, ok, unknown, warning
-from ark_cli.checks.installation import Installation, variables
+from ark_cli.checks.installation import Installation
+from ark_cli.checks.lease import read_lease
 from ark_cli.errors import CliError, NotThere
 from ark_cli.kubectl import Kubectl
 from ark_cli.redis_access import RedisAccess
 
-_INSTALL = "install KEDA 2.10 or later into the namespace keda; the operator notices it within half a minute"
+_INSTALL = "install KEDA 2.20 or later into the namespace keda; the operator notices it within half a minute"
 _SILENT_SECONDS = 60
 _METRICS = "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.external.metrics.k8s.io"
 
@@ -35,10 +35,8 @@ async def keda(kubectl: Kubectl, _: RedisAccess, installation: Installation) -> 
     except CliError as error:
         yield unknown(f"who serves external metrics: {error}")
         return
-    namespace, name = (
-        (service["spec"].get("service") or {}).get("namespace", ""),
-        (service["spec"].get("service") or {}).get("name", ""),
-    )
+    served_by = service["spec"].get("service") or {}
+    namespace, name = served_by.get("namespace", ""), served_by.get("name", "")
     available = next((one for one in service["status"]["conditions"] if one["type"] == "Available"), None)
     if available is None or available["status"] != "True":
         said = available.get("message", "") if available else "no condition yet"
@@ -54,15 +52,10 @@ async def keda(kubectl: Kubectl, _: RedisAccess, installation: Installation) -> 
 
 async def _lease(kubectl: Kubectl, installation: Installation) -> AsyncIterator[Finding]:
     """KEDA's operator renews a Lease while it runs."""
-    told: dict[str, str] = {}
-    for deployment in installation.component("operator"):
-        told = variables(deployment, "operator")
-    namespace, name = (
-        told.get("ARK_OPERATOR_KEDA_NAMESPACE", "keda"),
-        told.get("ARK_OPERATOR_KEDA_LEASE", "operator.keda.sh"),
-    )
+    namespace = installation.keda_namespace
+    name = installation.settings.get("ARK_OPERATOR_KEDA_LEASE", "operator.keda.sh")
     try:
-        lease = (await kubectl.get(f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}"))["spec"]
+        lease = await read_lease(kubectl, namespace, name, installation.now)
     except NotThere:
         yield fault(
             f"KEDA's definitions are there, but no operator of KEDA has ever led in namespace {namespace}",
@@ -72,10 +65,9 @@ async def _lease(kubectl: Kubectl, installation: Installation) -> AsyncIterator[
     except CliError as error:
         yield unknown(f"whether KEDA's operator runs: {error}")
         return
-    old = (installation.now - moment(lease["renewTime"].split(".")[0].rstrip("Z") + "Z")).total_seconds()
-    if old > _SILENT_SECONDS:
+    if lease.age_seconds > _SILENT_SECONDS:
         yield fault(
-            f"KEDA's operator does not run: it was heard of {old:.0f} s ago; pools keep their size",
+            f"KEDA's operator does not run: it was heard of {lease.age_seconds:.0f} s ago; pools keep their size",
             f"kubectl -n {namespace} describe pods -l app=keda-operator",
         )
     else:

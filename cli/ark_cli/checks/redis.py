@@ -3,48 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 
-from ark_cli.agents import Agent, read_agents
 from ark_cli.checks.finding import Finding, fault, ok, unknown, warning
 from ark_cli.checks.installation import Installation
 from ark_cli.errors import CliError
 from ark_cli.kubectl import Kubectl
 from ark_cli.redis_access import RedisAccess
-from ark_taskqueue import RedisRefused, RedisUnavailable, ServerFacts, read_server
+from ark_taskqueue import Client, RedisRefused, RedisUnavailable, ServerFacts, read_server
 
+_MOST = 5
 _OLDEST, _LAGLESS = (6, 2), (7, 0)
 
 
-async def redis(kubectl: Kubectl, access: RedisAccess, _: Installation) -> AsyncIterator[Finding]:
+async def redis(_: Kubectl, access: RedisAccess, installation: Installation) -> AsyncIterator[Finding]:
     """Ask each Redis that an agent uses."""
+    if not installation.agents:
+        yield unknown(installation.agents_hidden or "no agent yet that would say where Redis is")
+        return
+    await access.look_up(installation.agents)
     seen: set[int] = set()
-    agents = await _agents(kubectl)
-    if not agents:
-        yield unknown("no agent yet that would say where Redis is")
-    failed: set[tuple[str, str]] = set()
-    for agent in agents:
-        if (agent.namespace, agent.redis) in failed:
-            continue
+    problems: set[str] = set()
+    for agent in installation.agents:
         try:
             client = await access.client(agent)
         except CliError as error:
-            failed.add((agent.namespace, agent.redis))
-            yield unknown(str(error))
+            problems.add(str(error))
             continue
-        if id(client) in seen:
-            continue
-        seen.add(id(client))
-        whose = f"Redis {agent.redis} of {agent.namespace}/{agent.name}"
-        try:
-            facts = await read_server(client)
-        except RedisUnavailable as error:
-            yield fault(f"{whose}: {error}", "start it, or see to the way there; nothing is lost while it is away")
-        except RedisRefused as error:
-            yield fault(f"{whose}: {error}", "see to its users and rights (ACL)")
-        else:
-            for finding in judged(whose, facts):
+        if id(client) not in seen:
+            seen.add(id(client))
+            for finding in await _asked(client, f"Redis {agent.redis} of {agent.namespace}/{agent.name}"):
                 yield finding
+    for problem in sorted(problems)[:_MOST]:
+        yield unknown(problem)
+    if len(problems) > _MOST:
+        yield unknown(f"and {len(problems) - _MOST} more")
+
+
+async def _asked(client: Client, whose: str) -> list[Finding]:
+    try:
+        return judged(whose, await read_server(client))
+    except RedisUnavailable as error:
+        return [fault(f"{whose}: {error}", "start it, or see to the way there; nothing is lost while it is away")]
+    except RedisRefused as error:
+        # It answers; agents need not be allowed INFO.
+        return [unknown(f"{whose}: {error}")]
 
 
 def judged(whose: str, facts: ServerFacts) -> list[Finding]:
@@ -79,12 +81,3 @@ def judged(whose: str, facts: ServerFacts) -> list[Finding]:
             )
         )
     return found or [ok(f"{whose}: version {version}, {facts.milliseconds:.1f} ms away")]
-
-
-async def _agents(kubectl: Kubectl) -> list[Agent]:
-    """Answer the agents of all namespaces, or, where the caller may not see them, of the one."""
-    everywhere = Kubectl(replace(kubectl.where, everywhere=True))
-    try:
-        return await read_agents(everywhere)
-    except CliError:
-        return await read_agents(kubectl)
