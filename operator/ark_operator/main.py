@@ -153,7 +153,7 @@ class Operator:
             if item is not None:
                 agent = Agent(item)
                 there = self.cluster.deployments.get((agent.namespace, agent.deployment_name))
-                yield pool_of(agent, mode, there, self._reader.shown(key))
+                yield pool_of(agent, mode, there, self._reader.shown(key), self._reader.dead_letters(key))
 
     async def _lead(self) -> None:
         """Write, until cancelled: every part that does so runs in here."""

@@ -254,7 +254,12 @@ class _Pools(Collector):
         oldest = GaugeMetricFamily(
             "ark_pool_oldest_waiting_seconds",
             "Age of the oldest waiting task of a pool when it was last read, 0 when none waited",
-            labels=labels,
+            labels=[*labels, "queue"],
+        )
+        dead_letters = GaugeMetricFamily(
+            "ark_pool_dead_letters",
+            "Tasks of a pool's queue that had failed for good when they were last counted",
+            labels=[*labels, "queue"],
         )
         for pool in self._pools():
             place = [pool.namespace, pool.agent]
@@ -265,8 +270,10 @@ class _Pools(Collector):
             if pool.depth is not None:
                 tasks.add_metric([*place, "waiting"], pool.depth.waiting)
                 tasks.add_metric([*place, "in_flight"], pool.depth.in_flight)
-                oldest.add_metric(place, pool.depth.oldest_waiting_ms / 1000)
-        return [replicas, ready, greatest, capacity, tasks, oldest]
+                oldest.add_metric([*place, pool.queue], pool.depth.oldest_waiting_ms / 1000)
+            if pool.dead_letters is not None:
+                dead_letters.add_metric([*place, pool.queue], pool.dead_letters)
+        return [replicas, ready, greatest, capacity, tasks, oldest, dead_letters]
 
 
 class _Silence(Collector):

@@ -9,7 +9,7 @@ from typing import Any
 from ark_operator.agent import Agent
 from ark_operator.plan import Mode
 from ark_operator.runtime.client import Object
-from ark_taskqueue import Depth
+from ark_taskqueue import Depth, InvalidQueueName
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +26,12 @@ class Pool:
     """Replicas that it may have: autoscaling.maxReplicas; what is wanted, without autoscaling."""
     slots: int
     """Tasks that one replica works on at a time."""
+    queue: str
+    """Its queue's name; empty where the agent names an impossible one."""
     depth: Depth | None
     """Its queue's, None where it was not read."""
+    dead_letters: int | None
+    """Tasks of its queue that failed for good, None where they were not counted."""
 
     @property
     def capacity(self) -> int:
@@ -35,7 +39,9 @@ class Pool:
         return self.ready * self.slots
 
 
-def pool_of(agent: Agent, mode: Mode, deployment: Object | None, depth: Depth | None) -> Pool:
+def pool_of(
+    agent: Agent, mode: Mode, deployment: Object | None, depth: Depth | None, dead_letters: int | None = None
+) -> Pool:
     """Answer an agent's pool.
 
     Args:
@@ -43,6 +49,7 @@ def pool_of(agent: Agent, mode: Mode, deployment: Object | None, depth: Depth | 
         mode: who sets its size.
         deployment: its Deployment; None where there is none.
         depth: its queue's; None where it is not known.
+        dead_letters: its queue's; None where they are not known.
     """
     spec: Mapping[str, Any] = (deployment or {}).get("spec") or {}
     status: Mapping[str, Any] = (deployment or {}).get("status") or {}
@@ -50,4 +57,8 @@ def pool_of(agent: Agent, mode: Mode, deployment: Object | None, depth: Depth | 
     greatest = wanted if agent.autoscaling is None else agent.autoscaling.max_replicas
     ready = int(status.get("readyReplicas") or 0)
     slots = agent.limits.concurrent_tasks
-    return Pool(agent.namespace, agent.name, mode, wanted, ready, greatest, slots, depth)
+    try:
+        queue = agent.queue.name
+    except InvalidQueueName:
+        queue = ""
+    return Pool(agent.namespace, agent.name, mode, wanted, ready, greatest, slots, queue, depth, dead_letters)

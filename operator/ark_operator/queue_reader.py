@@ -20,7 +20,16 @@ from ark_operator.plan import Mode
 from ark_operator.rounds import Due, Rounds
 from ark_operator.runtime.client import Object
 from ark_operator.runtime.reflector import Key
-from ark_taskqueue import Client, Depth, InvalidQueueName, QueueKeys, TaskQueueError, Tenancy, read_depths
+from ark_taskqueue import (
+    Client,
+    Depth,
+    InvalidQueueName,
+    QueueKeys,
+    TaskQueueError,
+    Tenancy,
+    count_dead_letters,
+    read_depths,
+)
 
 _FEW = 20
 """So many statuses may change at the same moment; more are spread over half of the interval."""
@@ -64,6 +73,7 @@ class QueueReader:
         self._clock = clock
         self._fresh: dict[Key, tuple[float, QueueKeys, Depth]] = {}
         self._shown: dict[Key, Depth] = {}
+        self._dead_letters: dict[Key, int] = {}
         self._rounds = Rounds(clients, self._round, few_seconds=burst_seconds, all_seconds=status_seconds, clock=clock)
         self._failing: set[str] = set()
         self._log = structlog.get_logger(component="queues")
@@ -78,6 +88,10 @@ class QueueReader:
     def shown(self, key: Key) -> Depth | None:
         """Answer a queue's depth as the status should show it."""
         return self._shown.get(key)
+
+    def dead_letters(self, key: Key) -> int | None:
+        """Answer how many tasks of a queue had failed for good when all queues were read last."""
+        return self._dead_letters.get(key)
 
     def forget(self, key: Key) -> None:
         """Forget the depth that bursts go by."""
@@ -103,6 +117,8 @@ class QueueReader:
         queues = self._queues(name, keys)
         if queues:
             await self._read(name, queues, show=due.all)
+        if queues and due.all:
+            await self._count_dead_letters(name, queues)
 
     def _running(self) -> Iterable[Key]:
         """Give the agents whose pools may be raised."""
@@ -150,6 +166,21 @@ class QueueReader:
         for key in changed:
             self._touched(key, random.uniform(0.0, spread))  # noqa: S311 - no secret
 
+    async def _count_dead_letters(self, name: str, queues: Mapping[Key, QueueKeys]) -> None:
+        """Count for the metrics alone; a count that fails leaves the one before, and an error in the metrics."""
+        self._metrics.queue_pipelines.labels(name).inc()
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                counts = await count_dead_letters(self._clients[name], list(queues.values()))
+        except (TaskQueueError, TimeoutError):
+            self._metrics.queue_errors.labels(name).inc(len(queues))
+            return
+        for key, count in zip(queues, counts, strict=True):
+            if isinstance(count, TaskQueueError):
+                self._metrics.queue_errors.labels(name).inc()
+            else:
+                self._dead_letters[key] = count
+
     def _is_burst(self, key: Key, depth: Depth) -> bool:
         agent = self._agent(key)
         if agent is None or agent.autoscaling is None or agent.status.get("mode") != Mode.AUTO:
@@ -185,6 +216,8 @@ class QueueReader:
             del self._fresh[key]
         for key in self._shown.keys() - there:
             del self._shown[key]
+        for key in self._dead_letters.keys() - there:
+            del self._dead_letters[key]
 
     def _note_failure(self, name: str, error: str) -> None:
         if name not in self._failing:
