@@ -83,7 +83,9 @@ KEDA = Family(
     stamps={f"{_KEDA}/version.Version": "{version}"},
     files=("config/crd", "config/rbac", "config/metrics-server", "config/webhooks", "config/service_account"),
 )
-FAMILIES = (ETCD, KUBERNETES, KEDA)
+KUBELET = Family("kubelet", "k8s.io/cri-streaming", {"kubelet-endpoint": "."}, takes="half a minute")
+"""The one program of our own: the process node's side of ``kubectl port-forward``."""
+FAMILIES = (ETCD, KUBERNETES, KEDA, KUBELET)
 """What a cluster is made of."""
 HELM = Family("helm", "helm.sh/helm/v4", {"helm": "helm.sh/helm/v4/cmd/helm"}, takes="2 minutes")
 _PROMETHEUS = "github.com/prometheus/prometheus"
@@ -162,8 +164,8 @@ def _fingerprint(family: Family) -> str:
     facts = [_LAYOUT, *sorted(family.programs.items()), *sorted(family.stamps.items()), *family.files, *machine]
     facts += family.tags
     digest = hashlib.sha256(json.dumps(facts).encode())
-    for name in ("go.mod", "go.sum"):
-        digest.update((tools / name).read_bytes())
+    for path in sorted(tools.glob("go.*")) + sorted(tools.glob("*.go")):
+        digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
 
 

@@ -18,16 +18,18 @@ from types import FrameType
 from typing import NoReturn
 
 from hack.cluster import addresses, programs
+from hack.cluster.certificates import KeyPair
 from hack.cluster.component import Component, Components
 from hack.cluster.control_plane import ControlPlane
 from hack.cluster.keda import Keda
 from hack.cluster.kubectl import KubectlFailed
 from hack.cluster.node.container import end_forgotten
-from hack.cluster.node.node import NAME
+from hack.cluster.node.node import NAME, Ports
 from hack.cluster.state import State
-from hack.local.process import StartFailed
+from hack.local.process import StartFailed, free_port
 
 _LOOK_SECONDS = 0.5
+_KUBELET = "kubelet-endpoint"
 
 
 class _Stopped(Exception):
@@ -82,14 +84,41 @@ def _start(folder: Path, components: Components, block: addresses.Block, hpa_syn
     built = programs.ensure()
     control_plane = ControlPlane(folder, built, services=block.services, hpa_sync_seconds=hpa_sync_seconds)
     control_plane.start(components)
-    components.launch(_node(folder, control_plane, components, block))
+    ports, pair = Ports(free_port(), free_port()), control_plane.authority.issue(NAME, "localhost", "127.0.0.1")
+    components.launch(_kubelet_endpoint(built, control_plane, components, ports, pair))
+    components.launch(_node(folder, control_plane, components, block, ports, pair))
     Keda(folder, built, control_plane).start(components)
     components.wait(NAME)
+    components.wait(_KUBELET)
     return State(control_plane.admin, built.kubectl, components.folder, components.pids)
 
 
-def _node(folder: Path, control_plane: ControlPlane, components: Components, block: addresses.Block) -> Component:
-    pair = control_plane.authority.issue(NAME, "localhost", "127.0.0.1")
+def _kubelet_endpoint(
+    built: programs.Programs, control_plane: ControlPlane, components: Components, ports: Ports, pair: KeyPair
+) -> Component:
+    """What the API server calls as this node's kubelet; it takes no caller without a certificate of the cluster's."""
+    return Component(
+        _KUBELET,
+        [
+            str(built.path(programs.KUBELET, "kubelet-endpoint")),
+            f"--listen=127.0.0.1:{ports.kubelet}",
+            f"--node=https://127.0.0.1:{ports.node}",
+            f"--authority={control_plane.authority.certificate}",
+            f"--certificate={pair.certificate}",
+            f"--key={pair.key}",
+        ],
+        ready=lambda: "listening on" in components.log(_KUBELET).read_text(),
+    )
+
+
+def _node(
+    folder: Path,
+    control_plane: ControlPlane,
+    components: Components,
+    block: addresses.Block,
+    ports: Ports,
+    pair: KeyPair,
+) -> Component:
     config = control_plane.kubeconfig_for(f"system:node:{NAME}", group="system:masters")
     return Component(
         NAME,
@@ -102,6 +131,8 @@ def _node(folder: Path, control_plane: ControlPlane, components: Components, blo
             f"--authority={control_plane.authority.certificate}",
             f"--certificate={pair.certificate}",
             f"--key={pair.key}",
+            f"--port={ports.node}",
+            f"--kubelet-port={ports.kubelet}",
             f"--block={block.number}",
             f"--folder={folder / 'pods'}",
         ],

@@ -13,7 +13,7 @@ from ark_process import logs
 from hack.cluster.addresses import Block
 from hack.cluster.api import connect
 from hack.cluster.node.container import end_forgotten
-from hack.cluster.node.node import ProcessNode
+from hack.cluster.node.node import Ports, ProcessNode
 from hack.cluster.node.pod import Cluster
 
 
@@ -28,7 +28,9 @@ async def _main(options: argparse.Namespace) -> None:
         loop.add_signal_handler(number, running.cancel)
     async with connect(options.kubeconfig) as api:
         cluster = Cluster(api, options.server, options.authority)
-        await ProcessNode(cluster, Block(options.block), options.folder, tls).run()
+        await ProcessNode(
+            cluster, Block(options.block), options.folder, Ports(options.port, options.kubelet_port), tls
+        ).run()
 
 
 def main() -> int:
@@ -39,6 +41,8 @@ def main() -> int:
     parser.add_argument("--authority", type=Path, required=True, help="PEM file of the cluster's CA")
     parser.add_argument("--certificate", type=Path, required=True, help="PEM file of the node's certificate")
     parser.add_argument("--key", type=Path, required=True, help="PEM file of its key")
+    parser.add_argument("--port", type=int, required=True, help="port of loopback for the node's own endpoint")
+    parser.add_argument("--kubelet-port", type=int, required=True, help="port that the API server is to call")
     parser.add_argument("--block", type=int, default=0, help="number of the block of addresses for Pods")
     parser.add_argument("--folder", type=Path, required=True, help="gets a folder for each Pod")
     options = parser.parse_args()

@@ -1,4 +1,8 @@
-"""The part of a kubelet's HTTPS endpoint that ``kubectl logs`` needs."""
+"""The part of a kubelet's HTTPS endpoint that is the node's own: logs, and where ports are to be forwarded to.
+
+In front of it stands ``tools/kubelet``, which the API server calls and which forwards the ports: kubectl speaks SPDY
+through the API server, for which Kubernetes' own package alone is kept up.
+"""
 
 from __future__ import annotations
 
@@ -27,10 +31,19 @@ class LogFile:
 FindLog = Callable[[str, str, str], LogFile | None]
 """Answers the log of a namespace, Pod and container; None where this node has no such Pod."""
 
+FindAddress = Callable[[str, str], str | None]
+"""Answers the address of a namespace's Pod; None where this node has no such Pod."""
+
 
 @asynccontextmanager
-async def serving(host: str, tls: ssl.SSLContext, find_log: FindLog) -> AsyncIterator[int]:
-    """Serve on a free port while the context is open; gives the port."""
+async def serving(
+    host: str, port: int, tls: ssl.SSLContext, find_log: FindLog, find_address: FindAddress
+) -> AsyncIterator[None]:
+    """Serve while the context is open."""
+
+    async def pod_address(request: web.Request) -> web.Response:
+        address = find_address(request.match_info["namespace"], request.match_info["pod"])
+        return web.Response(status=404, text="not on this node") if address is None else web.Response(text=address)
 
     async def logs(request: web.Request) -> web.StreamResponse:
         match = request.match_info
@@ -53,12 +66,17 @@ async def serving(host: str, tls: ssl.SSLContext, find_log: FindLog) -> AsyncIte
                 await asyncio.sleep(_FOLLOW_SECONDS)
 
     application = web.Application()
-    application.add_routes([web.get("/containerLogs/{namespace}/{pod}/{container}", logs)])
+    application.add_routes(
+        [
+            web.get("/containerLogs/{namespace}/{pod}/{container}", logs),
+            web.get("/podAddress/{namespace}/{pod}", pod_address),
+        ]
+    )
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5, handler_cancellation=True)
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, 0, ssl_context=tls).start()
-        yield runner.addresses[0][1]
+        await web.TCPSite(runner, host, port, ssl_context=tls).start()
+        yield
     finally:
         await runner.cleanup()
 

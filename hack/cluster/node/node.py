@@ -31,6 +31,16 @@ _SCHEDULER = "default-scheduler"
 _DEFAULT_GRACE_SECONDS = 30
 
 
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Ports of loopback."""
+
+    node: int
+    """The node's own endpoint."""
+    kubelet: int
+    """The endpoint before it, which also forwards ports."""
+
+
 @dataclass(slots=True)
 class _Entry:
     processes: PodProcesses
@@ -41,18 +51,20 @@ class _Entry:
 class ProcessNode:
     """Runs the Pods of a cluster as local processes."""
 
-    def __init__(self, cluster: Cluster, block: Block, folder: Path, tls: ssl.SSLContext) -> None:
+    def __init__(self, cluster: Cluster, block: Block, folder: Path, ports: Ports, tls: ssl.SSLContext) -> None:
         """
         Args:
             cluster: whose Pods it runs.
             block: where Pods' addresses come from.
             folder: gets a folder for each Pod.
-            tls: the server's side of the kubelet's endpoint.
+            ports: where its own endpoint is, and the one that the API server is to call.
+            tls: the server's side of its own endpoint.
         """
         self._cluster = cluster
         self._api = cluster.api
         self._block = block
         self._folder = folder
+        self._ports = ports
         self._tls = tls
         self._entries: dict[str, _Entry] = {}
         """By the Pod's uid."""
@@ -62,9 +74,9 @@ class ProcessNode:
 
     async def run(self) -> None:
         """Run until cancelled, then end every process."""
-        async with kubelet.serving(_HOST, self._tls, self._log_file) as port:
-            await self._register(port)
-            self._log.info("node is ready", port=port)
+        async with kubelet.serving(_HOST, self._ports.node, self._tls, self._log_file, self._address):
+            await self._register(self._ports.kubelet)
+            self._log.info("node is ready", port=self._ports.kubelet)
             try:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._follow_services())
@@ -165,12 +177,20 @@ class ProcessNode:
             entry.processes.kill()
             entry.running.cancel()
 
-    def _log_file(self, namespace: str, name: str, container: str) -> kubelet.LogFile | None:
+    def _find(self, namespace: str, name: str) -> PodProcesses | None:
         for entry in self._entries.values():
             metadata = entry.processes.pod["metadata"]
             if (metadata["namespace"], metadata["name"]) == (namespace, name):
-                return self._log_of(entry.processes, container)
+                return entry.processes
         return None
+
+    def _address(self, namespace: str, name: str) -> str | None:
+        processes = self._find(namespace, name)
+        return None if processes is None else processes.ip
+
+    def _log_file(self, namespace: str, name: str, container: str) -> kubelet.LogFile | None:
+        processes = self._find(namespace, name)
+        return None if processes is None else self._log_of(processes, container)
 
     def _log_of(self, processes: PodProcesses, container: str) -> kubelet.LogFile:
         uid = processes.pod["metadata"]["uid"]
