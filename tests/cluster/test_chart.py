@@ -351,56 +351,6 @@ def test_all_that_it_renders_is_accepted_under_the_restricted_level(cluster: Acc
         assert shown.count("serverside-applied") == len(objects) + len(pods_of(objects, "restricted")), name
 
 
-def steps(heading: str) -> list[str]:
-    """Answer the indented commands below a heading of the README."""
-    text = (CHART.parents[1] / "README.md").read_text()
-    section = text.split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    return [line.strip() for line in section.splitlines() if line.startswith("    ")]
-
-
-@pytest.mark.timeout(400)
-def test_the_readmes_steps_give_a_completed_task(cluster: Access, tmp_path: Path) -> None:
-    kubectl = cluster.kubectl
-    values = tmp_path / "values.yaml"
-    values.write_text(yaml.safe_dump(process_cluster_values(kubectl)))
-    programs = (helm().program.parent, kubectl.program.parent, Path(sys.executable).parent)
-    environment = {
-        **os.environ,
-        "PATH": os.pathsep.join([*map(str, programs), os.environ["PATH"]]),
-        "KUBECONFIG": str(kubectl.kubeconfig),
-    }
-
-    def run(command: str) -> str:
-        ended = subprocess.run(
-            ["bash", "-c", command],
-            capture_output=True,
-            text=True,
-            timeout=200,
-            check=False,
-            env=environment,
-            cwd=CHART.parents[1],
-        )
-        assert ended.returncode == 0, f"{command}: {ended.stdout}{ended.stderr}"
-        return ended.stdout
-
-    try:
-        # Without DNS a process cluster needs addresses; all else is as it stands there.
-        [install, *rest] = steps("Install it")
-        run(f"{install} -f {values}")
-        said = [run(command) for command in rest]
-        assert [command.split()[:3] for command in rest[1:]] == [
-            ["kubectl", "ark", name] for name in ("submit", "status", "doctor")
-        ]
-        assert said[1] == "Hello\n"
-        assert "1 completed" in said[2]
-        assert "No fault found." in said[3]
-    finally:
-        kubectl.run("delete", "arkagents", "-A", "--all", "--ignore-not-found")
-        subprocess.run(["helm", "uninstall", "ark", "-n", "ark-system"], env=environment, check=False)
-        kubectl.run("delete", "namespace", "ark-system", "--ignore-not-found", "--wait=false")
-        kubectl.run("delete", "crd", "arkagents.arkonis.dev", "--ignore-not-found")
-
-
 async def doctor(release: Release) -> tuple[int, str]:
     """Answer the exit code of ``kubectl ark doctor``, and what it says."""
     kubectl = release.access.kubectl

@@ -20,7 +20,7 @@ from tests.eventually import DEADLINE_SECONDS, eventually
 from tests.scaler.keda import Keda, add_task, failure, scaler_and_keda, watched
 from tests.taskqueue.moving_time import age_ledger
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+AUTOSCALING = (Path(__file__).resolve().parents[2] / "docs" / "autoscaling.md").read_text()
 TRIALS = 2000
 QUEUES = 50
 
@@ -168,8 +168,8 @@ async def test_no_wake_up_is_lost_whenever_the_task_comes(keda: Keda, client: Cl
             trials.create_task(trial(number))
 
 
-async def test_the_readmes_acl_user_is_enough(redis_server: RedisServer, client: Client, queue: QueueKeys) -> None:
-    [rules] = re.findall(r"`ACL SETUSER (ark-scaler [^`]+)`", README)
+async def test_the_documented_acl_user_is_enough(redis_server: RedisServer, client: Client, queue: QueueKeys) -> None:
+    [rules] = re.findall(r"`ACL SETUSER (ark-scaler [^`]+)`", AUTOSCALING)
     assert redis_server.command("ACL", "SETUSER", *rules.split()).startswith(b"+OK")
     try:
         url = f"redis://ark-scaler:password@127.0.0.1:{redis_server.port}"
