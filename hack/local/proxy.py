@@ -26,6 +26,8 @@ class Proxy:
         self._writers: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
         self.port = 0
+        self.connections = 0
+        """How many were accepted so far."""
 
     def hang(self) -> None:
         """Accept and read, but forward nothing any more."""
@@ -41,6 +43,7 @@ class Proxy:
             writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
         self._writers.add(writer)
         try:
             up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._target_port)

@@ -5,12 +5,14 @@ With a certificate all of it is HTTPS; probes then need ``scheme: HTTPS``.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric
 
 from ark_process.certificate import Certificate
 from ark_process.metrics_access import MetricsAccess
@@ -21,6 +23,17 @@ _STOP_SECONDS = 1.0
 
 class PortInUse(Exception):
     """The address that the HTTP endpoint should listen on is taken or not this machine's."""
+
+
+class _Collected(CollectorRegistry):
+    """Metrics as they were at one moment."""
+
+    def __init__(self, families: list[Metric]) -> None:
+        super().__init__(auto_describe=False)
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
 
 
 @asynccontextmanager
@@ -59,7 +72,10 @@ async def serve(
             return web.Response(status=refusal.status, text=f"{refusal.reason}\n")
         await before_scrape()
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-        return web.Response(body=encode(registry), headers={"Content-Type": content_type})
+        # The values are read here, in one piece; the text of thousands of queues is made beside the event loop.
+        shown = _Collected(list(registry.collect()))
+        body = await asyncio.to_thread(encode, shown)
+        return web.Response(body=body, headers={"Content-Type": content_type})
 
     async def healthz(_: web.Request) -> web.Response:
         return _answer(not_alive())

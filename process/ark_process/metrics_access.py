@@ -7,7 +7,9 @@ needs no rights and no account of its own, unlike with a TokenReview.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import math
 import ssl
 import time
 from collections.abc import Callable
@@ -29,7 +31,11 @@ _SECONDS = 5.0
 """The most that the API server may take."""
 _REMEMBER_SECONDS = 60.0
 """How long an answer counts; a right that is taken back ends so much later."""
+_TRUST_SECONDS = 600.0
+"""How long an earlier yes counts while the API server does not answer: then above all people look at metrics."""
 _MOST_REMEMBERED = 1000
+_MOST_QUESTIONS = 4
+"""So many at a time: whoever reaches this endpoint can make us ask."""
 _SCHEME = "bearer "
 
 
@@ -64,7 +70,8 @@ class MetricsAccess:
         self._authority = authority
         self._clock = clock
         self._known: dict[bytes, tuple[float, Refusal | None]] = {}
-        """Answers by the token's hash, with the time until which they count."""
+        """Answers by the token's hash, with their time; the oldest one is the first."""
+        self._questions = asyncio.Semaphore(_MOST_QUESTIONS)
         self._log = structlog.get_logger(component="metrics-access")
 
     async def refusal(self, authorization: str | None) -> Refusal | None:
@@ -79,15 +86,31 @@ class MetricsAccess:
         if not token:
             return _NO_TOKEN
         key = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
-        until, answer = self._known.get(key, (0.0, None))
-        if self._clock() < until:
-            return answer
-        answer = await self._ask(token)
+        if self._age(key) < _REMEMBER_SECONDS:
+            return self._known[key][1]
+        try:
+            async with asyncio.timeout(_SECONDS), self._questions:
+                if self._age(key) < _REMEMBER_SECONDS:
+                    return self._known[key][1]  # somebody else has asked meanwhile
+                answer = await self._ask(token)
+        except TimeoutError:
+            answer = _UNKNOWN
         if answer is not _UNKNOWN:
-            if len(self._known) >= _MOST_REMEMBERED:
-                self._known.clear()
-            self._known[key] = (self._clock() + _REMEMBER_SECONDS, answer)
+            self._remember(key, answer)
+        elif self._age(key) < _TRUST_SECONDS and self._known[key][1] is None:
+            return None
         return answer
+
+    def _age(self, key: bytes) -> float:
+        """Answer how old an answer is, seconds; endless where there is none."""
+        known = self._known.get(key)
+        return math.inf if known is None else self._clock() - known[0]
+
+    def _remember(self, key: bytes, answer: Refusal | None) -> None:
+        self._known.pop(key, None)
+        while len(self._known) >= _MOST_REMEMBERED:
+            del self._known[next(iter(self._known))]
+        self._known[key] = (self._clock(), answer)
 
     async def _ask(self, token: str) -> Refusal | None:
         try:

@@ -122,8 +122,13 @@ class _BudgetCollector(Collector):
             "Whether a full call no longer fits into the limit: 1 or 0; then no demand is reported",
             labels=labels,
         )
+        strictest: dict[tuple[str, str], tuple[Budget, TokenUsage]] = {}
         for redis, queue, budget, usage in self._budgets():
-            place = [redis, queue.name]
+            # Several triggers, and the groups of one stream, share a ledger; of their limits the lowest one counts.
+            there = strictest.get((redis, queue.name))
+            if there is None or (budget.daily or 0) < (there[0].daily or 0):
+                strictest[redis, queue.name] = budget, usage
+        for place, (budget, usage) in strictest.items():
             limit.add_metric(place, budget.daily or 0)
             used.add_metric([*place, "input"], usage.input)
             used.add_metric([*place, "output"], usage.output)

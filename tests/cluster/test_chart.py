@@ -93,6 +93,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "metrics without TLS": {**BUNDLED, "metrics": {"tls": False, "monitors": {"enabled": True}}},
     "the scaler alone": {**BUNDLED, "operator": {"enabled": False}},
     "one namespace": {**BUNDLED, "watchNamespace": "default"},
+    "network policies for the bundled Redis too": {**BUNDLED, "networkPolicy": {"enabled": True}},
 }
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "which Redis": ({}, "Which Redis"),
@@ -107,6 +108,14 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no certificates": ({**BUNDLED, "tls": {"source": "secrets"}}, "tls.secrets.server"),
     "tokens in the open": ({**BUNDLED, "metrics": {"tls": False, "authorization": True}}, "metrics.tls"),
     "somebody else's setting": ({**BUNDLED, "scaler": {"settings": {"PATH": "x"}}}, "PATH"),
+    "Redis as a setting": (
+        {**BUNDLED, "scaler": {"settings": {"ARK_SCALER_REDIS": "redis://:secret@x"}}},
+        "ARK_SCALER_REDIS",
+    ),
+    "the operator's Redis as a setting": (
+        {**BUNDLED, "operator": {"settings": {"ARK_OPERATOR_REDIS": "redis://:secret@x"}}},
+        "ARK_OPERATOR_REDIS",
+    ),
 }
 
 

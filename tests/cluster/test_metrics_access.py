@@ -7,18 +7,22 @@ import base64
 import ssl
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
+from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import pytest
 import trustme
 import yaml
 
+from ark_process.metrics_access import MetricsAccess
 from hack.cluster import manifests
 from hack.cluster.access import Access
 from hack.local.process import free_port
+from hack.local.proxy import Proxy
 from hack.local.redis_server import RedisServer
 from hack.local.scaler_process import ScalerProcess
 
@@ -131,3 +135,43 @@ async def test_an_api_server_that_does_not_answer_lets_nobody_in(
         code, reason = await status(running.http_port, "/metrics", context, tokens["prometheus"])
         assert (code, "does not say" in reason) == (503, True)
         assert (await status(running.http_port, "/readyz", context))[0] == 200
+
+
+@dataclass
+class Clock:
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def test_an_answer_counts_for_a_minute_and_a_yes_for_longer_while_the_api_server_is_away(
+    access: Access, tokens: dict[str, str], tmp_path: Path
+) -> None:
+    server, authority = api_server(access, tmp_path)
+    port = urlsplit(server).port
+    if port is None:
+        pytest.skip("the proxy of this test leads to a port of this machine")
+    clock, asked = Clock(), 0
+    async with Proxy(port) as proxy:
+        asking = MetricsAccess(f"https://127.0.0.1:{proxy.port}", authority, clock)
+
+        async def answer(account: str) -> int | None:
+            refusal = await asking.refusal(f"Bearer {tokens[account]}")
+            return None if refusal is None else refusal.status
+
+        many = await asyncio.gather(*(answer("prometheus") for _ in range(20)))
+        assert set(many) == {None}
+        assert await answer("stranger") == 403
+        asked = proxy.connections
+        assert asked <= 5, "the questions of one token, at a time, are one answer's"
+        clock.now += 59
+        assert (await answer("prometheus"), await answer("stranger")) == (None, 403)
+        assert proxy.connections == asked
+        clock.now += 2
+        proxy.hang()
+        assert (await answer("prometheus"), await answer("stranger")) == (None, 503)
+        clock.now += 600
+        assert await answer("prometheus") == 503
+        proxy.resume()
+        assert (await answer("prometheus"), await answer("stranger")) == (None, 403)

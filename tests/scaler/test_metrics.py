@@ -39,6 +39,10 @@ async def test_each_queues_tokens_are_shown_once_with_the_limit_that_was_asked_a
         assert await samples(port, "ark_queue_budget_exceeded") == [(place, 1)]
         used = await samples(port, "ark_queue_budget_used_tokens")
         assert used == [({**place, "kind": "input"}, 1500), ({**place, "kind": "output"}, 200)]
+        # Another group of the stream has the same ledger: of the two limits the lower one is shown, once.
+        await keda.metric(keda.reference(group="others", maxDailyTokens="1900", maxTokensPerCall="1000"))
+        assert await samples(port, "ark_queue_budget_limit_tokens") == [(place, 1900)]
+        assert len(await samples(port, "ark_queue_budget_used_tokens")) == 2
 
 
 async def test_dead_letters_are_counted_at_each_scrape(

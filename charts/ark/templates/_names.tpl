@@ -79,9 +79,14 @@ app.kubernetes.io/component: {{ . }}
 {{- end -}}
 {{- end -}}
 
+{{/* A name or an address as it stands before a port: an IPv6 address in brackets. */}}
+{{- define "ark.host" -}}
+{{- if contains ":" . }}[{{ . }}]{{ else }}{{ . }}{{ end -}}
+{{- end -}}
+
 {{- define "ark.scalerAddress" -}}
 {{- $name := printf "%s-scaler.%s" (include "ark.fullname" .) .Release.Namespace -}}
-{{- printf "%s:%v" (.Values.scaler.service.clusterIP | default $name) .Values.scaler.port -}}
+{{- printf "%s:%v" (include "ark.host" (.Values.scaler.service.clusterIP | default $name)) .Values.scaler.port -}}
 {{- end -}}
 
 {{/* Where Redis is, as far as it may be seen: nothing where it stands in a Secret. */}}
@@ -89,7 +94,7 @@ app.kubernetes.io/component: {{ . }}
 {{- $redis := .Values.redis -}}
 {{- if $redis.bundled.enabled -}}
 {{- $name := printf "%s-redis.%s" (include "ark.fullname" .) .Release.Namespace -}}
-{{- printf "redis://%s:6379/0" ($redis.bundled.service.clusterIP | default $name) -}}
+{{- printf "redis://%s:6379/0" (include "ark.host" ($redis.bundled.service.clusterIP | default $name)) -}}
 {{- else -}}
 {{- $redis.url -}}
 {{- end -}}
@@ -107,11 +112,16 @@ app.kubernetes.io/component: {{ . }}
 {{- end }}
 {{- end -}}
 
+{{/* Not the same for the chart's Secrets and cert-manager's: each leaves the other's alone when tls.source changes. */}}
+{{- define "ark.secretSuffix" -}}
+{{- ternary "cert" "tls" (eq .Values.tls.source "cert-manager") -}}
+{{- end -}}
+
 {{- define "ark.serverSecret" -}}
 {{- if eq .Values.tls.source "secrets" -}}
 {{- .Values.tls.secrets.server -}}
 {{- else -}}
-{{- printf "%s-tls" (include "ark.fullname" .) -}}
+{{- printf "%s-%s" (include "ark.fullname" .) (include "ark.secretSuffix" .) -}}
 {{- end -}}
 {{- end -}}
 
@@ -119,7 +129,7 @@ app.kubernetes.io/component: {{ . }}
 {{- if eq .Values.tls.source "secrets" -}}
 {{- .Values.tls.secrets.client -}}
 {{- else -}}
-{{- printf "%s-client-tls" (include "ark.clusterName" .) -}}
+{{- printf "%s-client-%s" (include "ark.clusterName" .) (include "ark.secretSuffix" .) -}}
 {{- end -}}
 {{- end -}}
 
