@@ -378,7 +378,13 @@ async def test_the_doctor_finds_what_is_broken_and_nothing_else(cluster: Access)
         await make(pool)
         code, said = await doctor(release)
         assert (code, "FAULT" in said) == (0, False), said
-        for told in ("leads", "the scaler trusts its CA", "has all 20", "the HPA gets its metrics from keda/"):
+        for told in (
+            "leads",
+            "the scaler trusts its CA",
+            "has all 20",
+            "the HPA gets its metrics from keda/",
+            "answers KEDA's",
+        ):
             assert told in said
         kubectl = cluster.kubectl
 
@@ -390,6 +396,18 @@ async def test_the_doctor_finds_what_is_broken_and_nothing_else(cluster: Access)
             await eventually(found, f"the doctor's {told!r}", 60, every=0.5)
 
         namespace, client = release.namespace, f"{release.namespace}-ark-client-tls"
+        other = trustme.CA().issue_cert("keda-operator")
+
+        async def with_client(key: str, pem: bytes) -> None:
+            patch = json.dumps({"data": {key: base64.b64encode(pem).decode()}})
+            await asyncio.to_thread(kubectl.run, "patch", "secret", client, "-n", "keda", "-p", patch)
+
+        path = SECRETS.path("keda", client)
+        key = base64.b64decode((await pool.stack.api.get(path))["data"]["tls.key"])
+        await with_client("tls.key", other.private_key_pem.bytes())
+        await broken("does not answer as KEDA asks it")
+        await with_client("tls.key", key)
+        assert (await doctor(release))[0] == 0
         await asyncio.to_thread(kubectl.run, "scale", "deployment/ark-scaler", "--replicas=2", "-n", namespace)
         image = "set", "env", "deployment/ark-scaler", "ARK_SCALER_REDIS=nonsense", "-n", namespace
         await asyncio.to_thread(kubectl.run, *image)
@@ -399,10 +417,7 @@ async def test_the_doctor_finds_what_is_broken_and_nothing_else(cluster: Access)
         await broken("ark-scaler: 0 of 2 ready")
         await asyncio.to_thread(kubectl.run, "delete", "rolebinding", "-n", release.agents, "--all")
         await broken("may not list arkagents.arkonis.dev")
-        other = trustme.CA().issue_cert("keda-operator")
-        chain = base64.b64encode(other.cert_chain_pems[0].bytes()).decode()
-        patch = json.dumps({"data": {"tls.crt": chain}})
-        await asyncio.to_thread(kubectl.run, "patch", "secret", client, "-n", "keda", "-p", patch)
+        await with_client("tls.crt", other.cert_chain_pems[0].bytes())
         await broken("KEDA's certificate is of no CA that the scaler trusts")
         await asyncio.to_thread(kubectl.run, "delete", "secret", client, "-n", "keda")
         await broken(f"Secret keda/{client} with a certificate is not there")

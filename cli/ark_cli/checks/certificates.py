@@ -1,4 +1,4 @@
-"""Whether KEDA and the scaler accept each other's certificates, and for how long."""
+"""Whether KEDA and the scaler accept each other's certificates and for how long, and whether the scaler answers."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
 from ark_cli.agents import span
-from ark_cli.checks.finding import Finding, fault, ok, unknown, warning
+from ark_cli.checks.finding import Finding, Verdict, fault, ok, unknown, warning
 from ark_cli.checks.installation import Installation, place
+from ark_cli.checks.reach import Credentials, reached
 from ark_cli.errors import CliError, NotThere
 from ark_cli.kubectl import Kubectl, Object
 from ark_cli.redis_access import RedisAccess
@@ -36,6 +37,7 @@ async def certificates(kubectl: Kubectl, _: RedisAccess, installation: Installat
                 f"{place(deployment)} speaks without TLS: whoever reaches it may read every queue's depth",
                 "set tls.enabled=true",
             )
+            yield await reached(kubectl, deployment, None, None)
             continue
         client = next((one for one in clients if _instance(one) == _instance(deployment)), None)
         if client is None:
@@ -75,8 +77,15 @@ async def _pair(
     except (KeyError, ValueError, IndexError) as error:
         yield fault(f"a certificate of {place(deployment)} cannot be read: {error!r}", _RENEW)
         return
-    for finding in judged(server, client_side, _host(installation), installation.now):
+    findings = judged(server, client_side, _host(installation), installation.now)
+    for finding in findings:
         yield finding
+    if not any(one.verdict is Verdict.FAULT for one in findings):
+        pem = {
+            parameter: base64.b64decode(parts[parameter]) for parameter in ("tlsClientCert", "tlsClientKey", "caCert")
+        }
+        credentials = Credentials(pem["tlsClientCert"], pem["tlsClientKey"], pem["caCert"])
+        yield await reached(kubectl, deployment, _host(installation), credentials)
 
 
 @dataclass(frozen=True, slots=True)
