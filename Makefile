@@ -1,10 +1,10 @@
 # Every target sets itself up: virtual environment, pinned packages, Redis (the machine's own when it is 7.0 or
 # later, else the Valkey that comes with the packages). Only Python 3.11 or newer has to be there; e2e, cluster,
-# cluster-demo and bench NAME=wake, operator or status also need Linux and Go 1.26, and build Kubernetes and KEDA once (a
+# cluster-demo and bench NAME=wake, operator, status or trace, and chaos, also need Linux and Go 1.26, and build Kubernetes and KEDA once (a
 # quarter of an hour).
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lint format test e2e demo cluster cluster-demo bench protos package lock clean
+.PHONY: help venv lint format test e2e demo cluster cluster-demo bench chaos fuzz protos package lock clean
 SHELL := /bin/bash
 PY := .venv/bin/python
 # Two processes: the tests wait for servers more than they compute.
@@ -41,7 +41,13 @@ cluster-demo: venv ## the demo on that cluster, at real speed; TRACE=file.csv FR
 demo: venv ## a real trace through queue, scaler and workers; TRACE=file.csv SPEED=60 REPLICAS=10
 	@$(PY) -m hack.demo $(if $(TRACE),--trace "$(TRACE)") $(if $(SPEED),--speed "$(SPEED)") $(if $(REPLICAS),--max-replicas "$(REPLICAS)")
 
-bench: venv ## a benchmark against its bars; NAME=scaler, wake, operator, ledger, cap or status, QUICK=1 for a short one
+chaos: venv ## break one thing after the other under load, on the process cluster; ONLY=part-of-a-name
+	@$(PY) -m hack.chaos $(if $(ONLY),--only "$(ONLY)")
+
+fuzz: venv ## input that no client of ours would make; EXAMPLES=1000 for each kind
+	@FUZZ_EXAMPLES=$(or $(EXAMPLES),1000) $(PY) -m pytest -q -n 2 --timeout=3600 tests/fuzz
+
+bench: venv ## a benchmark against its bars; NAME=scaler, wake, operator, ledger, cap, status or trace, QUICK=1 for a short one
 	@$(PY) -m hack.bench $(if $(NAME),"$(NAME)")
 
 protos: venv ## generate the gRPC code from protos/

@@ -45,12 +45,13 @@ def covers(observed: Any, desired: Any, name: str = "") -> bool:
 def _covers_list(observed: Any, desired: Sequence[Any], name: str) -> bool:
     if not isinstance(observed, list):
         return False
-    if not is_named(name):
+    names = [name_of(name, wanted) for wanted in desired] if is_named(name) else []
+    if len(set(names)) < len(desired):
+        # No names, or none that tell the items apart.
         return len(observed) == len(desired) and all(
             covers(there, wanted) for there, wanted in zip(observed, desired, strict=True)
         )
     there = {name_of(name, item): item for item in observed}
-    names = [name_of(name, wanted) for wanted in desired]
     return all(own in there and covers(there[own], wanted) for own, wanted in zip(names, desired, strict=True))
 
 

@@ -107,7 +107,7 @@ def _wanted(agent: Agent, observed: Observed, options: Options) -> tuple[Object 
     except InvalidTemplate as error:
         return None, Problem("InvalidTemplate", str(error))
     except InvalidQueueName as error:
-        return None, Problem(status.INVALID_QUEUE, f"spec.queue.stream: {error}")
+        return None, Problem(status.INVALID_QUEUE, f"spec.queue: {error}")
 
 
 def _in_the_way(agent: Agent, observed: Observed, options: Options) -> Problem | None:

@@ -63,7 +63,7 @@ def build(agent: Agent, options: Options) -> Object:
 
     Raises:
         InvalidTemplate: ``spec.template`` cannot be merged; the message names the field.
-        InvalidQueueName: ``spec.queue.stream`` cannot be a stream's key.
+        InvalidQueueName: ``spec.queue`` has no possible stream or group.
     """
     own: Object = {
         "metadata": {"labels": labels(agent)},

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from ark_scaler.errors import BadMetadata, BadValue, UnknownKey
-from ark_taskqueue import DEFAULT_CONNECTION, DEFAULT_GROUP, Budget, InvalidQueueName, QueueKeys
+from ark_taskqueue import DEFAULT_CONNECTION, DEFAULT_GROUP, Budget, InvalidGroupName, InvalidQueueName, QueueKeys
 
 _KEDA_KEYS = frozenset({"scalerAddress", "enableTLS", "unsafeSsl"})
 _OWN_KEYS = frozenset(
@@ -33,7 +33,6 @@ _DEFAULT_TASKS_PER_REPLICA = 5
 _DEFAULT_TOKENS_PER_CALL = 8000
 _LARGEST_NUMBER = 2**53
 """Numbers above are not exact in the wire's floating point fields."""
-_LONGEST_GROUP = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +103,12 @@ def _queue(given: Mapping[str, str]) -> QueueKeys:
     if ("queue" in given) == ("stream" in given):
         problem = "both 'queue' and 'stream'" if "queue" in given else "neither 'queue' nor 'stream'"
         raise BadMetadata(f"trigger metadata has {problem}: give queue: <namespace>/<agent>, or stream: <key>")
-    group = given.get("group", DEFAULT_GROUP)
-    if not 0 < len(group) <= _LONGEST_GROUP or not group.isprintable():
-        raise BadValue("group", group, f"give a consumer group's name of 1 to {_LONGEST_GROUP} printable characters")
     key = "queue" if "queue" in given else "stream"
     make = QueueKeys.for_queue if key == "queue" else QueueKeys.for_stream
     try:
-        return make(given[key], group)
+        return make(given[key], given.get("group", DEFAULT_GROUP))
+    except InvalidGroupName as error:
+        raise BadValue("group", error.name, f"give {error.allowed}") from None
     except InvalidQueueName as error:
         raise BadValue(key, given[key], f"give {error.allowed}") from None
 

@@ -19,6 +19,7 @@ from ark_taskqueue.depth import Depth, read_depth, read_depths
 from ark_taskqueue.errors import (
     BudgetExceeded,
     InvalidAddress,
+    InvalidGroupName,
     InvalidQueueName,
     NotAStream,
     QueueFull,
@@ -47,6 +48,7 @@ __all__ = [
     "DeadLetters",
     "Depth",
     "InvalidAddress",
+    "InvalidGroupName",
     "InvalidQueueName",
     "Leases",
     "NotAStream",

@@ -26,12 +26,20 @@ class InvalidAddress(TaskQueueError):
 
 
 class InvalidQueueName(TaskQueueError):
-    """A queue's or stream's name is malformed."""
+    """The name of a queue, of its stream or of its group is malformed."""
+
+    what = "queue name"
 
     def __init__(self, name: str, allowed: str) -> None:
-        super().__init__(f"queue name {name!r} is not {allowed}")
+        super().__init__(f"{self.what} {name!r} is not {allowed}")
         self.name = name
         self.allowed = allowed
+
+
+class InvalidGroupName(InvalidQueueName):
+    """A consumer group's name is malformed."""
+
+    what = "consumer group"
 
 
 class QueueFull(TaskQueueError):

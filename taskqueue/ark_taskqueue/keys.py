@@ -21,7 +21,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from ark_taskqueue.errors import InvalidQueueName
+from ark_taskqueue.errors import InvalidGroupName, InvalidQueueName
 
 DEFAULT_GROUP = "agent-workers"
 """The consumer group of an agent's workers."""
@@ -38,6 +38,9 @@ _STREAM_IS = (
     f"a stream's key of 1 to {_LONGEST_STREAM} printable characters without spaces, "
     "with braces only as a hash tag {tag}"
 )
+
+_LONGEST_GROUP = 256
+_GROUP_IS = f"a consumer group's name of 1 to {_LONGEST_GROUP} printable characters"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,7 @@ class QueueKeys:
         """Answer the queue of an agent.
 
         Raises:
-            InvalidQueueName: namespace or agent is no Kubernetes name.
+            InvalidQueueName: namespace or agent is no Kubernetes name, or the group's name has unprintable characters.
         """
         return cls.for_queue(f"{namespace}/{agent}", group)
 
@@ -86,12 +89,12 @@ class QueueKeys:
         """Answer the queue with the name ``<namespace>/<agent>``.
 
         Raises:
-            InvalidQueueName: the name is not of that form.
+            InvalidQueueName: the name is not of that form, or the group's name has unprintable characters.
         """
         match = _QUEUE_NAME.fullmatch(name)
         if match is None or len(match["agent"]) > _LONGEST_AGENT:
             raise InvalidQueueName(name, _QUEUE_NAME_IS)
-        return cls(f"ark:{{{name}}}:tasks", group)
+        return cls(f"ark:{{{name}}}:tasks", _checked_group(group))
 
     @classmethod
     def for_stream(cls, stream: str, group: str = DEFAULT_GROUP) -> QueueKeys:
@@ -103,7 +106,7 @@ class QueueKeys:
         braces_mislead = ("{" in stream or "}" in stream) and not _hash_tag(stream)
         if not 0 < len(stream) <= _LONGEST_STREAM or not stream.isprintable() or " " in stream or braces_mislead:
             raise InvalidQueueName(stream, _STREAM_IS)
-        return cls(stream, group)
+        return cls(stream, _checked_group(group))
 
     @property
     def dead(self) -> str:
@@ -134,3 +137,9 @@ def _hash_tag(key: str) -> str:
     _, opened, rest = key.partition("{")
     tag, closed, _ = rest.partition("}")
     return tag if opened and closed else ""
+
+
+def _checked_group(group: str) -> str:
+    if not 0 < len(group) <= _LONGEST_GROUP or not group.isprintable():
+        raise InvalidGroupName(group, _GROUP_IS)
+    return group

@@ -259,7 +259,7 @@ async def test_a_behaviour_that_keda_does_not_know_is_a_condition(here: World) -
 async def test_a_bad_stream_name_is_a_condition_and_makes_nothing(here: World) -> None:
     async with operating(here):
         await here.make(agent(autoscaling={}, queue={"stream": "a b"}))
-        assert "spec.queue.stream" in await here.has("Ready", "InvalidQueue")
+        assert "spec.queue: queue name" in await here.has("Ready", "InvalidQueue")
         assert (await here.condition("Autoscaling"))[1] == "InvalidQueue"
         with pytest.raises(ApiError, match="404"):
             await here.deployment()

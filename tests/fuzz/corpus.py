@@ -1,0 +1,22 @@
+"""The kept cases, and how many new ones are tried."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+_FOLDER = Path(__file__).with_name("corpus")
+
+
+def kept(name: str) -> list[Any]:
+    """Answer the cases of one kind."""
+    cases: list[Any] = json.loads((_FOLDER / f"{name}.json").read_text())
+    assert cases
+    return cases
+
+
+def examples(few: int) -> int:
+    """Answer how many new cases are tried: `few`, or what ``FUZZ_EXAMPLES`` says."""
+    return int(os.environ.get("FUZZ_EXAMPLES") or few)
