@@ -207,5 +207,10 @@ async def _deployed(access: Access) -> str:
 
 def _agent(name: str) -> Object:
     template = {"spec": {"schedulerName": "nobody"}}
-    spec = {"model": "m", "systemPrompt": "p", "autoscaling": {"maxReplicas": 20}, "template": template}
+    spec = {
+        "model": "m",
+        "systemPrompt": "p",
+        "autoscaling": {"maxReplicas": 20, "tasksPerReplica": 5},
+        "template": template,
+    }
     return operator_manifests.agent(_NAMESPACE, name, **spec)

@@ -27,6 +27,7 @@ PIN_END = "arkonis.dev/pin"
 It says the number, so that it does not end another one that `kubectl scale` sets, which knows no annotation.
 """
 _PIN_END = re.compile(r"(\d{1,9}) until (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)", re.ASCII)
+_TARGET_PERCENT = 70
 _LONGEST_NUMBER = 9
 """Digits; whoever may write an agent may write anything there."""
 
@@ -174,11 +175,12 @@ class Agent:
         given = self._spec.get("autoscaling")
         if given is None:
             return None
+        target_wait = given.get("targetWaitSeconds")
         return Autoscaling(
             min_replicas=given.get("minReplicas", 0),
             max_replicas=given.get("maxReplicas", 10),
-            tasks_per_replica=given.get("tasksPerReplica") or self.limits.concurrent_tasks,
-            target_wait_seconds=given.get("targetWaitSeconds"),
+            tasks_per_replica=given.get("tasksPerReplica") or _tasks_per_replica(self.limits, target_wait),
+            target_wait_seconds=target_wait,
             cooldown_seconds=given.get("cooldownSeconds", 300),
             burst=given.get("burst", True),
             pin_seconds=given.get("pinSeconds"),
@@ -195,7 +197,7 @@ class Agent:
         """The queue that its tasks come from.
 
         Raises:
-            InvalidQueueName: ``spec.queue.stream`` cannot be a stream's key.
+            InvalidQueueName: ``spec.queue`` has no possible stream or group.
         """
         given = self._spec.get("queue") or {}
         group = given.get("group", DEFAULT_GROUP)
@@ -218,3 +220,13 @@ class Agent:
         """Whether an object is this agent's child."""
         owners = item["metadata"].get("ownerReferences") or []
         return any(owner.get("uid") == self.uid and owner.get("controller") for owner in owners)
+
+
+def _tasks_per_replica(limits: Limits, target_wait_seconds: float | None) -> int:
+    """Answer how many tasks one replica should have where nobody says so (ADR 11).
+
+    Three slots in ten are left free, so that the next tasks need not wait for a Pod's start; Knative Serving has the
+    same default (container-concurrency-target-percentage). Who sets a waiting time lets tasks wait, and needs none.
+    """
+    slots = limits.concurrent_tasks
+    return slots if target_wait_seconds is not None else max(1, slots * _TARGET_PERCENT // 100)

@@ -21,6 +21,12 @@ UNTHROTTLED: Mapping[str, Any] = {
     "policies": [{"type": "Pods", "value": 1000, "periodSeconds": 15}],
 }
 """A scale-up rule that adds whatever is wanted at once; Kubernetes' default adds four Pods, or doubles, in 15 s."""
+_PATIENCE_SECONDS = 60
+"""How long less must be wanted before the pool is lowered (ADR 11); Kubernetes' default is 300 s."""
+_BEHAVIOR: Mapping[str, Any] = {
+    "scaleUp": UNTHROTTLED,
+    "scaleDown": {"stabilizationWindowSeconds": _PATIENCE_SECONDS},
+}
 
 
 def build(agent: Agent, autoscaling: Autoscaling, options: Options, *, paused: bool) -> Object:
@@ -38,7 +44,7 @@ def build(agent: Agent, autoscaling: Autoscaling, options: Options, *, paused: b
         "maxReplicaCount": autoscaling.max_replicas,
         "pollingInterval": options.polling_seconds,
         "cooldownPeriod": autoscaling.cooldown_seconds,
-        "advanced": {"horizontalPodAutoscalerConfig": {"behavior": {"scaleUp": UNTHROTTLED, **autoscaling.behavior}}},
+        "advanced": {"horizontalPodAutoscalerConfig": {"behavior": {**_BEHAVIOR, **autoscaling.behavior}}},
         "triggers": [_trigger(agent, autoscaling, options)],
     }
     # "false" is not said: the annotation's absence is what KEDA's own tools look for.

@@ -192,7 +192,7 @@ async def make(pool: Pool) -> None:
         "model": "echo",
         "systemPrompt": "p",
         "limits": {"timeoutSeconds": 60},
-        "autoscaling": {"maxReplicas": 3, "cooldownSeconds": 5},
+        "autoscaling": {"maxReplicas": 3, "cooldownSeconds": 5, "tasksPerReplica": 5},
     }
     await pool.stack.apply(operator_manifests.agent(pool.stack.namespace, pool.agent, **spec))
     await pool.accepted()

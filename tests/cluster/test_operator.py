@@ -50,8 +50,10 @@ async def governed(stack: Stack) -> AsyncIterator[Stack]:
 
 
 async def make(stack: Stack, name: str = "writer", **spec: Any) -> Pool:
-    """Apply an ArkAgent."""
+    """Apply an ArkAgent, with five tasks for a replica where it is autoscaled."""
     values = {"model": "echo", "systemPrompt": "p", "limits": {"timeoutSeconds": 100}, **spec}
+    if "autoscaling" in values:
+        values["autoscaling"] = {"tasksPerReplica": 5, **values["autoscaling"]}
     await stack.apply(operator_manifests.agent(stack.namespace, name, **values))
     pool = Pool(stack, name)
     await eventually(lambda: there(pool), "the Deployment", 60)

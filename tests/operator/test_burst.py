@@ -35,6 +35,6 @@ from tests.operator.builders import agent, depth
 def test_the_number_of_a_burst(
     scaling: dict[str, Any], found: Depth, spec: int, status: int, raised: int | None
 ) -> None:
-    autoscaling = agent(autoscaling=scaling).autoscaling
+    autoscaling = agent(autoscaling={"tasksPerReplica": 5, **scaling}).autoscaling
     assert autoscaling is not None
     assert burst_replicas(autoscaling, found, spec, status) == raised

@@ -221,7 +221,7 @@ def annotated(**annotations: str) -> Object:
         {"scaled_object": annotated(paused="1")},
         {"scaled_object": annotated(paused="yes")},
         {"depth": None},
-        {"depth": depth(15)},
+        {"depth": depth(9)},
         {"keda": Keda(installed=False)},
         {"keda": Keda(down="gone")},
         {"scaled_object": None},

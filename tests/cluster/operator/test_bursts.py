@@ -25,7 +25,7 @@ async def test_a_woken_pool_is_raised_to_what_its_queue_asks_for(
     here: World, redis_server: RedisServer, client: Client
 ) -> None:
     async with operating(here, redis=redis_server.url) as (_, port):
-        await here.make(agent(autoscaling={}))
+        await here.make(agent(autoscaling={"tasksPerReplica": 5}))
         await here.mirror(0)
         await here.keda_says()
         await here.has("Autoscaling", "FollowsQueue")
