@@ -1,0 +1,134 @@
+"""A stretch of a real trace, scaled by this project and by KEDA's own redis-streams scaler, one after the other.
+
+| contender | set up |
+|---|---|
+| ark | an ArkAgent with `maxReplicas` and no other setting of its autoscaling |
+| ark, targetWaitSeconds | the same with `targetWaitSeconds: 30` |
+| redis-streams | lagCount 5, all else KEDA's defaults: a poll every 30 s, the HPA's own pace |
+| redis-streams, tuned | pendingEntriesCount + lagCount by scalingModifiers, pollingInterval 5, raised at once |
+
+Each has a process cluster of its own with the real Kubernetes, HPA and KEDA, the same Redis, the same workers
+(`hack.bench.trace.worker`: 5 tasks at a time, two seconds until one is there), at most 20 of them, and the same
+arrivals at their own pace. A run ends when the pool is at zero again. ``STRETCH=from-to`` in minutes of the trace takes
+another stretch, ``TRACE=file.csv`` another trace, ``ONLY=name,name`` some of the contenders. ``TOGETHER=1`` runs them
+at the same time, still each on a cluster of its own: the machine is all but idle, and four hours become one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+
+from hack.bench.report import Bar, Report
+from hack.bench.trace import picture
+from hack.bench.trace.contenders import CONTENDERS, TARGET_WAIT_SECONDS, Contender
+from hack.bench.trace.result import Run
+from hack.bench.trace.run import play
+from hack.cluster import programs
+from hack.demo import trace
+from hack.demo.trace import Arrival
+
+_ROOT = Path(__file__).resolve().parents[3]
+_TRACE = _ROOT / "hack" / "demo" / "azure-llm-2023-code-by-second.csv"
+_STRETCH = "3-34"
+"""Minutes with the trace's three largest bursts and gaps of up to 174 s; the whole trace takes an hour for each."""
+_QUICK_STRETCH = "14.0-14.6"
+_FOLDER = _ROOT / ".bench"
+
+
+async def run(report: Report) -> None:
+    """Run the benchmark."""
+    path = Path(os.environ.get("TRACE") or _TRACE)
+    stretch = os.environ.get("STRETCH") or (_QUICK_STRETCH if report.quick else _STRETCH)
+    arrivals = _cut(trace.read(path), stretch)
+    only = [name.strip() for name in os.environ.get("ONLY", "").split(",") if name.strip()]
+    contenders = [one for one in CONTENDERS if not only or one.key in only]
+    report.software = {
+        "kubernetes": programs.KUBERNETES.version,
+        "keda": programs.KEDA.version,
+        "trace": path.name,
+        "stretch, minutes": stretch,
+        "requests": str(len(arrivals)),
+    }
+    together = os.environ.get("TOGETHER", "") not in ("", "0")
+    report.software["one after the other"] = "no, at the same time" if together else "yes"
+    runs: dict[str, Run] = {}
+
+    async def one(contender: Contender) -> None:
+        print(f"{contender.name}: {len(arrivals)} requests in {arrivals[-1].at:.0f} s", file=sys.stderr, flush=True)
+        runs[contender.key] = await play(contender, arrivals)
+        _keep(runs, arrivals)
+
+    if together:
+        async with asyncio.TaskGroup() as group:
+            for contender in contenders:
+                group.create_task(one(contender))
+    else:
+        for contender in contenders:
+            await one(contender)
+    for contender in contenders:
+        _figures(report, contender.name, runs[contender.key])
+    _compare(report, runs)
+
+
+def _cut(arrivals: list[Arrival], stretch: str) -> list[Arrival]:
+    """Answer the arrivals of a stretch, ``from-to`` in minutes, counted from its beginning.
+
+    Raises:
+        SystemExit: the stretch cannot be read, or has no arrivals.
+    """
+    try:
+        begin, end = (float(part) * 60 for part in stretch.split("-"))
+    except ValueError:
+        raise SystemExit(f"STRETCH is {stretch!r}, not from-to in minutes, for example {_STRETCH}") from None
+    found = [
+        Arrival(arrival.at - begin, arrival.input_tokens, arrival.output_tokens)
+        for arrival in arrivals
+        if begin <= arrival.at < end
+    ]
+    if not found:
+        raise SystemExit(f"STRETCH {stretch} has no requests: the trace ends at minute {arrivals[-1].at / 60:.1f}")
+    return found
+
+
+def _figures(report: Report, name: str, run: Run) -> None:
+    ours = name.startswith("ark")
+    none = Bar("<=", 0) if ours else None
+    for share in (50, 95, 99):
+        report.add(f"{name}: wait, p{share}", run.wait(share), "s")
+    report.add(f"{name}: tasks that waited over 30 s", run.over(30.0), "tasks")
+    report.add(f"{name}: replica-seconds", run.replica_seconds, "s")
+    report.add(f"{name}: from the last task's end to zero", run.zero_seconds, "s")
+    report.add(f"{name}: tasks broken off by scale-in", run.broken_off, "tasks", none)
+    report.add(f"{name}: tasks completed twice", run.twice, "tasks", none)
+    report.add(f"{name}: tasks lost", run.lost, "tasks", none)
+
+
+def _compare(report: Report, runs: dict[str, Run]) -> None:
+    rivals = [run for key, run in runs.items() if key.startswith("keda")]
+    if "ark" in runs and rivals:
+        best = min(rivals, key=lambda run: run.wait(95))
+        ours = runs["ark"]
+        report.add("wait, p95: ark / the better redis-streams", ours.wait(95) / best.wait(95), "ratio", Bar("<=", 0.45))
+        ratio = ours.replica_seconds / best.replica_seconds
+        report.add("replica-seconds: ark / the same redis-streams", ratio, "ratio", Bar("<=", 0.95))
+    if "ark-wait" in runs:
+        report.add("targetWaitSeconds: wait, p95", runs["ark-wait"].wait(95), "s", Bar("<=", TARGET_WAIT_SECONDS))
+    if {"ark", "ark-wait"} <= runs.keys():
+        ratio = runs["ark-wait"].replica_seconds / runs["ark"].replica_seconds
+        report.add("replica-seconds: with targetWaitSeconds / without", ratio, "ratio", Bar("<=", 0.99))
+
+
+def _keep(runs: dict[str, Run], arrivals: list[Arrival]) -> None:
+    """Write the raw numbers and the picture, after each contender: a run takes a quarter of an hour."""
+    _FOLDER.mkdir(exist_ok=True)
+    raw = {
+        "arrivals": [round(arrival.at, 2) for arrival in arrivals],
+        "runs": {k: run.raw() for k, run in runs.items()},
+    }
+    (_FOLDER / "trace-raw.json").write_text(json.dumps(raw, separators=(",", ":")) + "\n")
+    ordered = [(one.name, runs[one.key]) for one in CONTENDERS if one.key in runs]
+    picture.save(ordered, arrivals, _FOLDER / "trace.png")

@@ -1,0 +1,104 @@
+"""Who scales the pool: each as objects for the cluster."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ark_taskqueue import QueueKeys
+from hack.cluster import manifests, operator_manifests
+from hack.cluster.manifests import Object, Scaling
+
+NAMESPACE = "bench"
+AGENT = "pool"
+QUEUE = QueueKeys.for_agent(NAMESPACE, AGENT)
+GROUP = "agent-workers"
+SLOTS = 5
+MAX_REPLICAS = 20
+TARGET_WAIT_SECONDS = 30.0
+TIMEOUT_SECONDS = 300
+"""Of a task; the longest one of the trace takes 192 s."""
+_TOKENS = 20_000
+"""Of a call; the longest one has some 9,500."""
+_ROOT = Path(__file__).resolve().parents[3]
+_COMMAND = [sys.executable, "-m", "hack.bench.trace.worker"]
+_PYTHON = {"name": "PYTHONPATH", "value": str(_ROOT)}
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """One way to scale the pool."""
+
+    key: str
+    name: str
+    objects: Callable[[str], list[Object]]
+    """Answers what is to be applied, for Redis' ``host:port``; it makes the Deployment ``pool-agent``."""
+
+
+def _ark(target_wait_seconds: float | None) -> Callable[[str], list[Object]]:
+    def objects(redis: str) -> list[Object]:  # noqa: ARG001 - the operator tells them
+        autoscaling: Object = {"maxReplicas": MAX_REPLICAS}
+        if target_wait_seconds is not None:
+            autoscaling["targetWaitSeconds"] = target_wait_seconds
+        limits = {
+            "maxConcurrentTasks": SLOTS,
+            "timeoutSeconds": TIMEOUT_SECONDS,
+            "maxTokensPerCall": _TOKENS,
+        }
+        container = {"name": "agent", "command": _COMMAND, "env": [_PYTHON]}
+        spec = {
+            "model": "echo",
+            "systemPrompt": "p",
+            "limits": limits,
+            "autoscaling": autoscaling,
+            "template": {"spec": {"containers": [container]}},
+        }
+        return [operator_manifests.agent(NAMESPACE, AGENT, **spec)]
+
+    return objects
+
+
+def _workers(redis: str) -> Object:
+    made = manifests.workers(
+        NAMESPACE, AGENT, f"redis://{redis}/0", slots=SLOTS, grace_seconds=TIMEOUT_SECONDS, queue=QUEUE.name
+    )
+    [container] = made["spec"]["template"]["spec"]["containers"]
+    container["command"] = _COMMAND
+    container["env"] += [
+        _PYTHON,
+        {"name": "AGENT_MAX_TOKENS", "value": str(_TOKENS)},
+        {"name": "AGENT_TIMEOUT_SECONDS", "value": str(TIMEOUT_SECONDS)},
+    ]
+    return made
+
+
+def _redis_streams(redis: str) -> list[Object]:
+    """What the documentation of the scaler begins with: lagCount, and nothing else."""
+    trigger = manifests.redis_streams_trigger(redis, QUEUE.stream, GROUP, lagCount=str(SLOTS))
+    scaled = manifests.scaled_object(NAMESPACE, AGENT, [trigger], Scaling(max_replicas=MAX_REPLICAS, scale_up=None))
+    return [_workers(redis), scaled]
+
+
+def _redis_streams_tuned(redis: str) -> list[Object]:
+    """What it can do at best: waiting and pending added up, often looked at, raised as fast as ours."""
+    pending = manifests.redis_streams_trigger(redis, QUEUE.stream, GROUP, pendingEntriesCount=str(SLOTS))
+    lag = manifests.redis_streams_trigger(redis, QUEUE.stream, GROUP, lagCount=str(SLOTS))
+    triggers = [{**pending, "name": "pending"}, {**lag, "name": "lag"}]
+    scaled = manifests.scaled_object(NAMESPACE, AGENT, triggers, Scaling(max_replicas=MAX_REPLICAS, polling_seconds=5))
+    scaled["spec"]["advanced"]["scalingModifiers"] = {
+        "formula": "pending + lag",
+        "target": str(SLOTS),
+        "activationTarget": "0",
+        "metricType": "AverageValue",
+    }
+    return [_workers(redis), scaled]
+
+
+CONTENDERS = (
+    Contender("ark", "ark", _ark(None)),
+    Contender("ark-wait", "ark, targetWaitSeconds", _ark(TARGET_WAIT_SECONDS)),
+    Contender("keda", "redis-streams", _redis_streams),
+    Contender("keda-tuned", "redis-streams, tuned", _redis_streams_tuned),
+)
