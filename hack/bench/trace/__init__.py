@@ -8,7 +8,7 @@
 | redis-streams, tuned | pendingEntriesCount + lagCount by scalingModifiers, pollingInterval 5, raised at once |
 
 Each has a process cluster of its own with the real Kubernetes, HPA and KEDA, the same Redis, the same workers
-(`hack.bench.trace.worker`: 5 tasks at a time, two seconds until one is there), at most 20 of them, and the same
+(`hack.bench.trace.nursery`: 5 tasks at a time, two seconds until one is there), at most 20 of them, and the same
 arrivals at their own pace. A run ends when the pool is at zero again. ``STRETCH=from-to`` in minutes of the trace takes
 another stretch, ``TRACE=file.csv`` another trace, ``ONLY=name,name`` some of the contenders. ``TOGETHER=1`` runs them
 at the same time, still each on a cluster of its own: the machine is all but idle, and four hours become one.

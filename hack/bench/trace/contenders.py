@@ -22,9 +22,7 @@ TIMEOUT_SECONDS = 300
 """Of a task; the longest one of the trace takes 192 s."""
 _TOKENS = 20_000
 """Of a call; the longest one has some 9,500."""
-_ROOT = Path(__file__).resolve().parents[3]
-_COMMAND = [sys.executable, "-m", "hack.bench.trace.worker"]
-_PYTHON = {"name": "PYTHONPATH", "value": str(_ROOT)}
+_POD = Path(__file__).with_name("pod.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +31,12 @@ class Contender:
 
     key: str
     name: str
-    objects: Callable[[str], list[Object]]
-    """Answers what is to be applied, for Redis' ``host:port``; it makes the Deployment ``pool-agent``."""
+    objects: Callable[[str, Path], list[Object]]
+    """Answers what is to be applied, for Redis' ``host:port`` and the nursery's socket; it makes ``pool-agent``."""
 
 
-def _ark(target_wait_seconds: float | None) -> Callable[[str], list[Object]]:
-    def objects(redis: str) -> list[Object]:  # noqa: ARG001 - the operator tells them
+def _ark(target_wait_seconds: float | None) -> Callable[[str, Path], list[Object]]:
+    def objects(redis: str, nursery: Path) -> list[Object]:  # noqa: ARG001 - the operator tells them
         autoscaling: Object = {"maxReplicas": MAX_REPLICAS}
         if target_wait_seconds is not None:
             autoscaling["targetWaitSeconds"] = target_wait_seconds
@@ -47,7 +45,7 @@ def _ark(target_wait_seconds: float | None) -> Callable[[str], list[Object]]:
             "timeoutSeconds": TIMEOUT_SECONDS,
             "maxTokensPerCall": _TOKENS,
         }
-        container = {"name": "agent", "command": _COMMAND, "env": [_PYTHON]}
+        container = {"name": "agent", "command": _command(nursery)}
         spec = {
             "model": "echo",
             "systemPrompt": "p",
@@ -60,28 +58,31 @@ def _ark(target_wait_seconds: float | None) -> Callable[[str], list[Object]]:
     return objects
 
 
-def _workers(redis: str) -> Object:
+def _command(nursery: Path) -> list[str]:
+    return [sys.executable, "-I", "-S", str(_POD), str(nursery)]
+
+
+def _workers(redis: str, nursery: Path) -> Object:
     made = manifests.workers(
         NAMESPACE, AGENT, f"redis://{redis}/0", slots=SLOTS, grace_seconds=TIMEOUT_SECONDS, queue=QUEUE.name
     )
     [container] = made["spec"]["template"]["spec"]["containers"]
-    container["command"] = _COMMAND
+    container["command"] = _command(nursery)
     container["env"] += [
-        _PYTHON,
         {"name": "AGENT_MAX_TOKENS", "value": str(_TOKENS)},
         {"name": "AGENT_TIMEOUT_SECONDS", "value": str(TIMEOUT_SECONDS)},
     ]
     return made
 
 
-def _redis_streams(redis: str) -> list[Object]:
+def _redis_streams(redis: str, nursery: Path) -> list[Object]:
     """What the documentation of the scaler begins with: lagCount, and nothing else."""
     trigger = manifests.redis_streams_trigger(redis, QUEUE.stream, GROUP, lagCount=str(SLOTS))
     scaled = manifests.scaled_object(NAMESPACE, AGENT, [trigger], Scaling(max_replicas=MAX_REPLICAS, scale_up=None))
-    return [_workers(redis), scaled]
+    return [_workers(redis, nursery), scaled]
 
 
-def _redis_streams_tuned(redis: str) -> list[Object]:
+def _redis_streams_tuned(redis: str, nursery: Path) -> list[Object]:
     """What it can do at best: waiting and pending added up, often looked at, raised as fast as ours."""
     pending = manifests.redis_streams_trigger(redis, QUEUE.stream, GROUP, pendingEntriesCount=str(SLOTS))
     lag = manifests.redis_streams_trigger(redis, QUEUE.stream, GROUP, lagCount=str(SLOTS))
@@ -93,7 +94,7 @@ def _redis_streams_tuned(redis: str) -> list[Object]:
         "activationTarget": "0",
         "metricType": "AverageValue",
     }
-    return [_workers(redis), scaled]
+    return [_workers(redis, nursery), scaled]
 
 
 CONTENDERS = (

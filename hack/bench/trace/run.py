@@ -6,7 +6,8 @@ import asyncio
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,9 @@ from hack.cluster.access import Access, local
 from hack.cluster.api import DEPLOYMENTS, SCALED_OBJECTS, Api
 from hack.cluster.process_cluster import ProcessCluster
 from hack.demo.trace import Arrival
+from hack.local.process import ChildProcess
 
-_SAMPLE_SECONDS = 0.5
+_SAMPLE_SECONDS = 1.0
 _SETTLE_SECONDS = 40.0
 """More than a poll: the pool was looked at and left at zero."""
 _SET_UP_SECONDS = 120.0
@@ -43,8 +45,11 @@ async def play(contender: Contender, arrivals: Sequence[Arrival]) -> Run:
     Raises:
         TimeoutError: tasks were left over, or the pool did not go to zero.
     """
-    with tempfile.TemporaryDirectory(prefix="ark-bench-", ignore_cleanup_errors=True) as folder:
-        cluster = ProcessCluster(Path(folder))
+    with (
+        tempfile.TemporaryDirectory(prefix="ark-bench-", ignore_cleanup_errors=True) as folder,
+        _nursery(folder) as socket,
+    ):
+        cluster = ProcessCluster(Path(folder) / "cluster")
         try:
             await asyncio.to_thread(cluster.start)
             access = local(cluster.state)
@@ -52,11 +57,20 @@ async def play(contender: Contender, arrivals: Sequence[Arrival]) -> Run:
             client = connect(f"redis://{redis}/0", max_connections=100)
             try:
                 async with api.connect(access.kubectl.kubeconfig) as connected:
-                    return await _played(contender, arrivals, access, connected, client, redis)
+                    return await _played(contender, arrivals, access, connected, client, redis, socket)
             finally:
                 await client.aclose()
         finally:
             await asyncio.to_thread(cluster.stop)
+
+
+@contextmanager
+def _nursery(folder: str) -> Iterator[Path]:
+    socket = Path(folder) / "nursery"
+    command = [sys.executable, "-m", "hack.bench.trace.nursery", str(socket)]
+    with ChildProcess(command, Path(folder) / "nursery.log") as process:
+        process.wait_until(lambda: "ready" in process.output(), _SET_UP_SECONDS, "the nursery")
+        yield socket
 
 
 async def _deployed(access: Access) -> str:
@@ -104,7 +118,7 @@ class _Recorder:
     samples: list[Sample] = field(default_factory=list)
 
     async def run(self) -> None:
-        """Take a sample every half second until cancelled."""
+        """Take a sample every second until cancelled."""
         number = 0
         while True:
             [depth] = await read_depths(self.client, [QUEUE])
@@ -119,11 +133,17 @@ class _Recorder:
 
 
 async def _played(
-    contender: Contender, arrivals: Sequence[Arrival], access: Access, connected: Api, client: Client, redis: str
+    contender: Contender,
+    arrivals: Sequence[Arrival],
+    access: Access,
+    connected: Api,
+    client: Client,
+    redis: str,
+    nursery: Path,
 ) -> Run:
     # KEDA's scaler wants the group to be there; ours makes no difference.
     await client.execute_command("XGROUP", "CREATE", QUEUE.stream, QUEUE.group, "0", "MKSTREAM")
-    await asyncio.to_thread(access.kubectl.apply, contender.objects(redis))
+    await asyncio.to_thread(access.kubectl.apply, contender.objects(redis, nursery))
     await _taken(connected)
     await asyncio.sleep(_SETTLE_SECONDS)
     pool, producer = _Pool(), Producer(client, QUEUE)
