@@ -39,6 +39,8 @@ _AGENTS = 10_000
 _TASKS_A_DAY = 10_000_000
 _COOLDOWN_SECONDS = 300.0
 _DAY = 86_400.0
+_MOST_SAMPLED = 10_000
+"""Of an agent's tasks; with more it is always up."""
 _PROMPT = "x" * 1000
 _ANSWER = "y" * 1000
 _BUDGET = Budget(10**12, 2000)
@@ -144,25 +146,30 @@ async def _processor(client: Client) -> float:
     return float(found["used_cpu_user"]) + float(found["used_cpu_sys"])
 
 
-def _simulated(report: Report, agents: int) -> None:
-    """How many pools are up at a time, and how often one is woken, for a sample of the agents."""
+def _simulated(report: Report, sample: int) -> None:
+    """How many pools are up at a time, and how often one is woken, reckoned up from a sample of the agents."""
     arrivals = [arrival.at for arrival in trace.read(_TRACE)]
-    length = arrivals[-1] + 1.0
     chance = random.Random(1)  # noqa: S311 - the same agents in every run
-    each = _TASKS_A_DAY // _AGENTS
-    loops = int(_DAY // length) + 1
-    up, wakes = 0.0, 0
-    for _ in range(agents):
-        phase = chance.uniform(0, length)
-        moments = sorted(
-            loop * length + at - phase
-            for loop, at in ((chance.randrange(loops), chance.choice(arrivals)) for _ in range(each))
-        )
-        for before, after in itertools.pairwise(moments):
-            gap = after - before
-            up += min(gap, _COOLDOWN_SECONDS)
-            wakes += gap > _COOLDOWN_SECONDS
-    factor = _AGENTS / agents
-    report.add("simulated: pools that are up at a time, of 10,000", up / _DAY * factor, "pools")
-    report.add("simulated: pools woken from zero", wakes / _DAY * factor, "1/s")
+    step = _AGENTS // sample
+    harmonic = sum(1 / rank for rank in range(1, _AGENTS + 1))
+    spread: dict[str, list[int]] = {
+        "evenly": [_TASKS_A_DAY // _AGENTS] * sample,
+        "by Zipf's law": [int(_TASKS_A_DAY / harmonic / rank) for rank in range(step // 2 + 1, _AGENTS + 1, step)],
+    }
+    for how, tasks in spread.items():
+        days = [_day(chance, arrivals, each) for each in tasks]
+        up, wakes = sum(day[0] for day in days) / _DAY, sum(day[1] for day in days) / _DAY
+        report.add(f"simulated, tasks spread {how}: pools up at a time, of 10,000", up * step, "pools")
+        report.add(f"simulated, tasks spread {how}: pools woken from zero", wakes * step, "1/s")
     report.add("tasks", _TASKS_A_DAY / _DAY, "1/s")
+
+
+def _day(chance: random.Random, arrivals: Sequence[float], tasks: int) -> tuple[float, int]:
+    """Answer for how many seconds of a day a pool is up, and how often it is woken."""
+    length = arrivals[-1] + 1.0
+    loops = int(_DAY // length) + 1
+    moments = sorted(
+        chance.randrange(loops) * length + chance.choice(arrivals) for _ in range(min(tasks, _MOST_SAMPLED))
+    )
+    gaps = [after - before for before, after in itertools.pairwise(moments)]
+    return sum(min(gap, _COOLDOWN_SECONDS) for gap in gaps), sum(gap > _COOLDOWN_SECONDS for gap in gaps)

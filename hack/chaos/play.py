@@ -38,8 +38,10 @@ class Outcome:
     """Tasks that were accepted and have no result."""
     again: int = 0
     """Attempts beyond the first."""
+    spent: int = 0
+    """Tokens that a pool with a cap of `CAP` has spent, with three times as many asked for."""
     over: int = 0
-    """Tokens over the cap of a pool that was at it meanwhile."""
+    """Tokens of them beyond the cap."""
     zeros: int = 0
     """Times that the pool was asked to be at zero, though tasks came all the time."""
     backlog_seconds: float = 0.0
@@ -116,7 +118,8 @@ class Play:
         mine = self._load.accepted.keys() - known
         outcome.lost = await self._without_result(mine)
         outcome.again = await self._again(mine)
-        outcome.over = await self._over(f"capped-{number}")
+        outcome.spent = await self._spent(f"capped-{number}")
+        outcome.over = max(0, outcome.spent - CAP)
         return outcome
 
     async def _timed(self, since: float, work: Awaitable[None]) -> float:
@@ -203,11 +206,11 @@ class Play:
                 counted[note["task"]] += 1
         return sum(counted[task] - 1 for task in tasks if counted[task] > 1)
 
-    async def _over(self, name: str) -> int:
-        """Answer how far a pool's calls, or its ledger, are over its cap."""
-        spent = int(await self._stack.notes.execute_command("GET", f"{TRUTH}{NAMESPACE}/{name}") or 0)
+    async def _spent(self, name: str) -> int:
+        """Answer what a pool's calls have cost: by its ledger or by the workers' own notes, whatever is more."""
+        noted = int(await self._stack.notes.execute_command("GET", f"{TRUTH}{NAMESPACE}/{name}") or 0)
         usage = await TokenLedger(self._stack.client, queue(name)).usage(Budget(CAP, PER_CALL))
-        return max(0, spent - CAP, usage.input + usage.output - CAP)
+        return max(noted, usage.total)
 
     async def _watch(self) -> None:
         """Count how often the main pool is asked to be at zero, until cancelled."""
