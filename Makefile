@@ -1,7 +1,7 @@
 # Every target sets itself up: virtual environment, pinned packages, Redis (the machine's own when it is 7.0 or
 # later, else the Valkey that comes with the packages). Only Python 3.11 or newer has to be there; e2e, cluster,
-# cluster-demo and bench NAME=wake, operator, status or trace, and chaos, also need Linux and Go 1.26, and build Kubernetes and KEDA once (a
-# quarter of an hour).
+# cluster-demo, chaos and bench NAME=wake, operator, status, trace or soak also need Linux and Go 1.26, and build
+# Kubernetes and KEDA once (a quarter of an hour).
 
 .DEFAULT_GOAL := help
 .PHONY: help venv lint format test e2e demo cluster cluster-demo bench chaos fuzz protos package lock clean
@@ -47,7 +47,7 @@ chaos: venv ## break one thing after the other under load, on the process cluste
 fuzz: venv ## input that no client of ours would make; EXAMPLES=1000 for each kind
 	@FUZZ_EXAMPLES=$(or $(EXAMPLES),1000) $(PY) -m pytest -q -n 2 --timeout=3600 tests/fuzz
 
-bench: venv ## a benchmark against its bars; NAME=scaler, wake, operator, ledger, cap, status or trace, QUICK=1 for a short one
+bench: venv ## a benchmark against its bars; NAME=scaler, wake, operator, ledger, cap, status, trace, scale or soak, QUICK=1 for a short one
 	@$(PY) -m hack.bench $(if $(NAME),"$(NAME)")
 
 protos: venv ## generate the gRPC code from protos/
