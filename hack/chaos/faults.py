@@ -157,7 +157,7 @@ def _api_server_is_back(stack: Stack) -> bool:
 
 def _keda_is_back(stack: Stack) -> bool:
     """KEDA's operator leads again, for which it waits for the end of its own lease of 15 s."""
-    log = (stack.state.logs / "keda-operator.log").read_text(errors="replace")
+    log = (stack.state.logs / "keda-operator.log").read_text(errors="replace").lower()
     begun, _, since = log.rpartition("attempting to acquire leader lease")
     return bool(begun) and "successfully acquired lease" in since
 
