@@ -135,34 +135,44 @@ async def _workers_killed(stack: Stack) -> AsyncIterator[None]:
     yield
 
 
-def _program_killed(name: str, back: Callable[[Stack], bool]) -> Break:
+def _program_killed(name: str, back: Callable[[Stack, str], bool]) -> Break:
+    """A program of the cluster's, which its supervisor starts again.
+
+    Args:
+        name: the program's.
+        back: whether it is at work again, by the stack and what the new one has written into its log.
+    """
+
     @asynccontextmanager
     async def broken(stack: Stack) -> AsyncIterator[None]:
-        before = stack.state.pids[name]
+        log = stack.state.logs / f"{name}.log"
+        before, written = stack.state.pids[name], len(log.read_bytes())
+
+        def is_back() -> bool:
+            return back(stack, log.read_bytes()[written:].decode(errors="replace").lower())
+
         stack.signal(name, signal.SIGKILL)
         async with asyncio.timeout(_BACK_SECONDS):
-            while stack.state.pids[name] == before or not await asyncio.to_thread(back, stack):  # noqa: ASYNC110
+            while stack.state.pids[name] == before or not await asyncio.to_thread(is_back):  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
         yield
 
     return broken
 
 
-def _api_server_is_back(stack: Stack) -> bool:
+def _api_server_is_back(stack: Stack, _: str) -> bool:
     try:
         return stack.access.kubectl.run("get", "--raw", "/readyz") == "ok"
     except Exception:  # noqa: BLE001 - away, in whatever way
         return False
 
 
-def _keda_is_back(stack: Stack) -> bool:
+def _keda_is_back(_: Stack, log: str) -> bool:
     """KEDA's operator leads again, for which it waits for the end of its own lease of 15 s."""
-    log = (stack.state.logs / "keda-operator.log").read_text(errors="replace").lower()
-    begun, _, since = log.rpartition("attempting to acquire leader lease")
-    return bool(begun) and "successfully acquired lease" in since
+    return "successfully acquired lease" in log
 
 
-def _adapter_is_back(stack: Stack) -> bool:
+def _adapter_is_back(stack: Stack, _: str) -> bool:
     try:
         found = stack.access.kubectl.run("get", "--raw", "/apis/external.metrics.k8s.io/v1beta1")
     except Exception:  # noqa: BLE001 - away, in whatever way
