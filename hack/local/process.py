@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -14,6 +15,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+_FIRST_PORT, _LAST_PORT = 12_000, 32_000
+_CHANCE = random.SystemRandom()
+"""Not the one that Hypothesis gives a fixed seed: processes beside each other would ask for the same ports."""
+_given: set[int] = set()
+"""Ports that this process has handed out."""
 _PR_SET_PDEATHSIG = 1
 """From linux/prctl.h."""
 _PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
@@ -140,8 +146,19 @@ def heed_interrupts() -> None:
 
 
 def free_port() -> int:
-    """Answer a TCP port of loopback that nobody listens on now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
+    """Answer a TCP port of loopback that nothing listens on now.
+
+    From below the range that the system gives outgoing connections (32768 and up on Linux, 49152 and up on macOS): one
+    of those could take it before its server does. And never the same one twice.
+    """
+    while True:
+        port = _CHANCE.randrange(_FIRST_PORT, _LAST_PORT)
+        if port in _given:
+            continue
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        _given.add(port)
         return port
