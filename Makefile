@@ -47,7 +47,7 @@ chaos: venv ## break one thing after the other under load, on the process cluste
 fuzz: venv ## input that no client of ours would make; EXAMPLES=1000 for each kind
 	@FUZZ_EXAMPLES=$(or $(EXAMPLES),1000) $(PY) -m pytest -q -n 2 --timeout=3600 tests/fuzz
 
-bench: venv ## a benchmark against its bars; NAME=scaler, wake, operator, ledger, cap, status, trace, scale or soak, QUICK=1 for a short one
+bench: venv ## a benchmark against its bars; NAME=scaler, wake, operator, ledger, cap, status, trace, defaults, scale or soak, QUICK=1 for a short one
 	@$(PY) -m hack.bench $(if $(NAME),"$(NAME)")
 
 protos: venv ## generate the gRPC code from protos/

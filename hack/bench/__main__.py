@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hack.bench.report import Report
 
-BENCHMARKS = ("cap", "ledger", "operator", "scale", "scaler", "soak", "status", "trace", "wake")
+BENCHMARKS = ("cap", "defaults", "ledger", "operator", "scale", "scaler", "soak", "status", "trace", "wake")
 _FOLDER = Path(__file__).resolve().parents[2] / ".bench"
 
 

@@ -14,7 +14,6 @@ that is not there) and nobody takes the tasks.
 from __future__ import annotations
 
 import asyncio
-import functools
 import itertools
 import sys
 import tempfile
@@ -25,8 +24,9 @@ from pathlib import Path
 
 from ark_operator.kinds import ARK_AGENTS
 from ark_taskqueue import Client, QueueKeys, connect
+from hack.bench.deploy import deploy
 from hack.bench.report import Bar, Percentiles, Report
-from hack.cluster import api, manifests, operator_manifests
+from hack.cluster import api, operator_manifests
 from hack.cluster.access import Access, local
 from hack.cluster.api import DEPLOYMENTS, SCALED_OBJECTS, Api, Object
 from hack.cluster.process_cluster import ProcessCluster
@@ -119,7 +119,7 @@ async def run(report: Report) -> None:
 
 
 async def _measure(report: Report, access: Access) -> None:
-    redis = await _deployed(access)
+    redis = await deploy(access, _NAMESPACE)
     client = connect(f"redis://{redis}/0")
     try:
         async with api.connect(access.kubectl.kubeconfig) as connected, asyncio.TaskGroup() as group:
@@ -185,24 +185,6 @@ async def _more_work(report: Report, bench: _Bench, others: Sequence[str]) -> No
     found = Percentiles.of(took)
     report.add("more work, 3 -> 12 replicas, p50", found.p50, "ms", Bar("<=", 1500))
     report.add("more work, 3 -> 12 replicas, p99", found.p99, "ms")
-
-
-async def _deployed(access: Access) -> str:
-    """Deploy Redis, scaler and operator; answer the Redis' address."""
-    kubectl = access.kubectl
-    system = operator_manifests.NAMESPACE
-    crd = [operator_manifests.crd(), manifests.namespace(system), *operator_manifests.rbac()]
-    await asyncio.to_thread(kubectl.apply, [*crd, manifests.namespace(_NAMESPACE), *manifests.redis(_NAMESPACE)])
-    await asyncio.to_thread(access.wait_ready, _NAMESPACE, manifests.REDIS)
-    redis = await asyncio.to_thread(access.address, _NAMESPACE, manifests.REDIS, manifests.REDIS_PORT)
-    url = f"redis://{redis}/0"
-    await asyncio.to_thread(kubectl.apply, manifests.scaler(_NAMESPACE, url))
-    scaler = await asyncio.to_thread(access.address, _NAMESPACE, manifests.SCALER, manifests.SCALER_PORT)
-    operator = operator_manifests.deployment(system, url, scaler)
-    await asyncio.to_thread(functools.partial(kubectl.apply, [operator]))
-    await asyncio.to_thread(access.wait_ready, _NAMESPACE, manifests.SCALER)
-    await asyncio.to_thread(access.wait_ready, system, operator_manifests.ACCOUNT)
-    return redis
 
 
 def _agent(name: str) -> Object:

@@ -26,7 +26,6 @@ from hack.chaos.stack import MAIN, Stack, agent, deployed, make_agents, queue
 from hack.cluster import programs
 
 _PER_SECOND = 50.0
-_TASK_SECONDS = 0.5
 _SAMPLE_SECONDS = 10.0
 _MOST_GROWTH = 0.05
 _MEGABYTE = 1e6

@@ -84,10 +84,12 @@ def _redis_told(first: tuple[str, ...], then: tuple[str, ...]) -> Break:
 def _cut(name: str) -> Break:
     @asynccontextmanager
     async def broken(stack: Stack) -> AsyncIterator[None]:
-        stack.links[name].cut()
+        link = stack.links[name]
+        link.hang()
         await asyncio.sleep(FAULT_SECONDS)
         yield
-        stack.links[name].mend()
+        link.drop_connections()  # what was sent into the cut is lost, and with it the connection
+        link.resume()
 
     return broken
 
@@ -98,7 +100,7 @@ def _slow(name: str) -> Break:
         stack.links[name].slow(_SLOW_SECONDS)
         await asyncio.sleep(FAULT_SECONDS)
         yield
-        stack.links[name].mend()
+        stack.links[name].slow(0.0)
 
     return broken
 

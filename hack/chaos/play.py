@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 import time
 from collections import Counter
@@ -58,7 +59,8 @@ class Outcome:
 
     def raw(self) -> dict[str, Any]:
         """Answer it as JSON can hold it."""
-        return {**asdict(self), "recovery_seconds": self.recovery_seconds}
+        found = {**asdict(self), "recovery_seconds": self.recovery_seconds}
+        return {name: "never" if value == math.inf else value for name, value in found.items()}
 
 
 class Play:
@@ -128,7 +130,7 @@ class Play:
             async with asyncio.timeout(_LONGEST_SECONDS):
                 await work
         except TimeoutError:
-            return float("inf")
+            return math.inf
         return round(time.monotonic() - since, 2)
 
     async def _calm(self, seconds: float) -> None:

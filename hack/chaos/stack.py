@@ -16,14 +16,15 @@ import yaml
 
 from ark_operator.kinds import ARK_AGENTS
 from ark_taskqueue import Client, QueueKeys, connect
-from hack.chaos.link import Link
 from hack.cluster import api, manifests, operator_manifests
 from hack.cluster.access import Access, local
 from hack.cluster.api import SCALED_OBJECTS, Api, Object
+from hack.cluster.node.node import NAME as NODE
 from hack.cluster.process_cluster import ProcessCluster
 from hack.cluster.state import State
 from hack.local.operator_process import OperatorProcess
 from hack.local.process import ChildProcess, free_port
+from hack.local.proxy import Proxy
 from hack.local.redis_server import RedisServer
 from hack.local.scaler_process import ScalerProcess
 
@@ -52,7 +53,7 @@ class Stack:
     """To Redis itself, past all links."""
     notes: Client
     """To the bookkeeping's Redis."""
-    links: dict[str, Link]
+    links: dict[str, Proxy]
     scalers: list[ScalerProcess] = field(default_factory=list)
     operators: list[OperatorProcess] = field(default_factory=list)
     notes_url: str = ""
@@ -106,13 +107,12 @@ class Stack:
         return found[-1] if found else 0
 
     def workers(self) -> Iterator[psutil.Process]:
-        """Give the processes of workers of the main pool."""
-        for process in psutil.process_iter(["cmdline"]):
-            command = process.info["cmdline"] or []
-            if "hack.chaos.worker" in command:
-                with suppress(psutil.Error):
-                    if process.environ().get("AGENT_QUEUE") == f"{NAMESPACE}/{MAIN}":
-                        yield process
+        """Give the processes of workers of the main pool, among those that this cluster's node has started."""
+        for process in psutil.Process(self.state.pids[NODE]).children(recursive=True):
+            with suppress(psutil.Error):
+                variables = process.environ()
+                if "CHAOS_NOTES" in variables and variables.get("AGENT_QUEUE") == queue(MAIN).name:
+                    yield process
 
     def processes(self, what: str) -> list[int]:
         """Answer the ids of scalers, operators, the leader, the main pool's workers, Redis, or a cluster's program."""
@@ -193,7 +193,7 @@ async def deployed(folder: Path) -> AsyncIterator[Stack]:
         )
         scaler_ports = [free_port() for _ in range(_REPLICAS)]
         links = {
-            name: await stack.enter_async_context(Link(name, targets))
+            name: await stack.enter_async_context(Proxy(*targets))
             for name, targets in (
                 ("workers-redis", [redis.port]),
                 ("scaler-redis", [redis.port]),

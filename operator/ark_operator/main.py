@@ -135,6 +135,11 @@ class Operator:
         """Answer why this process should be restarted."""
         return self._stuck(self._config.stuck_seconds)
 
+    async def before_scrape(self) -> None:
+        """Count what only metrics show, while this replica leads."""
+        if self._working:
+            await self._reader.count_dead_letters()
+
     def _stuck(self, longest: float) -> str | None:
         for name, seconds in self._silence().items():
             if seconds > longest:
@@ -236,7 +241,7 @@ async def running(
                 config.http_port,
                 metrics.registry,
                 operator.not_ready,
-                _nothing,
+                operator.before_scrape,
                 not_alive=operator.not_alive,
                 certificate=config.certificate,
                 access=config.metrics_access,
@@ -251,10 +256,6 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
             yield from _leaves(error)
         else:
             yield error
-
-
-async def _nothing() -> None:
-    """Have nothing to refresh before a scrape."""
 
 
 def _kubeconfig(config: OperatorSettings) -> Path | None:

@@ -35,6 +35,8 @@ _FEW = 20
 """So many statuses may change at the same moment; more are spread over half of the interval."""
 _PATIENCE_SECONDS = 5.0
 """The most that a look may take."""
+_SCRAPE_SECONDS = 2.0
+"""The most that a scrape waits for a Redis."""
 
 
 class QueueReader:
@@ -90,7 +92,7 @@ class QueueReader:
         return self._shown.get(key)
 
     def dead_letters(self, key: Key) -> int | None:
-        """Answer how many tasks of a queue had failed for good when all queues were read last."""
+        """Answer how many tasks of a queue had failed for good at the last scrape."""
         return self._dead_letters.get(key)
 
     def forget(self, key: Key) -> None:
@@ -117,8 +119,6 @@ class QueueReader:
         queues = self._queues(name, keys)
         if queues:
             await self._read(name, queues, show=due.all)
-        if queues and due.all:
-            await self._count_dead_letters(name, queues)
 
     def _running(self) -> Iterable[Key]:
         """Give the agents whose pools may be raised."""
@@ -166,11 +166,21 @@ class QueueReader:
         for key in changed:
             self._touched(key, random.uniform(0.0, spread))  # noqa: S311 - no secret
 
-    async def _count_dead_letters(self, name: str, queues: Mapping[Key, QueueKeys]) -> None:
-        """Count for the metrics alone; a count that fails leaves the one before, and an error in the metrics."""
-        self._metrics.queue_pipelines.labels(name).inc()
+    async def count_dead_letters(self) -> None:
+        """Count the dead letters of all queues, for a scrape: nothing else asks for them.
+
+        A count that fails leaves the one before, and an error in the metrics.
+        """
+        async with asyncio.TaskGroup() as group:
+            for name in self._clients:
+                group.create_task(self._count_dead_letters(name))
+
+    async def _count_dead_letters(self, name: str) -> None:
+        queues = self._queues(name, list(self._cluster.agents))
+        if not queues:
+            return
         try:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
+            async with asyncio.timeout(_SCRAPE_SECONDS):
                 counts = await count_dead_letters(self._clients[name], list(queues.values()))
         except (TaskQueueError, TimeoutError):
             self._metrics.queue_errors.labels(name).inc(len(queues))

@@ -35,3 +35,12 @@ async def stack(access: Access) -> AsyncIterator[Stack]:
     """A namespace with a Redis and a scaler."""
     async with deployed(access) as stack:
         yield stack
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Access]:
+    """A cluster with nothing but KEDA, of a module's own: the chart brings its definitions along."""
+    if os.environ.get(CLUSTER_VARIABLE) == "current":
+        pytest.skip("the chart's definitions would take the place of the cluster's own")
+    with ProcessCluster(tmp_path_factory.mktemp("bare")) as made:
+        yield local(made.state)

@@ -23,11 +23,9 @@ import yaml
 from ark_operator.kinds import ARK_AGENTS
 from ark_taskqueue import connect
 from hack.cluster import api, manifests, operator_manifests, programs
-from hack.cluster.access import Access, local
+from hack.cluster.access import Access
 from hack.cluster.api import DEPLOYMENTS, SECRETS, ApiError, Object
-from hack.cluster.e2e import CLUSTER_VARIABLE
 from hack.cluster.helm import CHART, Helm, HelmFailed, helm, process_cluster_values
-from hack.cluster.process_cluster import ProcessCluster
 from tests.cluster.stack import Pool, Stack, recorded
 from tests.eventually import eventually
 
@@ -117,15 +115,6 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         "ARK_OPERATOR_REDIS",
     ),
 }
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Access]:
-    """A cluster with nothing but KEDA, of this module's own: the chart brings its definitions along."""
-    if os.environ.get(CLUSTER_VARIABLE) == "current":
-        pytest.skip("the chart's definitions would take the place of the cluster's own")
-    with ProcessCluster(tmp_path_factory.mktemp("chart")) as made:
-        yield local(made.state)
 
 
 @dataclass(slots=True)

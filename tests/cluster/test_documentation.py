@@ -15,16 +15,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.request import urlopen
 
 import pytest
 import yaml
 
 from hack.cluster import manifests
-from hack.cluster.access import Access, local
-from hack.cluster.e2e import CLUSTER_VARIABLE
+from hack.cluster.access import Access
+from hack.cluster.control_plane import answers
 from hack.cluster.helm import helm, process_cluster_values
-from hack.cluster.process_cluster import ProcessCluster
 from hack.local.process import ChildProcess, free_port
 from hack.local.redis_server import RedisServer
 from tests.documentation import ON_A_CLUSTER, ROOT, blocks, commands, program
@@ -47,14 +45,6 @@ SAYS = {
 }
 """What is to be in a command's output; the others have to succeed."""
 SECONDS = 60
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Access]:
-    if os.environ.get(CLUSTER_VARIABLE) == "current":
-        pytest.skip("the chart's definitions would take the place of the cluster's own")
-    with ProcessCluster(tmp_path_factory.mktemp("documentation")) as made:
-        yield local(made.state)
 
 
 @dataclass(slots=True)
@@ -115,7 +105,7 @@ class Reader:
         name, *flags = shlex.split(command)
         started = [str(Path(sys.executable).parent / name), *flags, "--host=127.0.0.1", f"--http-port={port}"]
         with ChildProcess(started, self.folder / "log", environment=self.environment) as process:
-            process.wait_until(lambda: answers(port), SECONDS, command)
+            process.wait_until(lambda: answers(f"http://127.0.0.1:{port}/readyz"), SECONDS, command)
             assert process.stop() == 0
             return process.output()
 
@@ -131,14 +121,6 @@ class Reader:
             # What was not there cannot go: the page or its failure decides what is.
             subprocess.run(shlex.split(command), env=self.environment, cwd=ROOT, timeout=120, check=False)
         assert "arkagents" not in self.run("kubectl get crd -o name")
-
-
-def answers(port: int) -> bool:
-    try:
-        with urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as response:
-            return bool(response.status == 200)
-    except OSError:
-        return False
 
 
 @pytest.fixture

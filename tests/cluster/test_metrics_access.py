@@ -149,11 +149,11 @@ async def test_an_answer_counts_for_a_minute_and_a_yes_for_longer_while_the_api_
     access: Access, tokens: dict[str, str], tmp_path: Path
 ) -> None:
     server, authority = api_server(access, tmp_path)
-    port = urlsplit(server).port
-    if port is None:
-        pytest.skip("the proxy of this test leads to a port of this machine")
+    place = urlsplit(server)
+    if place.hostname != "127.0.0.1" or place.port is None:
+        pytest.skip("the proxy of this test leads to a port of this machine, and this cluster is elsewhere")
     clock, asked = Clock(), 0
-    async with Proxy(port) as proxy:
+    async with Proxy(place.port) as proxy:
         asking = MetricsAccess(f"https://127.0.0.1:{proxy.port}", authority, clock)
 
         async def answer(account: str) -> int | None:

@@ -67,9 +67,11 @@ def _keep(pod: socket.socket) -> None:
 
 def _received(pod: socket.socket) -> tuple[dict[str, Any], list[int]]:
     data, descriptors, _, _ = socket.recv_fds(pod, _READ, 2)
-    length = _HEAD + int.from_bytes(data[:_HEAD], "big")
-    while len(data) < length:
-        data += pod.recv(_READ)
+    while len(data) < _HEAD or len(data) < (length := _HEAD + int.from_bytes(data[:_HEAD], "big")):
+        more = pod.recv(_READ)
+        if not more:
+            os._exit(1)  # the Pod's process ended before it had said who it is
+        data += more
     born: dict[str, Any] = json.loads(data[_HEAD:length])
     return born, list(descriptors)
 

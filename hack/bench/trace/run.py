@@ -14,10 +14,11 @@ from typing import Any
 
 from ark_taskqueue import Client, Producer, TaskQueueError, connect, read_depths
 from ark_taskqueue.task import decoded, milliseconds_of, text
+from hack.bench.deploy import deploy
 from hack.bench.trace.contenders import AGENT, NAMESPACE, QUEUE, Contender
 from hack.bench.trace.result import Note, Run, Sample
 from hack.bench.trace.worker import NOTES
-from hack.cluster import api, manifests, operator_manifests
+from hack.cluster import api
 from hack.cluster.access import Access, local
 from hack.cluster.api import DEPLOYMENTS, SCALED_OBJECTS, Api
 from hack.cluster.process_cluster import ProcessCluster
@@ -53,7 +54,7 @@ async def play(contender: Contender, arrivals: Sequence[Arrival]) -> Run:
         try:
             await asyncio.to_thread(cluster.start)
             access = local(cluster.state)
-            redis = await _deployed(access)
+            redis = await deploy(access, NAMESPACE)
             client = connect(f"redis://{redis}/0", max_connections=100)
             try:
                 async with api.connect(access.kubectl.kubeconfig) as connected:
@@ -71,22 +72,6 @@ def _nursery(folder: str) -> Iterator[Path]:
     with ChildProcess(command, Path(folder) / "nursery.log") as process:
         process.wait_until(lambda: "ready" in process.output(), _SET_UP_SECONDS, "the nursery")
         yield socket
-
-
-async def _deployed(access: Access) -> str:
-    """Deploy Redis, scaler and operator, for every contender the same; answer Redis' ``host:port``."""
-    kubectl, system = access.kubectl, operator_manifests.NAMESPACE
-    objects = [operator_manifests.crd(), manifests.namespace(system), *operator_manifests.rbac()]
-    await asyncio.to_thread(kubectl.apply, [*objects, manifests.namespace(NAMESPACE), *manifests.redis(NAMESPACE)])
-    await asyncio.to_thread(access.wait_ready, NAMESPACE, manifests.REDIS)
-    redis = await asyncio.to_thread(access.address, NAMESPACE, manifests.REDIS, manifests.REDIS_PORT)
-    url = f"redis://{redis}/0"
-    await asyncio.to_thread(kubectl.apply, manifests.scaler(NAMESPACE, url))
-    scaler = await asyncio.to_thread(access.address, NAMESPACE, manifests.SCALER, manifests.SCALER_PORT)
-    await asyncio.to_thread(kubectl.apply, [operator_manifests.deployment(system, url, scaler)])
-    await asyncio.to_thread(access.wait_ready, NAMESPACE, manifests.SCALER)
-    await asyncio.to_thread(access.wait_ready, system, operator_manifests.ACCOUNT)
-    return redis
 
 
 @dataclass(slots=True)

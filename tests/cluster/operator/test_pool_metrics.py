@@ -37,7 +37,11 @@ async def test_waiting_tasks_and_dead_letters_of_a_static_pool_are_shown_under_i
             return await samples(port, "ark_pool_dead_letters", agent="writer", queue=queue.name) == 3
 
         await eventually(counted, "three dead letters", every=0.1)
-        assert await samples(port, "ark_pool_tasks", agent="writer", state="waiting") == 1
+
+        async def waiting() -> bool:
+            return await samples(port, "ark_pool_tasks", agent="writer", state="waiting") == 1
+
+        await eventually(waiting, "the task that waits", every=0.1)
 
         async def aged() -> bool:
             return await samples(port, "ark_pool_oldest_waiting_seconds", agent="writer", queue=queue.name) > 0

@@ -1,4 +1,4 @@
-"""The network that the chaos runs cut and slow."""
+"""The proxy that stands for a network which is cut, or slow."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from hack.chaos.link import Link
 from hack.local.process import free_port
+from hack.local.proxy import Proxy
 
 
 @asynccontextmanager
@@ -37,36 +37,37 @@ async def said(port: int, seconds: float = 5.0) -> bytes:
             writer.transport.abort()
 
 
-async def test_a_whole_link_carries_and_takes_the_first_target_that_listens() -> None:
-    async with echoing() as port, Link("a-b", [free_port(), port]) as link:
+async def test_a_connection_goes_to_a_target_that_listens() -> None:
+    async with echoing() as port, Proxy(free_port(), port) as link:
         for _ in range(3):
             assert await said(link.port) == b"hello"
 
 
-async def test_a_cut_link_swallows_everything_and_tells_nobody_until_it_is_mended() -> None:
-    async with echoing() as port, Link("a-b", [port]) as link:
+async def test_nothing_gets_through_a_cut_and_nobody_is_told_until_it_is_mended() -> None:
+    async with echoing() as port, Proxy(port) as link:
         reader, writer = await asyncio.open_connection("127.0.0.1", link.port)
         writer.write(b"before")
         assert await reader.read(100) == b"before"
-        link.cut()
+        link.hang()
         writer.write(b"lost")
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2):
                 await reader.read(100)
         with pytest.raises(TimeoutError):
             await said(link.port, 0.2)
-        link.mend()
+        link.drop_connections()
+        link.resume()
         with pytest.raises((ConnectionError, EOFError)):
             await reader.readexactly(1)  # what was open while it was cut is broken
         writer.transport.abort()
         assert await said(link.port) == b"hello"
 
 
-async def test_a_slow_link_keeps_each_piece_back_in_each_direction() -> None:
-    async with echoing() as port, Link("a-b", [port]) as link:
+async def test_a_slow_network_keeps_each_piece_back_in_each_direction() -> None:
+    async with echoing() as port, Proxy(port) as link:
         link.slow(0.1)
         began = time.monotonic()
         assert await said(link.port) == b"hello"
         assert time.monotonic() - began >= 0.2
-        link.mend()
+        link.slow(0.0)
         assert await said(link.port) == b"hello"
