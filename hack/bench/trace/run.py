@@ -40,8 +40,10 @@ def service_seconds(arrival: Arrival) -> float:
     return 2.0 + 0.1 * arrival.output_tokens
 
 
-async def play(contender: Contender, arrivals: Sequence[Arrival]) -> Run:
+async def play(contender: Contender, arrivals: Sequence[Arrival], worked: asyncio.Event) -> Run:
     """Play a stretch, and answer what came of it.
+
+    ``worked`` is set once every task is done and all that is left is the pool's way to zero.
 
     Raises:
         TimeoutError: tasks were left over, or the pool did not go to zero.
@@ -58,7 +60,7 @@ async def play(contender: Contender, arrivals: Sequence[Arrival]) -> Run:
             client = connect(f"redis://{redis}/0", max_connections=100)
             try:
                 async with api.connect(access.kubectl.kubeconfig) as connected:
-                    return await _played(contender, arrivals, access, connected, client, redis, socket)
+                    return await _played(contender, arrivals, access, connected, client, redis, socket, worked)
             finally:
                 await client.aclose()
         finally:
@@ -125,6 +127,7 @@ async def _played(
     client: Client,
     redis: str,
     nursery: Path,
+    worked: asyncio.Event,
 ) -> Run:
     # KEDA's scaler wants the group to be there; ours makes no difference.
     await client.execute_command("XGROUP", "CREATE", QUEUE.stream, QUEUE.group, "0", "MKSTREAM")
@@ -139,6 +142,7 @@ async def _played(
         recording = group.create_task(recorder.run())
         await _submit(producer, arrivals, recorder.began, submitted)
         await _until(lambda: not recorder.samples[-1].waiting + recorder.samples[-1].in_flight, _DRAIN_SECONDS)
+        worked.set()
         await _until(lambda: not pool.wanted + pool.replicas, _ZERO_SECONDS)
         await asyncio.sleep(2 * _SAMPLE_SECONDS)
         recording.cancel()
