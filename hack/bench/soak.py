@@ -1,12 +1,16 @@
 """Whether memory stays where it is: 50 tasks a second for an hour on the stack of the chaos runs, without faults.
 
 ``MINUTES=60`` says for how long. Every ten seconds the resident memory of scalers and operators is read; the growth is
-that from the middle's to the end's median of five minutes. Log lines of level warning and above are counted and shown.
+that from the middle's to the end's median of five minutes. Beside it: their processor time, their open files (a
+connection that nobody closes is seen there first), and the tasks that have no result once the queue has been worked
+off. Each minute one of eight more pools is woken from zero, which it has gone back to since its last turn. Log lines of
+level warning and above are counted and shown.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import statistics
@@ -19,9 +23,9 @@ from pathlib import Path
 
 import psutil
 
-from ark_taskqueue import Producer
+from ark_taskqueue import Producer, TaskQueueError, read_depths
 from hack.bench.report import Bar, Report
-from hack.chaos.load import Load
+from hack.chaos.load import Load, meta
 from hack.chaos.stack import MAIN, Stack, agent, deployed, make_agents, queue
 from hack.cluster import programs
 
@@ -29,6 +33,9 @@ _PER_SECOND = 50.0
 _SAMPLE_SECONDS = 10.0
 _MOST_GROWTH = 0.05
 _MEGABYTE = 1e6
+_DRAIN_SECONDS = 120.0
+_SLEEPERS = [f"sleeper-{number}" for number in range(8)]
+_TURN_SECONDS = 60.0
 
 
 async def run(report: Report) -> None:
@@ -45,18 +52,31 @@ async def run(report: Report) -> None:
 
 
 @dataclass(slots=True)
-class _Memory:
-    """Resident bytes of some processes over time."""
+class _Program:
+    """What the replicas of a program take, over time: resident bytes and open files of the larger one."""
 
     name: str
-    pids: list[int]
+    replicas: list[psutil.Process]
     samples: list[float] = field(default_factory=list)
+    files: list[int] = field(default_factory=list)
+    processor_seconds: float = 0.0
+    """Of all replicas, at the beginning."""
+
+    def __post_init__(self) -> None:
+        self.processor_seconds = self._processor_seconds()
+
+    def _processor_seconds(self) -> float:
+        taken = [one.cpu_times() for one in self.replicas]
+        return sum(one.user + one.system for one in taken)
 
     def look(self) -> None:
-        self.samples.append(max(psutil.Process(pid).memory_info().rss for pid in self.pids))
+        self.samples.append(max(one.memory_info().rss for one in self.replicas))
+        self.files.append(max(one.num_fds() for one in self.replicas))
 
-    def report(self, report: Report) -> None:
-        """Report the larger one of the replicas."""
+    def report(self, report: Report, seconds: float) -> None:
+        """Report what was seen in so many seconds."""
+        share = (self._processor_seconds() - self.processor_seconds) / seconds
+        report.add(f"{self.name}: processor, all replicas", 100 * share, "% of a core")
         window = max(1, min(30, len(self.samples) // 4))
         half = len(self.samples) // 2
         middle = statistics.median(self.samples[half : half + window])
@@ -64,35 +84,63 @@ class _Memory:
         report.add(f"{self.name}: resident memory at half time", middle / _MEGABYTE, "MB")
         report.add(f"{self.name}: resident memory at the end", end / _MEGABYTE, "MB")
         report.add(f"{self.name}: growth in the second half", end / middle - 1, "ratio", Bar("<=", _MOST_GROWTH))
+        report.add(
+            f"{self.name}: open files at half time", statistics.median(self.files[half : half + window]), "files"
+        )
+        report.add(f"{self.name}: open files at the end", statistics.median(self.files[-window:]), "files")
 
 
 async def _soak(report: Report, stack: Stack, seconds: float) -> None:
     redis = f"redis://127.0.0.1:{stack.links['workers-redis'].port}/0"
-    await make_agents(stack, [agent(MAIN, stack.notes_url, redis, autoscaling={"maxReplicas": 12})])
-    load = Load(Producer(stack.client, queue(MAIN)), _PER_SECOND)
-    memories = [
-        _Memory("scaler", [one.pid for one in stack.scalers]),
-        _Memory("operator", [one.pid for one in stack.operators]),
+    main = agent(MAIN, stack.notes_url, redis, autoscaling={"maxReplicas": 12})
+    await make_agents(stack, [main, *(agent(name, stack.notes_url, redis, autoscaling={}) for name in _SLEEPERS)])
+    producer = Producer(stack.client, queue(MAIN))
+    load = Load(producer, _PER_SECOND)
+    programs_seen = [
+        _Program("scaler", [psutil.Process(one.pid) for one in stack.scalers]),
+        _Program("operator", [psutil.Process(one.pid) for one in stack.operators]),
     ]
     began = time.monotonic()
     async with asyncio.TaskGroup() as group:
-        loading = group.create_task(load.run())
+        running = [group.create_task(load.run()), group.create_task(_wake(stack))]
         while time.monotonic() - began < seconds:
-            for memory in memories:
-                memory.look()
-            if len(memories[0].samples) % 30 == 1:
-                found = {one.name: round(one.samples[-1] / _MEGABYTE, 1) for one in memories}
+            for program in programs_seen:
+                program.look()
+            if len(programs_seen[0].samples) % 30 == 1:
+                found = {one.name: round(one.samples[-1] / _MEGABYTE, 1) for one in programs_seen}
                 print(f"  {time.monotonic() - began:5.0f} s: {found}", file=sys.stderr, flush=True)
             await asyncio.sleep(_SAMPLE_SECONDS)
-        loading.cancel()
-    rate = len(load.accepted) / (time.monotonic() - began)
-    report.add("tasks accepted", rate, "1/s", Bar(">=", 0.98 * _PER_SECOND))
-    for memory in memories:
-        memory.report(report)
+        for task in running:
+            task.cancel()
+    taken = time.monotonic() - began
+    report.add("tasks accepted", len(load.accepted) / taken, "1/s", Bar(">=", 0.98 * _PER_SECOND))
+    for program in programs_seen:
+        program.report(report, taken)
+    await _worked_off(stack)
+    lost = [task for task in load.accepted if await producer.result(task) is None]
+    report.add("tasks without a result", len(lost), "tasks", Bar("<=", 0))
     said = _said(stack)
     for text, times in said.most_common():
         print(f"  {times} x {text}", file=sys.stderr)
     report.add("log lines of level warning and above", sum(said.values()), "lines")
+
+
+async def _wake(stack: Stack) -> None:
+    """Give one sleeper after the other a task, until cancelled."""
+    for name in itertools.cycle(_SLEEPERS):
+        await Producer(stack.client, queue(name)).submit("x", meta=meta(0.1))
+        await asyncio.sleep(_TURN_SECONDS)
+
+
+async def _worked_off(stack: Stack) -> None:
+    async with asyncio.timeout(_DRAIN_SECONDS):
+        while True:
+            [depth] = await read_depths(stack.client, [queue(MAIN)])
+            if isinstance(depth, TaskQueueError):
+                raise depth
+            if not depth.demand:
+                return
+            await asyncio.sleep(1.0)
 
 
 def _said(stack: Stack) -> Counter[str]:
