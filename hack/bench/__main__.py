@@ -6,11 +6,11 @@ import argparse
 import asyncio
 import importlib
 import os
-import signal
 import sys
 from pathlib import Path
 
 from hack.bench.report import Report
+from hack.local.process import end_by_interrupt
 
 BENCHMARKS = ("cap", "defaults", "ledger", "operator", "scale", "scaler", "soak", "status", "trace", "wake")
 _FOLDER = Path(__file__).resolve().parents[2] / ".bench"
@@ -18,8 +18,7 @@ _FOLDER = Path(__file__).resolve().parents[2] / ".bench"
 
 def main() -> int:
     """Run one benchmark; answer 1 when a bar is missed."""
-    # As Ctrl-C: what the benchmark has started ends with it.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    end_by_interrupt()
     parser = argparse.ArgumentParser(prog="make bench", description="Run a benchmark against its bars.")
     parser.add_argument("name", choices=BENCHMARKS, help="the benchmark: make bench NAME=...")
     parser.add_argument(

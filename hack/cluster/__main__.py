@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import tempfile
 import threading
@@ -15,6 +14,7 @@ from hack.cluster.access import Access, local
 from hack.cluster.kubectl import KubectlFailed
 from hack.cluster.manifests import REDIS, REDIS_PORT, SCALER, SCALER_PORT
 from hack.cluster.process_cluster import CannotStart, ProcessCluster
+from hack.local.process import end_by_interrupt
 
 _NAMESPACE = "ark"
 _DEMO, _AGENT = "demo", "writer"
@@ -23,7 +23,7 @@ _DEMO, _AGENT = "demo", "writer"
 def main() -> int:
     """Run the cluster."""
     argparse.ArgumentParser(prog="make cluster", description=__doc__).parse_args()
-    signal.signal(signal.SIGTERM, _as_interrupt)
+    end_by_interrupt()
     began = time.monotonic()
     try:
         with tempfile.TemporaryDirectory(prefix="ark-cluster-", ignore_cleanup_errors=True) as folder:
@@ -39,10 +39,6 @@ def main() -> int:
         print(f"cluster: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-def _as_interrupt(_number: int, _frame: object) -> None:
-    raise KeyboardInterrupt
 
 
 def _deploy(access: Access) -> str:

@@ -20,7 +20,7 @@ from hack.cluster import kind, programs
 from hack.cluster.access import KINDS, NoCluster, current
 from hack.cluster.kubectl import KubectlFailed
 from hack.cluster.process_cluster import CannotStart, ProcessCluster
-from hack.local.process import heed_interrupts
+from hack.local.process import end_by_interrupt, heed_interrupts
 
 CLUSTER_VARIABLE = "ARK_E2E_CLUSTER"
 """Tells the tests which cluster to use: ``current``, or the folder of a running process cluster."""
@@ -39,7 +39,7 @@ def main() -> int:
         "pytest", nargs="*", help="arguments for pytest; default: all end-to-end tests, three at a time"
     )
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, _as_interrupt)
+    end_by_interrupt()
     try:
         with ExitStack() as stack:
             environment, restarted = _prepare(options, stack)
@@ -93,10 +93,6 @@ def _run_tests(arguments: Sequence[str], environment: dict[str, str]) -> int:
             except subprocess.TimeoutExpired:
                 process.kill()
             raise
-
-
-def _as_interrupt(_number: int, _frame: object) -> None:
-    raise KeyboardInterrupt
 
 
 def _keep_logs(folder: Path) -> None:

@@ -145,6 +145,15 @@ def heed_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+def end_by_interrupt() -> None:
+    """Have this program end by SIGTERM as it does by Ctrl-C, what it has started included, also in the background.
+
+    There SIGINT is ignored, and with it whatever SIGTERM would make of itself, until somebody handles it again.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+
+
 def free_port() -> int:
     """Answer a TCP port of loopback that nothing listens on now.
 
