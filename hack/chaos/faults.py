@@ -215,8 +215,11 @@ FAULTS = (
     Fault("workers killed", _workers_killed),
     Fault("workers stopped", _stopped("workers")),
     Fault("API server restarted", _program_killed("kube-apiserver", _api_server_is_back)),
+    Fault("API server stopped", _stopped("kube-apiserver")),
     Fault("KEDA operator restarted", _program_killed("keda-operator", _keda_is_back)),
+    Fault("KEDA operator stopped", _stopped("keda-operator")),
     Fault("KEDA adapter restarted", _program_killed("keda-adapter", _adapter_is_back)),
+    Fault("KEDA adapter stopped", _stopped("keda-adapter")),
     *(
         Fault(f"{name.replace('-', ' - ')} {what}", make(name))
         for name in ("workers-redis", "scaler-redis", "operator-redis", "keda-scaler", "operator-apiserver")
