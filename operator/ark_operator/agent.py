@@ -15,7 +15,7 @@ from typing import Any
 
 from ark_operator.runtime.client import Object
 from ark_operator.runtime.reflector import Key
-from ark_taskqueue import DEFAULT_GROUP, QueueKeys
+from ark_taskqueue import DEFAULT_GROUP, InvalidQueueName, QueueKeys, Tenancy
 
 KIND = "ArkAgent"
 API_VERSION = "arkonis.dev/v1alpha1"
@@ -204,6 +204,14 @@ class Agent:
         if "stream" in given:
             return QueueKeys.for_stream(given["stream"], group)
         return QueueKeys.for_agent(self.namespace, self.name, group)
+
+    def queue_within(self, tenancy: Tenancy) -> QueueKeys | None:
+        """Answer the queue where it is one and may be read; why it may not is the decision's to say."""
+        try:
+            queue = self.queue
+        except InvalidQueueName:
+            return None
+        return queue if tenancy.allows(self.namespace, queue) else None
 
     @property
     def owner_reference(self) -> Object:

@@ -67,10 +67,19 @@ class Cluster:
             "horizontalpodautoscalers": self.autoscalers,
         }
 
+    def agent(self, key: Key) -> Agent | None:
+        """Answer an agent; None where there is none."""
+        item = self.agents.get(key)
+        return None if item is None else Agent(item)
+
+    def deployment(self, agent: Agent) -> Object | None:
+        """Answer the Deployment of an agent's name, whoever has made it; None where there is none."""
+        return self.deployments.get((agent.namespace, agent.deployment_name))
+
     def observe(self, agent: Agent, inputs: Inputs) -> Observed:
         """Answer what there is of an agent."""
         return Observed(
-            deployment=self.deployments.get((agent.namespace, agent.deployment_name)),
+            deployment=self.deployment(agent),
             scaled_object=self.scaled_objects.get(agent.key),
             others=tuple(sorted(self._others.get((agent.namespace, agent.deployment_name), ()))),
             keda=inputs.keda,

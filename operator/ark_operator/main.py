@@ -14,7 +14,6 @@ from pathlib import Path
 
 import structlog
 
-from ark_operator.agent import Agent
 from ark_operator.cluster import Cluster
 from ark_operator.inputs import Inputs
 from ark_operator.keda_watch import KedaWatch
@@ -154,10 +153,9 @@ class Operator:
         if not self._working:
             return
         for key, mode in modes.items():
-            item = self.cluster.agents.get(key)
-            if item is not None:
-                agent = Agent(item)
-                there = self.cluster.deployments.get((agent.namespace, agent.deployment_name))
+            agent = self.cluster.agent(key)
+            if agent is not None:
+                there = self.cluster.deployment(agent)
                 yield pool_of(agent, mode, there, self._reader.shown(key), self._reader.dead_letters(key))
 
     async def _lead(self) -> None:
@@ -209,7 +207,8 @@ class Operator:
         self._inputs.keda = keda
         self._metrics.keda(keda.installed and not keda.down)
         for key in self.cluster.agents:
-            if Agent(self.cluster.agents.get(key) or {}).autoscaling is not None:
+            agent = self.cluster.agent(key)
+            if agent is not None and agent.autoscaling is not None:
                 self._touch(key)
 
 

@@ -10,12 +10,11 @@ import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-import structlog
-
 from ark_operator.agent import Agent
 from ark_operator.burst import burst_replicas, is_allowed
 from ark_operator.cluster import Cluster
 from ark_operator.metrics import OperatorMetrics
+from ark_operator.outages import Outages
 from ark_operator.plan import Mode
 from ark_operator.rounds import Due, Rounds
 from ark_operator.runtime.client import Object
@@ -23,7 +22,6 @@ from ark_operator.runtime.reflector import Key
 from ark_taskqueue import (
     Client,
     Depth,
-    InvalidQueueName,
     QueueKeys,
     TaskQueueError,
     Tenancy,
@@ -77,13 +75,27 @@ class QueueReader:
         self._shown: dict[Key, Depth] = {}
         self._dead_letters: dict[Key, int] = {}
         self._rounds = Rounds(clients, self._round, few_seconds=burst_seconds, all_seconds=status_seconds, clock=clock)
-        self._failing: set[str] = set()
-        self._log = structlog.get_logger(component="queues")
+        self._outages = Outages(
+            "queues",
+            "redis",
+            "queues cannot be read: no bursts, and old numbers in statuses",
+            "queues can be read again",
+        )
+        self._unreadable = Outages(
+            "queues",
+            "agent",
+            "a queue cannot be read: no bursts, and old numbers in the status",
+            "it can be read again",
+        )
 
     def fresh(self, agent: Agent) -> Depth | None:
         """Answer the depth of an agent's queue, where it is fresh enough for a burst."""
         found = self._fresh.get(agent.key)
-        if found is None or self._clock() - found[0] > self._burst_seconds or found[1] != self._queue(agent):
+        if (
+            found is None
+            or self._clock() - found[0] > self._burst_seconds
+            or found[1] != agent.queue_within(self._tenancy)
+        ):
             return None
         return found[2]
 
@@ -101,7 +113,7 @@ class QueueReader:
 
     def look_at(self, key: Key) -> None:
         """Read an agent's queue at once: its pool has just been woken."""
-        agent = self._agent(key)
+        agent = self._cluster.agent(key)
         if agent is not None:
             self._rounds.ask(agent.redis, key)
 
@@ -123,18 +135,18 @@ class QueueReader:
     def _running(self) -> Iterable[Key]:
         """Give the agents whose pools may be raised."""
         for key in self._cluster.agents:
-            agent = self._agent(key)
+            agent = self._cluster.agent(key)
             if agent is None or agent.autoscaling is None or not is_allowed(agent.autoscaling):
                 continue
-            if agent.status.get("mode") == Mode.AUTO and _replicas(self._deployment(agent)) > 0:
+            if agent.status.get("mode") == Mode.AUTO and _replicas(self._cluster.deployment(agent)) > 0:
                 yield key
 
     def _queues(self, name: str, keys: Sequence[Key]) -> dict[Key, QueueKeys]:
         """Answer the queues of agents that lie in one Redis, and may be read."""
         found = {}
         for key in dict.fromkeys(keys):
-            agent = self._agent(key)
-            queue = None if agent is None or agent.redis != name else self._queue(agent)
+            agent = self._cluster.agent(key)
+            queue = None if agent is None or agent.redis != name else agent.queue_within(self._tenancy)
             if queue is not None:
                 found[key] = queue
         return found
@@ -146,15 +158,17 @@ class QueueReader:
                 depths = await read_depths(self._clients[name], list(queues.values()))
         except (TaskQueueError, TimeoutError) as error:
             self._metrics.queue_errors.labels(name).inc(len(queues))
-            self._note_failure(name, str(error) or f"no answer within {_PATIENCE_SECONDS:g} s")
+            self._outages.fails(name, str(error) or f"no answer within {_PATIENCE_SECONDS:g} s")
             return
-        self._note_success(name)
+        self._outages.answers(name)
         now = self._clock()
         changed = []
         for (key, queue), depth in zip(queues.items(), depths, strict=True):
             if isinstance(depth, TaskQueueError):
                 self._metrics.queue_errors.labels(name).inc()
+                self._unreadable.fails("/".join(key), str(depth))
                 continue
+            self._unreadable.answers("/".join(key))
             self._fresh[key] = (now, queue, depth)
             if self._is_burst(key, depth):
                 self._touched(key, 0.0)
@@ -192,52 +206,28 @@ class QueueReader:
                 self._dead_letters[key] = count
 
     def _is_burst(self, key: Key, depth: Depth) -> bool:
-        agent = self._agent(key)
+        agent = self._cluster.agent(key)
         if agent is None or agent.autoscaling is None or agent.status.get("mode") != Mode.AUTO:
             return False
-        there = self._deployment(agent)
+        there = self._cluster.deployment(agent)
         has = int(((there or {}).get("status") or {}).get("replicas") or 0)
         return burst_replicas(agent.autoscaling, depth, _replicas(there), has) is not None
 
     def _differs(self, key: Key, depth: Depth) -> bool:
         """Whether the status shows other numbers."""
-        item = self._cluster.agents.get(key) or {}
-        queue = (item.get("status") or {}).get("queue")
+        agent = self._cluster.agent(key)
+        queue = agent.status.get("queue") if agent is not None else None
         return bool(queue != {"waiting": depth.waiting, "inFlight": depth.in_flight})
-
-    def _queue(self, agent: Agent) -> QueueKeys | None:
-        """Answer an agent's queue, where it may be read; that it may not is said elsewhere."""
-        try:
-            queue = agent.queue
-        except InvalidQueueName:
-            return None
-        return queue if self._tenancy.allows(agent.namespace, queue) else None
-
-    def _agent(self, key: Key) -> Agent | None:
-        item = self._cluster.agents.get(key)
-        return None if item is None else Agent(item)
-
-    def _deployment(self, agent: Agent) -> Object | None:
-        return self._cluster.deployments.get((agent.namespace, agent.deployment_name))
 
     def _forget_gone(self) -> None:
         there = set(self._cluster.agents)
+        self._unreadable.keep({"/".join(key) for key in there})
         for key in self._fresh.keys() - there:
             del self._fresh[key]
         for key in self._shown.keys() - there:
             del self._shown[key]
         for key in self._dead_letters.keys() - there:
             del self._dead_letters[key]
-
-    def _note_failure(self, name: str, error: str) -> None:
-        if name not in self._failing:
-            self._failing.add(name)
-            self._log.warning("queues cannot be read: no bursts, and old numbers in statuses", redis=name, error=error)
-
-    def _note_success(self, name: str) -> None:
-        if name in self._failing:
-            self._failing.remove(name)
-            self._log.info("queues can be read again", redis=name)
 
 
 def _replicas(there: Object | None) -> int:

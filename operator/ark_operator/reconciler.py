@@ -87,19 +87,19 @@ class Reconciler:
             ApiUnavailable: the API server does not answer.
         """
         progress = _Progress()
-        plan = None
+        agent, plan = None, None
         for _ in range(_PASSES):
-            item = self._cluster.agents.get(key)
-            if item is None or Agent(item).is_going:
+            agent = self._cluster.agent(key)
+            if agent is None or agent.is_going:
                 self._metrics.forget(key)
                 return None
-            agent = Agent(item)
             known = self._cluster.observe(agent, self._inputs)
             observed = replace(known, refusals=dict(progress.refusals), applied=frozenset(progress.applied))
             plan = decide(agent, observed, self._inputs.usage(key), self._now(), self._options)
             if not plan.changes_children or progress.failures:
                 break
             await self._write_children(agent, plan, observed, progress)
+        assert agent is not None
         assert plan is not None
         self._metrics.mode(key, plan.mode)
         await self._tell(agent, plan)

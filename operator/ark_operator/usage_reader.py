@@ -12,18 +12,16 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-import structlog
-
 from ark_operator.agent import Agent
 from ark_operator.cluster import Cluster
 from ark_operator.metrics import OperatorMetrics
 from ark_operator.observed import Usage
+from ark_operator.outages import Outages
 from ark_operator.rounds import Due, Rounds
 from ark_operator.runtime.reflector import Key
 from ark_taskqueue import (
     Budget,
     Client,
-    InvalidQueueName,
     QueueKeys,
     TaskQueueError,
     Tenancy,
@@ -74,18 +72,20 @@ class UsageReader:
         self._metrics = metrics
         self._status_seconds = status_seconds
         self._known: dict[Key, _Known] = {}
-        self._failing: set[str] = set()
-        self._unreadable: set[Key] = set()
-        """Agents whose ledger could not be read the last time, though its Redis answered."""
         self._rounds = Rounds(clients, self._round, few_seconds=usage_seconds, all_seconds=status_seconds, clock=clock)
-        self._log = structlog.get_logger(component="usage")
+        self._outages = Outages(
+            "usage", "redis", "token usage cannot be read: modes stay as they are", "token usage can be read again"
+        )
+        self._unreadable = Outages(
+            "usage", "agent", "a token ledger cannot be read: its agent's mode stays", "it can be read again"
+        )
 
     def usage(self, key: Key) -> Usage | None:
         """Answer an agent's usage; None where it is not known for the limits that the agent has now.
 
         Then it is read at once, and the agent is reconciled again: a limit that was raised takes effect.
         """
-        agent = self._agent(key)
+        agent = self._cluster.agent(key)
         ledger = None if agent is None else self._ledger(agent)
         if agent is None or ledger is None:
             self._known.pop(key, None)  # a limit that is set again later is another one
@@ -123,11 +123,11 @@ class UsageReader:
     def _urgent(self) -> Iterable[Key]:
         """Give the agents whose pools run, or are stopped for their budget."""
         for key in self._cluster.agents:
-            agent = self._agent(key)
+            agent = self._cluster.agent(key)
             if agent is None or agent.limits.daily_tokens is None:
                 continue
             known = self._known.get(key)
-            there = self._cluster.deployments.get((agent.namespace, agent.deployment_name)) or {}
+            there = self._cluster.deployment(agent) or {}
             if (known is not None and known[2].exceeded) or (there.get("spec") or {}).get("replicas", 0) > 0:
                 yield key
 
@@ -135,7 +135,7 @@ class UsageReader:
         """Answer the ledgers of agents that have a limit, lie in one Redis, and may be read."""
         found = {}
         for key in dict.fromkeys(keys):
-            agent = self._agent(key)
+            agent = self._cluster.agent(key)
             ledger = None if agent is None or agent.redis != name else self._ledger(agent)
             if ledger is not None:
                 found[key] = ledger
@@ -148,17 +148,15 @@ class UsageReader:
                 usages = await read_usages(self._clients[name], list(ledgers.values()))
         except (TaskQueueError, TimeoutError) as error:
             self._metrics.usage_errors.labels(name).inc(len(ledgers))
-            self._note_failure(name, str(error) or f"no answer within {_PATIENCE_SECONDS:g} s")
+            self._outages.fails(name, str(error) or f"no answer within {_PATIENCE_SECONDS:g} s")
             return
         changed = []
         for (key, ledger), found in zip(ledgers.items(), usages, strict=True):
             if isinstance(found, TaskQueueError):
                 self._metrics.usage_errors.labels(name).inc()
-                if key not in self._unreadable:
-                    self._unreadable.add(key)
-                    self._log.warning("a token ledger cannot be read: its agent's mode stays", error=str(found))
+                self._unreadable.fails("/".join(key), str(found))
                 continue
-            self._unreadable.discard(key)
+            self._unreadable.answers("/".join(key))
             usage = _usage(found)
             before = self._known.get(key)
             self._known[key] = (name, ledger, usage)
@@ -166,7 +164,7 @@ class UsageReader:
                 self._touched(key, 0.0)
             elif self._differs(key, usage):
                 changed.append(key)
-        self._note_success(name)
+        self._outages.answers(name)
         for key in changed:
             # The status follows at its own pace; what has changed until then is written with it.
             spread = self._status_seconds / 2 if len(changed) > _FEW else 0.0
@@ -174,42 +172,25 @@ class UsageReader:
 
     def _differs(self, key: Key, usage: Usage) -> bool:
         """Whether the status shows other numbers."""
-        item = self._cluster.agents.get(key) or {}
-        shown = (item.get("status") or {}).get("dailyTokenUsage") or {}
+        agent = self._cluster.agent(key)
+        shown = (agent.status.get("dailyTokenUsage") if agent is not None else None) or {}
         return bool(shown.get("inputTokens") != usage.input_tokens or shown.get("outputTokens") != usage.output_tokens)
 
     def _ledger(self, agent: Agent) -> _Ledger | None:
         """Answer an agent's ledger, where it has a limit and may be read; that it may not is said elsewhere."""
         limits = agent.limits
-        try:
-            queue = agent.queue
-        except InvalidQueueName:
-            return None
-        if limits.daily_tokens is None or not self._tenancy.allows(agent.namespace, queue):
+        queue = agent.queue_within(self._tenancy)
+        if limits.daily_tokens is None or queue is None:
             return None
         return queue, Budget(limits.daily_tokens, limits.tokens_per_call)
-
-    def _agent(self, key: Key) -> Agent | None:
-        item = self._cluster.agents.get(key)
-        return None if item is None else Agent(item)
 
     def _forget_unlimited(self) -> None:
         """Forget what is known of agents that are gone, or have no limit any more."""
         for key in list(self._known):
-            agent = self._agent(key)
+            agent = self._cluster.agent(key)
             if agent is None or self._ledger(agent) is None:
                 del self._known[key]
-        self._unreadable &= set(self._cluster.agents)
-
-    def _note_failure(self, name: str, error: str) -> None:
-        if name not in self._failing:
-            self._failing.add(name)
-            self._log.warning("token usage cannot be read: modes stay as they are", redis=name, error=error)
-
-    def _note_success(self, name: str) -> None:
-        if name in self._failing:
-            self._failing.remove(name)
-            self._log.info("token usage can be read again", redis=name)
+        self._unreadable.keep({"/".join(key) for key in self._cluster.agents})
 
 
 def _usage(found: TokenUsage) -> Usage:
