@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -9,8 +10,10 @@ from typing import Any
 
 import yaml
 
+from ark_operator.kinds import ARK_AGENTS, SCALED_OBJECTS
 from hack.cluster import manifests, programs
 from hack.cluster.control_plane import ControlPlane
+from hack.cluster.kubectl import Kubectl, KubectlFailed
 
 Object = dict[str, Any]
 
@@ -19,6 +22,8 @@ ACCOUNT = "ark-operator"
 _PACKAGE = resources.files("ark_operator")
 CRD = Path(__file__).resolve().parents[2] / "charts" / "ark" / "files" / "arkagents.yaml"
 """The definition of ArkAgents, without what the chart adds to it."""
+_SERVED_SECONDS = 60.0
+_PAUSE_SECONDS = 0.1
 
 
 def crd() -> Object:
@@ -97,6 +102,22 @@ def install(control_plane: ControlPlane, *, keda: bool = True) -> None:
     if keda:
         install_keda(control_plane)
     kubectl.run("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
+    # An established definition is served a moment later; an operator that starts meanwhile goes on without KEDA.
+    for kind in (ARK_AGENTS, SCALED_OBJECTS) if keda else (ARK_AGENTS,):
+        _wait_until_served(kubectl, kind.path())
+
+
+def _wait_until_served(kubectl: Kubectl, path: str) -> None:
+    deadline = time.monotonic() + _SERVED_SECONDS
+    while True:
+        try:
+            kubectl.run("get", "--raw", path)
+        except KubectlFailed:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_PAUSE_SECONDS)
+        else:
+            return
 
 
 def install_keda(control_plane: ControlPlane) -> None:
