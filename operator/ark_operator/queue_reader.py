@@ -10,15 +10,17 @@ import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+import structlog
+
 from ark_operator.agent import Agent
 from ark_operator.burst import burst_replicas, is_allowed
 from ark_operator.cluster import Cluster
 from ark_operator.metrics import OperatorMetrics
-from ark_operator.outages import Outages
 from ark_operator.plan import Mode
 from ark_operator.rounds import Due, Rounds
 from ark_operator.runtime.client import Object
 from ark_operator.runtime.reflector import Key
+from ark_process.outages import Outages
 from ark_taskqueue import (
     Client,
     Depth,
@@ -75,14 +77,15 @@ class QueueReader:
         self._shown: dict[Key, Depth] = {}
         self._dead_letters: dict[Key, int] = {}
         self._rounds = Rounds(clients, self._round, few_seconds=burst_seconds, all_seconds=status_seconds, clock=clock)
+        log = structlog.get_logger(component="queues")
         self._outages = Outages(
-            "queues",
+            log,
             "redis",
             "queues cannot be read: no bursts, and old numbers in statuses",
             "queues can be read again",
         )
         self._unreadable = Outages(
-            "queues",
+            log,
             "agent",
             "a queue cannot be read: no bursts, and old numbers in the status",
             "it can be read again",

@@ -12,13 +12,15 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+import structlog
+
 from ark_operator.agent import Agent
 from ark_operator.cluster import Cluster
 from ark_operator.metrics import OperatorMetrics
 from ark_operator.observed import Usage
-from ark_operator.outages import Outages
 from ark_operator.rounds import Due, Rounds
 from ark_operator.runtime.reflector import Key
+from ark_process.outages import Outages
 from ark_taskqueue import (
     Budget,
     Client,
@@ -73,11 +75,12 @@ class UsageReader:
         self._status_seconds = status_seconds
         self._known: dict[Key, _Known] = {}
         self._rounds = Rounds(clients, self._round, few_seconds=usage_seconds, all_seconds=status_seconds, clock=clock)
+        log = structlog.get_logger(component="usage")
         self._outages = Outages(
-            "usage", "redis", "token usage cannot be read: modes stay as they are", "token usage can be read again"
+            log, "redis", "token usage cannot be read: modes stay as they are", "token usage can be read again"
         )
         self._unreadable = Outages(
-            "usage", "agent", "a token ledger cannot be read: its agent's mode stays", "it can be read again"
+            log, "agent", "a token ledger cannot be read: its agent's mode stays", "it can be read again"
         )
 
     def usage(self, key: Key) -> Usage | None:

@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import structlog
 
+from ark_process.outages import Outages
 from ark_scaler.batch_reader import PAGE
 from ark_scaler.budgets import Budgets, UsageReader
 from ark_scaler.dead_letter_gauge import DeadLetterGauge
@@ -135,6 +136,7 @@ class QueueObserver:
         self._up.set(0)
         metrics.watched_queues.labels(redis=name).set_function(lambda: len(self._watch))
         self._log = structlog.get_logger(component="observer").bind(redis=name)
+        self._unreadable = Outages(self._log, "queue", "queue cannot be read", "queue can be read again")
 
     @property
     def not_ready(self) -> str | None:
@@ -297,7 +299,7 @@ class QueueObserver:
     def _read_later(self, known: _KnownQueue, error: TaskQueueError) -> None:
         """A reading failed. When Redis is back, the watch notices, and every queue with a stream is read at once."""
         if not isinstance(error, RedisUnavailable):
-            self._log.warning("queue cannot be read", queue=known.queue.name, error=str(error))
+            self._unreadable.fails(known.queue.name, str(error))
         if known.subscriptions and known.due_at is None:
             known.due_at = self._clock() + _FOLLOW_SECONDS[-1]
             self._due[known.queue] = known
@@ -324,6 +326,7 @@ class QueueObserver:
             if known.subscriptions and known.due_at is None:
                 self._read_soon(known)
             return
+        self._unreadable.answers(known.queue.name)
         now = self._clock()
         known.depth, known.confirmed_at, known.outdated_at = depth, asked_at, asked_at
         for subscription in known.subscriptions:
@@ -386,6 +389,7 @@ class QueueObserver:
                 if not known.subscriptions and known.asked_at < oldest:
                     self._watch.discard(queue)
                     del self._queues[queue]
+            self._unreadable.keep({queue.name for queue in self._queues})
 
 
 def _is_idle(depth: Depth) -> bool:

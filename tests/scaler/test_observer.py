@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import pytest
+from structlog.testing import capture_logs
 
 from ark_scaler.errors import NothingKnown
 from ark_scaler.metrics import ScalerMetrics
@@ -77,3 +78,23 @@ async def test_of_two_readings_the_one_asked_for_later_counts(bench: Bench, clie
     bench.observer._observe(bench.observer._known(queue), empty, asked_at=bench.now[0] - 1)
     await bench.stop_reading()
     assert (await bench.observer.depth(queue)).demand == 1
+
+
+async def test_a_queue_that_cannot_be_read_is_said_once_and_again_when_it_can(
+    bench: Bench, client: Client, queue: QueueKeys
+) -> None:
+    """It is read every few seconds for its stream; a line each time would bury the log."""
+    await client.set(queue.stream, "no stream")
+    bench.observer.subscribe(queue, 0)
+    with capture_logs() as said:
+        for _ in range(3):
+            await bench.observer.refresh()
+        await client.delete(queue.stream)
+        for _ in range(2):
+            await bench.observer.refresh()
+            bench.now[0] += 11  # old enough to be read by the next scrape
+    [broken, mended] = said
+    assert (broken["event"], broken["log_level"]) == ("queue cannot be read", "warning")
+    assert (broken["redis"], broken["queue"]) == ("default", queue.name)
+    assert "is not a stream" in broken["error"]
+    assert (mended["event"], mended["queue"]) == ("queue can be read again", queue.name)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-import structlog
+from structlog.typing import FilteringBoundLogger
 
 
 class Outages:
-    """Those of one kind that do not answer: Redis connections, or agents' keys in one that does."""
+    """Those of one kind that do not answer: Redis connections, or the keys of queues in one that does."""
 
-    def __init__(self, component: str, kind: str, begins: str, ends: str) -> None:
+    def __init__(self, log: FilteringBoundLogger, kind: str, begins: str, ends: str) -> None:
         """
         Args:
-            component: who asks, for the log.
-            kind: what is asked, ``redis`` or ``agent``: the log's field for its name.
+            log: of whoever asks.
+            kind: what is asked, ``redis``, ``queue`` or ``agent``: the log's field for its name.
             begins: what the log says first, and what comes of it.
             ends: what the log says at the end.
         """
@@ -22,7 +22,7 @@ class Outages:
         self._begins = begins
         self._ends = ends
         self._failing: set[str] = set()
-        self._log = structlog.get_logger(component=component)
+        self._log = log
 
     def fails(self, name: str, error: str) -> None:
         """Note that one has not answered, and what came instead."""

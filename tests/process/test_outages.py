@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import structlog
 from structlog.testing import capture_logs
 
-from ark_operator.outages import Outages
+from ark_process.outages import Outages
 
 
 def outages() -> Outages:
-    return Outages("queues", "redis", "queues cannot be read", "queues can be read again")
+    return Outages(
+        structlog.get_logger(component="queues"), "redis", "queues cannot be read", "queues can be read again"
+    )
 
 
 def test_an_outage_is_said_when_it_begins_and_when_it_ends() -> None:
