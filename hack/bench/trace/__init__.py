@@ -34,7 +34,7 @@ from hack.demo.trace import Arrival
 
 _ROOT = Path(__file__).resolve().parents[3]
 _TRACE = _ROOT / "hack" / "demo" / "azure-llm-2023-code-by-second.csv"
-_STRETCH = "14-34"
+_STRETCH = "14-32"
 """Minutes, from the trace's largest burst on, with gaps of up to 139 s; the whole trace takes an hour for each."""
 _QUICK_STRETCH = "14.0-14.6"
 _FOLDER = _ROOT / ".bench"
