@@ -3,8 +3,8 @@
 ``MINUTES=60`` says for how long. Every ten seconds the resident memory of scalers and operators is read; the growth is
 that from the middle's to the end's median of five minutes. Beside it: their processor time, their open files (a
 connection that nobody closes is seen there first), and the tasks that have no result once the queue has been worked
-off. Each minute one of eight more pools is woken from zero, which it has gone back to since its last turn. Log lines of
-level warning and above are counted and shown.
+off. Each minute one of eight more pools is woken from zero, which it has gone back to since its last turn, and has a
+minute for its task. Log lines of level warning and above are counted and shown.
 """
 
 from __future__ import annotations
@@ -118,9 +118,10 @@ async def _soak(report: Report, stack: Stack, seconds: float) -> None:
         _Program("scaler", [psutil.Process(one.pid) for one in stack.scalers]),
         _Program("operator", [psutil.Process(one.pid) for one in stack.operators]),
     ]
+    asleep: list[str] = []
     began = time.monotonic()
     async with asyncio.TaskGroup() as group:
-        running = [group.create_task(load.run()), group.create_task(_wake(stack))]
+        running = [group.create_task(load.run()), group.create_task(_wake(stack, asleep))]
         while time.monotonic() - began < seconds:
             for program in programs_seen:
                 program.look()
@@ -135,6 +136,7 @@ async def _soak(report: Report, stack: Stack, seconds: float) -> None:
     report.add("tasks accepted", len(load.accepted) / taken, "1/s", Bar(">=", 0.98 * _PER_SECOND))
     for program in programs_seen:
         program.report(report, taken)
+    report.add("pools that were not woken within a minute", len(asleep), "pools", Bar("<=", 0))
     await _worked_off(stack)
     await results.look()
     report.add("tasks without a result", len(results.missing), "tasks", Bar("<=", 0))
@@ -144,22 +146,26 @@ async def _soak(report: Report, stack: Stack, seconds: float) -> None:
     report.add("log lines of level warning and above", sum(said.values()), "lines")
 
 
-async def _wake(stack: Stack) -> None:
-    """Give one sleeper after the other a task, until cancelled."""
+async def _wake(stack: Stack, asleep: list[str]) -> None:
+    """Give one sleeper after the other a task, until cancelled; note those that have not done it by the next turn."""
     for name in itertools.cycle(_SLEEPERS):
-        await Producer(stack.client, queue(name)).submit("x", meta=meta(0.1))
+        producer = Producer(stack.client, queue(name))
+        submission = await producer.submit("x", meta=meta(0.1))
         await asyncio.sleep(_TURN_SECONDS)
+        if await producer.result(submission.task_id) is None:
+            asleep.append(name)
 
 
 async def _worked_off(stack: Stack) -> None:
-    async with asyncio.timeout(_DRAIN_SECONDS):
-        while True:
-            [depth] = await read_depths(stack.client, [queue(MAIN)])
-            if isinstance(depth, TaskQueueError):
-                raise depth
-            if not depth.demand:
-                return
-            await asyncio.sleep(1.0)
+    """Wait until nothing is left in the queue, for a while: what is left then are tasks without a result."""
+    deadline = time.monotonic() + _DRAIN_SECONDS
+    while time.monotonic() < deadline:
+        [depth] = await read_depths(stack.client, [queue(MAIN)])
+        if isinstance(depth, TaskQueueError):
+            raise depth
+        if not depth.demand:
+            return
+        await asyncio.sleep(1.0)
 
 
 def _said(stack: Stack) -> Counter[str]:

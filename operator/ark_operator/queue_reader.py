@@ -88,7 +88,7 @@ class QueueReader:
             log,
             "agent",
             "a queue cannot be read: no bursts, and old numbers in the status",
-            "it can be read again",
+            "the queue can be read again",
         )
 
     def fresh(self, agent: Agent) -> Depth | None:

@@ -80,7 +80,7 @@ class UsageReader:
             log, "redis", "token usage cannot be read: modes stay as they are", "token usage can be read again"
         )
         self._unreadable = Outages(
-            log, "agent", "a token ledger cannot be read: its agent's mode stays", "it can be read again"
+            log, "agent", "a token ledger cannot be read: its agent's mode stays", "the token ledger can be read again"
         )
 
     def usage(self, key: Key) -> Usage | None:
