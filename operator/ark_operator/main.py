@@ -32,7 +32,7 @@ from ark_operator.runtime.reflector import Key, NotAllowed
 from ark_operator.runtime.workqueue import WorkQueue
 from ark_operator.settings import OperatorSettings
 from ark_operator.usage_reader import UsageReader
-from ark_process import http, logs, settings
+from ark_process import http, program, settings
 from ark_process.certificate import BadCertificate
 from ark_taskqueue import connect
 
@@ -265,15 +265,21 @@ def _kubeconfig(config: OperatorSettings) -> Path | None:
 async def _run(config: OperatorSettings) -> int:
     """Run until a signal; answer the exit code, 1 where the operator cannot go on."""
     log = structlog.get_logger(component="operator")
+    stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
     async with running(config) as (operator, port):
         log.info("operator is listening", http_port=port, tls=config.tls_cert is not None)
         work = asyncio.create_task(operator.run())
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, work.cancel)
+        stopping = asyncio.create_task(stop.wait())
         code = 0
         try:
-            await asyncio.wait([work])
+            await asyncio.wait([work, stopping], return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+            if stop.is_set():
+                work.cancel()
+                await asyncio.wait([work])
             if not work.cancelled():
                 await work
             log.info("operator has stopped")
@@ -285,8 +291,7 @@ async def _run(config: OperatorSettings) -> int:
 
 def main() -> None:
     """Run the operator until SIGTERM or Ctrl-C."""
-    config = settings.load(OperatorSettings)
-    logs.configure(config.log_level, config.log_format)
+    config = program.begin(OperatorSettings)
     try:
         sys.exit(asyncio.run(_run(config)))
     except (NoApiServer, http.PortInUse, BadCertificate) as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from ark_operator.options import Options
@@ -44,17 +44,15 @@ class OperatorSettings(ProgramSettings):
     scaler_authentication: str | None = Field(
         None, description="ClusterTriggerAuthentication with KEDA's certificate for the scaler; None: no TLS"
     )
-    redis: Annotated[str, checked_with(parse_connections)] = Field(
-        "redis://127.0.0.1:6379/0",
+    redis: Annotated[SecretStr, checked_with(parse_connections)] = Field(
+        SecretStr("redis://127.0.0.1:6379/0"),
         description="Redis connections, separated by spaces: URL for the one named 'default', NAME=URL for those "
         "that agents name with spec.queue.redis",
-        json_schema_extra={"secret": True},
     )
-    agent_redis: Annotated[str, checked_with(_parse_if_given)] = Field(
-        "",
+    agent_redis: Annotated[SecretStr, checked_with(_parse_if_given)] = Field(
+        SecretStr(""),
         description="The same as agents reach them, for AGENT_REDIS; empty: as --redis, but for URLs with a password, "
-        "which belong into the agents' Secret",
-        json_schema_extra={"secret": True},
+        "which belong in the agents' Secret",
     )
     agent_secret: str = Field(
         "arkonis-api-keys",
@@ -91,7 +89,7 @@ class OperatorSettings(ProgramSettings):
         gt=0,
         description="Silence of the API server after which /healthz asks for a restart; bookmarks come by the minute",
     )
-    host: str = Field("0.0.0.0", description="Address that the HTTP server listens on")
+    host: str = Field("", description="Address that the HTTP server listens on; empty: all of them, IPv4 and IPv6")
     http_port: int = Field(
         8080, ge=0, le=65535, description="TCP port of /metrics, /healthz and /readyz; 0 takes a free one"
     )
@@ -114,7 +112,7 @@ class OperatorSettings(ProgramSettings):
         if self.metrics_api_server and not self.tls_cert:
             raise ValueError("--metrics-api-server needs --tls-cert and --tls-key: callers send a token")
         secret = [name for name, url in self.agents_connections.items() if parse_address(url).has_password]
-        if self.agent_redis and secret:
+        if self.agent_redis.get_secret_value() and secret:
             raise ValueError(
                 f"--agent-redis has a password for {', '.join(secret)}, and whoever may read Deployments would see "
                 "it: put the URL into the agents' Secret as AGENT_REDIS, see --agent-secret"
@@ -147,12 +145,13 @@ class OperatorSettings(ProgramSettings):
     @property
     def connections(self) -> dict[str, str]:
         """Redis URLs by connection name."""
-        return parse_connections(self.redis)
+        return parse_connections(self.redis.get_secret_value())
 
     @property
     def agents_connections(self) -> dict[str, str]:
         """Redis URLs as agents reach them, by connection name."""
-        return parse_connections(self.agent_redis) if self.agent_redis else self.connections
+        given = self.agent_redis.get_secret_value()
+        return parse_connections(given) if given else self.connections
 
     @property
     def tenancy(self) -> Tenancy:

@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import Any
 
 import structlog
 
+from ark_process.secrets import Scrubber
 
-def configure(level: str, style: str) -> None:
+_QUIET = {
+    **dict.fromkeys(
+        ("aiohttp", "anthropic", "asyncio", "grpc", "kubernetes", "openai", "opentelemetry", "redis", "urllib3"),
+        logging.INFO,
+    ),
+    **dict.fromkeys(("httpcore", "httpx"), logging.WARNING),
+}
+"""Least level of libraries whose lower lines hold requests and answers, prompts and Secrets included."""
+
+
+def configure(level: str, style: str, scrub: Scrubber | None = None) -> None:
     """Send the program's logs, and those of its libraries, to standard error.
+
+    Tracebacks show no variables, in neither style: a frame may hold a prompt, a key or a password.
 
     Args:
         level: ``debug``, ``info``, ``warning`` or ``error``.
         style: ``json`` (one object a line: time, level, event, fields) or ``text``.
+        scrub: takes known secrets out of each line.
     """
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -23,10 +38,13 @@ def configure(level: str, style: str) -> None:
     ]
     renderer: structlog.typing.Processor
     if style == "json":
-        shared.append(structlog.processors.dict_tracebacks)
+        transformer = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        shared.append(structlog.processors.ExceptionRenderer(transformer))
         renderer = structlog.processors.JSONRenderer()
     else:
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
 
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -36,12 +54,26 @@ def configure(level: str, style: str) -> None:
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
+        _ScrubbedFormatter(
+            scrub or Scrubber(),
             foreign_pre_chain=shared,
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+    for name, least in _QUIET.items():
+        logging.getLogger(name).setLevel(max(least, logging.getLogger().level))
+
+
+class _ScrubbedFormatter(structlog.stdlib.ProcessorFormatter):
+    """Formats a line, then takes secrets out of it: whatever brought them in, they are gone here."""
+
+    def __init__(self, scrub: Scrubber, **options: Any) -> None:
+        super().__init__(**options)
+        self._scrub = scrub
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._scrub(super().format(record))
 
 
 def get(component: str) -> structlog.stdlib.BoundLogger:

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NoReturn, TypeVar
+from typing import Any, Literal, NoReturn, TypeVar, get_args
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
+
+from ark_process.secrets import Scrubber, of_environment, of_urls
 
 USAGE_ERROR = 2
 """Exit code of a program that was started with a bad setting (the convention of argparse)."""
 
 _S = TypeVar("_S", bound="ProgramSettings")
+_T = TypeVar("_T")
 
 
 class ProgramSettings(BaseSettings):
@@ -41,15 +44,22 @@ class ProgramSettings(BaseSettings):
         "json", description="json prints one JSON object a line, text is for people at a terminal"
     )
 
+    @property
+    def scrubber(self) -> Scrubber:
+        """Takes every secret that these settings and the environment hold out of a text."""
+        held = [value.get_secret_value() for _, value in self if isinstance(value, SecretStr)]
+        parts = [of_urls(text) if "://" in text else {text} for text in held]
+        return Scrubber(of_environment().union(*parts))
 
-def checked_with(parse: Callable[[str], object]) -> BeforeValidator:
-    """Answer a validator for a setting that is kept as text and must parse."""
 
-    def check(value: object) -> object:
-        parse(str(value))
+def checked_with(parse: Callable[[str], object]) -> AfterValidator:
+    """Return a validator for a setting that is kept as text, secret or not, and must parse."""
+
+    def check(value: _T) -> _T:
+        parse(value.get_secret_value() if isinstance(value, SecretStr) else str(value))
         return value
 
-    return BeforeValidator(check)
+    return AfterValidator(check)
 
 
 def load(settings: type[_S], arguments: Sequence[str] | None = None) -> _S:
@@ -75,9 +85,9 @@ def exit_with_usage_error(settings: type[ProgramSettings], messages: Sequence[st
 
 
 def describe(settings: type[ProgramSettings], detail: ErrorDetails) -> str:
-    """Say in one line which setting is bad, the value that was given, and what is allowed.
+    """Return one line that says which setting is bad, the value that was given, and what is allowed.
 
-    The value of a setting marked ``secret`` in its field's ``json_schema_extra`` is not repeated.
+    The value of a secret setting is not repeated.
     """
     location = str(detail["loc"][0]) if detail["loc"] else ""
     problem = detail["msg"].removeprefix("Value error, ").replace("\n", " ")
@@ -88,7 +98,10 @@ def describe(settings: type[ProgramSettings], detail: ErrorDetails) -> str:
     variable = f"{settings.model_config.get('env_prefix', '')}{location}".upper()
     if detail["type"] == "missing":
         return f"{flag} ({variable}) is missing: {field.description}"
-    extra: Any = field.json_schema_extra
-    if isinstance(extra, dict) and extra.get("secret"):
+    if _is_secret(field.annotation):
         return f"{flag} ({variable}): {problem}"
     return f"{flag} ({variable}) is {detail['input']!r}: {problem}"
+
+
+def _is_secret(annotation: Any) -> bool:
+    return annotation is SecretStr or SecretStr in get_args(annotation)

@@ -13,7 +13,7 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from ark_process import http, logs, settings
+from ark_process import http, program, settings
 from ark_process.certificate import BadCertificate
 from ark_scaler import garbage
 from ark_scaler.metrics import ScalerMetrics
@@ -186,8 +186,7 @@ async def _run(config: ScalerSettings) -> None:
 
 def main() -> None:
     """Run the scaler until SIGTERM or Ctrl-C."""
-    config = settings.load(ScalerSettings)
-    logs.configure(config.log_level, config.log_format)
+    config = program.begin(ScalerSettings)
     try:
         asyncio.run(_run(config))
     except CannotStart as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from ark_process.certificate import Certificate
@@ -29,18 +29,17 @@ class ScalerSettings(ProgramSettings):
 
     model_config = SettingsConfigDict(cli_prog_name="ark-scaler", env_prefix="ARK_SCALER_")
 
-    host: str = Field("0.0.0.0", description="Address that the gRPC and HTTP servers listen on")
+    host: str = Field("", description="Address that the gRPC and HTTP servers listen on; empty: all, IPv4 and IPv6")
     port: Annotated[int, BeforeValidator(_without_service_link)] = Field(
         _DEFAULT_PORT, ge=0, le=65535, description="TCP port of the gRPC server; 0 takes a free one"
     )
     http_port: int = Field(
         8080, ge=0, le=65535, description="TCP port of /metrics, /healthz and /readyz; 0 takes a free one"
     )
-    redis: Annotated[str, checked_with(parse_connections)] = Field(
-        "redis://127.0.0.1:6379/0",
+    redis: Annotated[SecretStr, checked_with(parse_connections)] = Field(
+        SecretStr("redis://127.0.0.1:6379/0"),
         description="Redis connections, separated by spaces: URL for the one named 'default', NAME=URL for those "
         "that triggers name with 'redis'. Schemes: redis, rediss, unix, redis+sentinel, redis+cluster and so on",
-        json_schema_extra={"secret": True},
     )
     allow_streams: Annotated[str, checked_with(parse_rules)] = Field(
         "",
@@ -106,7 +105,7 @@ class ScalerSettings(ProgramSettings):
     @property
     def connections(self) -> dict[str, str]:
         """Redis URLs by connection name."""
-        return parse_connections(self.redis)
+        return parse_connections(self.redis.get_secret_value())
 
     @property
     def rules(self) -> tuple[StreamRule, ...]:

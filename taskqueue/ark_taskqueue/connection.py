@@ -22,9 +22,9 @@ import asyncio
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, cast
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
@@ -83,6 +83,7 @@ _PASSING = (
 _PASSING_CODES = ("UNBLOCKED", "BUSY ", "MISCONF", "NOREPLICAS", "OOM")
 """Codes of errors that pass, and that redis-py has no class of its own for: a primary was demoted under a blocked
 read, a script runs too long, the disk or the memory is full, replicas are missing."""
+_ENCODE = "special characters in user and password must be percent-encoded (/ as %2F, # as %23, ? as %3F, @ as %40)"
 _CERTIFICATE_CHECKS = ("required", "optional", "none")
 
 
@@ -95,9 +96,9 @@ class Address:
     """Host and port of the server, of the Sentinels, or of some Cluster nodes; empty for a socket file."""
     service: str | None
     """The Sentinels' name of the primary."""
-    login: dict[str, Any]
+    login: dict[str, Any] = field(repr=False)
     """User, password, database and TLS, as redis-py names them; the socket file's path too."""
-    sentinel_login: dict[str, Any]
+    sentinel_login: dict[str, Any] = field(repr=False)
     """User, password and TLS of the Sentinels themselves."""
 
     @property
@@ -126,11 +127,13 @@ def parse_address(url: str) -> Address:
     """
     try:
         parts = urlsplit(url)
-    except ValueError as error:
-        raise InvalidAddress(f"Redis URL cannot be read: {error}") from None
+    except ValueError:
+        raise InvalidAddress(f"Redis URL cannot be read: {_ENCODE}") from None
     if parts.scheme not in _SCHEMES:
-        raise InvalidAddress(f"Redis URL has the scheme {parts.scheme!r}; allowed are {', '.join(_SCHEMES)}")
+        given = f"the scheme {parts.scheme!r}" if url.lower().startswith(f"{parts.scheme}://") else "no scheme"
+        raise InvalidAddress(f"Redis URL has {given}; allowed are {', '.join(_SCHEMES)}")
     base, kind = _SCHEMES[parts.scheme]
+    _check_encoding(parts, base)
     query = _query(parts.query, base, kind)
     userinfo, at, hostlist = parts.netloc.rpartition("@")
     hosts = () if base == "unix" else _hosts(hostlist, kind)
@@ -138,8 +141,8 @@ def parse_address(url: str) -> Address:
     try:
         # Everything but the hosts: redis-py knows one host only.
         login = dict(parse_url(f"{base}://{userinfo}{at}{'' if base == 'unix' else 'host'}/{path}"))
-    except ValueError as error:
-        raise InvalidAddress(f"Redis URL cannot be read: {error}") from None
+    except ValueError:
+        raise InvalidAddress(f"Redis URL has user info that cannot be read: {_ENCODE}") from None
     for name in ("host", "port"):
         login.pop(name, None)
     tls: dict[str, Any] = {name: query[name] for name in _TLS_OPTIONS if name in query}
@@ -147,6 +150,16 @@ def parse_address(url: str) -> Address:
         tls["ssl_check_hostname"] = tls["ssl_check_hostname"].lower() not in ("false", "no", "0")
     sentinel_login = {name.removeprefix("sentinel_"): query[name] for name in _SENTINEL_OPTIONS if name in query}
     return Address(kind, hosts, service, {**login, **tls}, {**sentinel_login, **tls})
+
+
+def _check_encoding(parts: SplitResult, base: str) -> None:
+    """Refuse what a character of a password that is not encoded makes of a URL, and repeat none of it.
+
+    ``redis://:p/w@host`` has the host ``:p`` for any parser, and ``redis://:p#w@host`` a fragment.
+    """
+    at = "@" in parts.path and base != "unix"
+    if parts.fragment or at or "@" in parts.query or (base == "unix" and parts.netloc and "@" not in parts.netloc):
+        raise InvalidAddress(f"Redis URL cannot be read: {_ENCODE}")
 
 
 def parse_connections(text: str) -> dict[str, str]:
@@ -158,10 +171,11 @@ def parse_connections(text: str) -> dict[str, str]:
     connections: dict[str, str] = {}
     for item in text.split():
         head, separator, rest = item.partition("=")
-        # An URL alone may have a "=" in its query.
+        # A URL alone may have a "=" in its query.
         name, url = (head, rest) if separator and "://" not in head else (DEFAULT_CONNECTION, item)
         if not _CONNECTION_NAME.fullmatch(name):
-            raise ValueError(f"connection name {name!r} is not made of lower-case letters, digits and hyphens")
+            # Not repeated: it may be the rest of a password with a space in it.
+            raise ValueError("a connection's name, before '=', is not made of lower-case letters, digits and hyphens")
         if name in connections:
             raise ValueError(f"connection {name!r} is given twice")
         try:
@@ -178,8 +192,8 @@ def _query(text: str, base: str, kind: Kind) -> dict[str, str]:
     """Parse the options, and refuse those that mean nothing for this kind of URL."""
     try:
         query = {name: values[-1] for name, values in parse_qs(text, strict_parsing=bool(text)).items()}
-    except ValueError as error:
-        raise InvalidAddress(f"Redis URL has a malformed query: {error}") from None
+    except ValueError:
+        raise InvalidAddress("Redis URL has a malformed query: write ?option=value&option=value") from None
     allowed = (*(_TLS_OPTIONS if base == "rediss" else ()), *(_SENTINEL_OPTIONS if kind == "sentinel" else ()))
     for name in query:
         if name not in allowed:
@@ -218,7 +232,7 @@ def _path(path: str, base: str, kind: Kind) -> tuple[str | None, str]:
     path = path.rstrip("/")
     if path and (kind == "cluster" or not path.isdecimal()):
         only = "no database" if kind == "cluster" else "a database number"
-        raise InvalidAddress(f"Redis URL has the path {path!r}; a {kind} URL takes {only} there")
+        raise InvalidAddress(f"Redis URL has a path that cannot be; a {kind} URL takes {only} there")
     return service, path
 
 
@@ -228,10 +242,10 @@ def _hosts(hostlist: str, kind: Kind) -> tuple[tuple[str, int], ...]:
         try:
             parts = urlsplit(f"//{item}")
             host, port = parts.hostname, parts.port
-        except ValueError as error:
-            raise InvalidAddress(f"Redis URL has the host {item!r}: {error}") from None
+        except ValueError:
+            raise InvalidAddress(f"Redis URL has no host and port that can be read: {_ENCODE}") from None
         if not host:
-            raise InvalidAddress(f"Redis URL has no host at {item!r}; it looks like redis://host:6379/0")
+            raise InvalidAddress(f"Redis URL has no host; it looks like redis://host:6379/0, and {_ENCODE}")
         hosts.append((host, port or _DEFAULT_PORTS[kind]))
     if kind == "standalone" and len(hosts) != 1:
         raise InvalidAddress("Redis URL names several hosts; use redis+sentinel:// or redis+cluster:// for them")

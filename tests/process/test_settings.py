@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from ark_process.settings import ProgramSettings, load
@@ -15,7 +15,7 @@ class Sample(ProgramSettings):
     model_config = SettingsConfigDict(cli_prog_name="sample", env_prefix="SAMPLE_")
 
     port: int = Field(6000, ge=0, le=65535, description="A port")
-    password: str = Field("", max_length=8, description="A secret", json_schema_extra={"secret": True})
+    password: SecretStr = Field(SecretStr(""), max_length=8, description="A secret")
 
 
 def test_a_flag_wins_over_the_environment_and_that_over_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,7 +30,7 @@ def test_a_flag_wins_over_the_environment_and_that_over_the_default(monkeypatch:
     [
         (["--port=70000"], "sample: --port (SAMPLE_PORT) is '70000': Input should be less than or equal to 65535"),
         (["--port=x"], "sample: --port (SAMPLE_PORT) is 'x': Input should be a valid integer"),
-        (["--password=far too long"], "sample: --password (SAMPLE_PASSWORD): String should have at most 8 characters"),
+        (["--password=far too long"], "sample: --password (SAMPLE_PASSWORD): Value should have at most 8 items"),
     ],
 )
 def test_a_bad_value_is_one_line_that_names_it_unless_it_is_secret(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ark_taskqueue import InvalidAddress, parse_address
+from ark_taskqueue import InvalidAddress, parse_address, parse_connections
 
 
 @pytest.mark.parametrize(
@@ -45,9 +45,12 @@ def test_user_password_and_database_are_decoded() -> None:
         ("h:6379", "allowed are redis"),
         ("redis://", "no host"),
         ("redis://a,b", "several hosts"),
-        ("redis://h:port", "host 'h:port'"),
-        ("redis://h/x", "path 'x'; a standalone URL takes a database number"),
-        ("redis+cluster://h/1", "path '1'; a cluster URL takes no database"),
+        (
+            "redis://h:port",
+            "no host and port that can be read: special characters in user and password must be percent-",
+        ),
+        ("redis://h/x", "a path that cannot be; a standalone URL takes a database number"),
+        ("redis+cluster://h/1", "a path that cannot be; a cluster URL takes no database"),
         ("redis+sentinel://h", "no service"),
         ("redis://h?timeout=3", "unknown option 'timeout'"),
         ("redis://h?ssl_keyfile=k", "unknown option 'ssl_keyfile'"),
@@ -64,10 +67,49 @@ def test_a_malformed_url_is_refused_with_what_is_wrong(url: str, message: str) -
 
 
 @pytest.mark.parametrize(
-    "url", ["redis://u:geheim@h/x", "ftp://u:geheim@h", "redis://u:geheim@h:port", "redis://u:geheim@"]
+    "url",
+    [
+        "redis://u:geheim@h/x",
+        "ftp://u:geheim@h",
+        "redis://u:geheim@h:port",
+        "redis://u:geheim@",
+        # What a character that is not percent-encoded makes of the password.
+        "redis://:geheim/rest@h:6379/0",
+        "redis://:first/geheim@h:6379/0",
+        "redis://:geheim#rest@h",
+        "redis://:first#geheim@h",
+        "redis://:geheim?rest@h",
+        "redis://:first?geheim=1@h",
+        "redis://:[geheim@h",
+        "redis://u:first:geheim/x@h",
+        "redis+sentinel://:geheim/rest@a,b/main",
+        "redis+cluster://:geheim/rest@a,b",
+        "unix://:geheim/rest@/run/redis.sock",
+        "redis://h:geheim",
+        "geheim:x@h",
+    ],
 )
 def test_no_error_and_no_shown_address_contains_the_password(url: str) -> None:
     with pytest.raises(InvalidAddress) as caught:
         parse_address(url)
     assert "geheim" not in str(caught.value)
-    assert "geheim" not in str(parse_address("redis://u:geheim@h"))
+    with pytest.raises(ValueError, match="connection 'default'") as caught_there:
+        parse_connections(url)
+    assert "geheim" not in str(caught_there.value)
+
+
+def test_an_address_shows_no_password() -> None:
+    address = parse_address("redis+sentinel://u:geheim@h/main?sentinel_password=geheim")
+    assert "geheim" not in f"{address} {address!r}"
+
+
+def test_the_rest_of_a_password_with_a_space_is_no_name_to_repeat() -> None:
+    with pytest.raises(ValueError, match="connection's name") as caught:
+        parse_connections("redis://h/0 Geheim=x@h")
+    assert "Geheim" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["redis://:p/w@h", "redis://:p#w@h", "redis://:p?w@h", "unix://:p/w@/s"])
+def test_an_error_says_that_a_password_must_be_encoded(url: str) -> None:
+    with pytest.raises(InvalidAddress, match="must be percent-encoded"):
+        parse_address(url)
