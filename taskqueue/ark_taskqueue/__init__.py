@@ -12,7 +12,7 @@ from ark_taskqueue.connection import (
     parse_address,
     parse_connections,
 )
-from ark_taskqueue.consumer import Consumer, Leases, Reclaimed
+from ark_taskqueue.consumer import Consumer, Ended, Leases, LettersKept, Reclaimed
 from ark_taskqueue.counts import Counts, read_counts
 from ark_taskqueue.dead_letters import DeadLetters, count_dead_letters
 from ark_taskqueue.depth import Depth, read_depth, read_depths
@@ -21,10 +21,12 @@ from ark_taskqueue.errors import (
     InvalidAddress,
     InvalidGroupName,
     InvalidQueueName,
+    KeyInUse,
     NotAStream,
     QueueFull,
     RedisRefused,
     RedisUnavailable,
+    ResultGone,
     TaskQueueError,
 )
 from ark_taskqueue.keys import DEFAULT_GROUP, QueueKeys
@@ -47,10 +49,13 @@ __all__ = [
     "DeadLetter",
     "DeadLetters",
     "Depth",
+    "Ended",
     "InvalidAddress",
     "InvalidGroupName",
     "InvalidQueueName",
+    "KeyInUse",
     "Leases",
+    "LettersKept",
     "NotAStream",
     "Outcome",
     "Producer",
@@ -61,6 +66,7 @@ __all__ = [
     "RedisUnavailable",
     "Reservation",
     "Result",
+    "ResultGone",
     "RetryPolicy",
     "ServerFacts",
     "Settlement",

@@ -1,22 +1,70 @@
 -- Prelude of the scripts that move a task to the dead letters.
 
--- Move task `id` to the stream `dead` with its error, and tell whoever waits for its result.
--- The entry keeps its own fields; what is added begins with "ark." and is taken off again when it is requeued.
-local function bury(tasks, dead, result, stats, group, id, attempts, error, result_ttl_ms)
-  local entry = redis.call('XRANGE', tasks, id, id)[1]
-  if not entry then
-    redis.call('XACK', tasks, group, id)
-    return -- deleted by somebody while it was in flight: there is nothing left to keep
+-- Name and value pairs that one call can pass on: Lua's stack holds some 8,000 values.
+local MOST_FIELDS = 3500
+
+-- Keep dead letters within their bounds; count what had to go.
+--
+-- dead, stats   keys
+-- kept, kept_ms greatest number of dead letters, and their greatest age in milliseconds
+-- now           milliseconds
+local function bound_dead_letters(dead, stats, kept, kept_ms, now)
+  local dropped = redis.call('XTRIM', dead, 'MAXLEN', kept)
+  local oldest = now - tonumber(kept_ms)
+  if oldest > 0 then
+    dropped = dropped + redis.call('XTRIM', dead, 'MINID', string.format('%.0f', oldest))
   end
-  local fields = entry[2]
-  for _, field in ipairs({'ark.task', id, 'ark.error', error, 'ark.attempts', tostring(attempts)}) do
+  if dropped > 0 then
+    redis.pcall('HINCRBY', stats, 'dropped', dropped)
+  end
+  return dropped
+end
+
+-- Move a task to the stream of dead letters with its error, and tell whoever waits for its result.
+-- The entry keeps its own fields; what is added begins with "ark." and is taken off again when it is requeued.
+-- The key of its submission is free again: whoever repeats it wants another try.
+--
+-- keys       {tasks, dead, result, stats, refused, once}: stream of tasks, stream of dead letters, hash of the result,
+--            hash of the statistics, hash of the refused tasks, prefix of the keys that remember submissions
+-- task       {group, id, attempts, error}
+-- result_ms  time to live of the result
+-- kept, kept_ms, now  see above
+local function bury(keys, task, result_ms, kept, kept_ms, now)
+  redis.pcall('HDEL', keys.refused, task.id)
+  local entry = redis.call('XRANGE', keys.tasks, task.id, task.id)[1]
+  if not entry then
+    redis.call('XACK', keys.tasks, task.group, task.id)
+    return 0 -- deleted by somebody while it was in flight: there is nothing left to keep
+  end
+  local fields, submitted = {}, #entry[2]
+  for i = 1, math.min(submitted, 2 * MOST_FIELDS) do
+    fields[i] = entry[2][i]
+  end
+  local added = {'ark.task', task.id, 'ark.error', task.error, 'ark.attempts', tostring(task.attempts)}
+  if submitted > #fields then
+    -- Kept in part: a task that could not be buried would be tried, and paid for, for ever.
+    added[#added + 1] = 'ark.truncated'
+    added[#added + 1] = tostring(submitted / 2 - MOST_FIELDS)
+  end
+  for _, field in ipairs(added) do
     fields[#fields + 1] = field
   end
-  -- First of all: where it fails (an entry of thousands of fields, no memory) the task stays what it is.
-  redis.call('XADD', dead, '*', unpack(fields))
-  redis.call('XACK', tasks, group, id)
-  redis.call('XDEL', tasks, id)
-  redis.call('HSET', result, 'status', 'dead', 'error', error, 'attempts', tostring(attempts))
-  redis.call('PEXPIRE', result, result_ttl_ms)
-  redis.call('HINCRBY', stats, 'dead', 1)
+  -- First of all: where it fails (no memory) the task stays what it is.
+  redis.call('XADD', keys.dead, '*', unpack(fields))
+  redis.call('XACK', keys.tasks, task.group, task.id)
+  redis.call('XDEL', keys.tasks, task.id)
+  redis.call('HSET', keys.result, 'status', 'dead', 'error', task.error, 'attempts', tostring(task.attempts))
+  redis.call('PEXPIRE', keys.result, result_ms)
+  redis.call('HINCRBY', keys.stats, 'dead', 1)
+  for i = 1, submitted, 2 do
+    if entry[2][i] == 'ark.once' then
+      local key = keys.once .. entry[2][i + 1]
+      local remembered = redis.pcall('GET', key)
+      -- Whoever may XADD may write this field: only a key that remembers this very task is forgotten.
+      if type(remembered) == 'string' and string.match(remembered, '^%S+') == task.id then
+        redis.call('DEL', key)
+      end
+    end
+  end
+  return bound_dead_letters(keys.dead, keys.stats, kept, kept_ms, now)
 end

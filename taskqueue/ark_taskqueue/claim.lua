@@ -1,5 +1,11 @@
--- Give a worker tasks: first those that were given back or whose worker died, oldest first, then new ones.
+-- Give a worker tasks. The order:
+--   a suspect, which a worker died with: alone, and nothing else
+--   refused tasks that have waited for very long
+--   tasks that were given back, oldest first
+--   new ones
+--   refused tasks, where the worker takes them
 -- The group is made where it is missing, from the stream's beginning on.
+-- uses: clock
 -- uses: group
 --
 -- KEYS[1]  stream of tasks
@@ -7,34 +13,54 @@
 -- ARGV[2]  consumer that claims
 -- ARGV[3]  greatest number of tasks
 -- ARGV[4]  reserved consumer that holds the tasks that anybody may take
+-- ARGV[5]  reserved consumer that holds the refused tasks
+-- ARGV[6]  reserved consumer that holds the suspects
+-- ARGV[7]  1 where refused tasks are taken, else 0
+-- ARGV[8]  time after which a refused task has waited for very long, milliseconds
+-- ARGV[9]  time for which suspects are left to workers that have nothing to do, milliseconds
 --
--- Answers {now in milliseconds, {id, delivery count, fields}, ...}.
+-- Returns {now in milliseconds, {id, delivery count, fields, 1 for a suspect else 0}, ...}.
 local tasks, group, consumer, wanted = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3])
-local time = redis.call('TIME')
-local claimed = {time[1] * 1000 + math.floor(time[2] / 1000)}
+local claimed = {now_in_ms()}
 
-local returned_tasks, no_group = pending(tasks, group, '-', '+', wanted, ARGV[4])
-if no_group then
-  redis.call('XGROUP', 'CREATE', tasks, group, '0', 'MKSTREAM')
-end
-for _, returned in ipairs(returned_tasks) do
-  local id = returned[1]
-  local entry = redis.call('XCLAIM', tasks, group, consumer, 0, id)[1]
-  if entry then
-    claimed[#claimed + 1] = {id, returned[4] + 1, entry[2]}
-  else
-    -- The entry was deleted while it waited. Redis 7 drops it from the pending list by itself, 6.2 does not.
-    redis.call('XACK', tasks, group, id)
-  end
-end
-
-local rest = wanted - #claimed + 1
-if rest > 0 then
-  local new = redis.call('XREADGROUP', 'GROUP', group, consumer, 'COUNT', rest, 'STREAMS', tasks, '>')
-  if new then
-    for _, entry in ipairs(new[1][2]) do
-      claimed[#claimed + 1] = {entry[1], 1, entry[2]}
+local function take(entries, alone)
+  for _, entry in ipairs(entries) do
+    local claim = redis.call('XCLAIM', tasks, group, consumer, 0, entry[1])[1]
+    if claim then
+      claimed[#claimed + 1] = {entry[1], entry[4] + 1, claim[2], alone}
+    else
+      -- The entry was deleted while it waited. Redis 7 drops it from the pending list by itself, 6.2 does not.
+      redis.call('XACK', tasks, group, entry[1])
     end
   end
+end
+
+local function rest()
+  return wanted - #claimed + 1
+end
+
+local held, no_group = pending(tasks, group, '-', '+', 1, consumer)
+if no_group then
+  redis.call('XGROUP', 'CREATE', tasks, group, '0', 'MKSTREAM')
+else
+  take(pending(tasks, group, 'IDLE', held[1] and ARGV[9] or 0, '-', '+', 1, ARGV[6]), 1)
+  if #claimed > 1 then
+    return claimed
+  end
+  if ARGV[7] == '1' then
+    take(pending(tasks, group, 'IDLE', ARGV[8], '-', '+', wanted, ARGV[5]), 0)
+  end
+  if rest() > 0 then
+    take(pending(tasks, group, '-', '+', rest(), ARGV[4]), 0)
+  end
+end
+if rest() > 0 then
+  local new = redis.call('XREADGROUP', 'GROUP', group, consumer, 'COUNT', rest(), 'STREAMS', tasks, '>')
+  for _, entry in ipairs(new and new[1][2] or {}) do
+    claimed[#claimed + 1] = {entry[1], 1, entry[2], 0}
+  end
+end
+if rest() > 0 and ARGV[7] == '1' then
+  take(pending(tasks, group, '-', '+', rest(), ARGV[5]), 0)
 end
 return claimed

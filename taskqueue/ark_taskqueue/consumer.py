@@ -12,6 +12,11 @@ The life of a task, all of it in Redis (nothing is ever only in a worker's memor
 group's pending entries and only changes its consumer, so it keeps its id, its place and its delivery count, and
 every reader of the queue's depth goes on counting it.
 
+Two more keep tasks apart from the others. "Refused" holds those that a provider refuses, where it is not known whether
+it would take any other: they are claimed last, so that they cannot stand in the way. "Suspect" holds those that a
+worker held when it died: each is tried on a worker that holds nothing else, so that the one that kills its worker is
+found out and the others lose no attempt.
+
 A pending entry has one time, when it was last delivered. In backoff it says when the task is due: that moment minus
 `HORIZON_MS`, since Redis takes no delivery time that lies in the future.
 
@@ -39,6 +44,12 @@ READY = "ark:ready"
 """Reserved consumer that holds the tasks that anybody may take."""
 BACKOFF = "ark:backoff"
 """Reserved consumer that holds the failed tasks until they are due."""
+REFUSED = "ark:refused"
+"""Reserved consumer that holds the tasks that the provider refuses."""
+SUSPECT = "ark:suspect"
+"""Reserved consumer that holds the tasks that may have killed their worker."""
+RESERVED = (READY, BACKOFF, REFUSED, SUSPECT)
+"""The consumers that are no workers."""
 HORIZON_MS = 365 * 24 * 3600 * 1000
 """How far a due time is moved into the past, milliseconds; also the longest backoff."""
 GIVEN_BACK_IDLE_MS = 24 * 3600 * 1000
@@ -48,7 +59,15 @@ DEFAULT_LEASE_SECONDS = 60.0
 DEFAULT_RESULT_SECONDS = 3600.0
 _SERVICE_TIME_SAMPLES = 100
 _RECLAIM_INTERVAL_SECONDS = 1.0
-_FORGET_CONSUMER_SECONDS = 24 * 3600.0
+_FORGET_CONSUMER_SECONDS = 600.0
+"""A consumer without tasks is made anew when its worker comes back; thousands of dead ones make every listing slow."""
+_REFUSED_WAIT_SECONDS = 300.0
+"""A refused task that has waited for so long behind all others is offered before them."""
+_REFUSED_REMEMBER_SECONDS = 7 * 24 * 3600.0
+_SUSPECT_WAIT_SECONDS = 5.0
+"""So long suspects are left to idle workers; after that a busy one takes one, and lets its other tasks end first."""
+DEFAULT_LETTERS_KEPT = 10_000
+DEFAULT_LETTERS_SECONDS = 30 * 24 * 3600.0
 _PAGE = 100
 _NOTHING_TO_SETTLE = ("",) * 6
 
@@ -58,6 +77,7 @@ _FAIL = Script("fail")
 _GIVE_BACK = Script("give_back")
 _RECLAIM = Script("reclaim")
 _RENEW = Script("renew")
+_REFUSE = Script("refuse")
 _RETIRE = Script("retire")
 
 
@@ -77,6 +97,16 @@ class Leases:
 
 
 @dataclass(frozen=True, slots=True)
+class LettersKept:
+    """How many dead letters a queue keeps: each has a prompt in it, and nothing is kept for ever."""
+
+    count: int = DEFAULT_LETTERS_KEPT
+    """At most; the oldest go first."""
+    seconds: float = DEFAULT_LETTERS_SECONDS
+    """For how long."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reclaimed:
     """What one pass over the pending entries did."""
 
@@ -86,6 +116,18 @@ class Reclaimed:
     """Tasks made claimable because their worker's lease ran out."""
     buried: int
     """Tasks moved to the dead letters because their workers died as often as a task may fail."""
+    dropped: int
+    """Dead letters that were too old, or too many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What became of a task that was not completed."""
+
+    outcome: Literal["retry", "dead", "refused", "lost"]
+    """"lost": it is no longer this delivery's, and nothing was written."""
+    dropped: int = 0
+    """Dead letters that had to go for this one."""
 
 
 class Consumer:
@@ -99,6 +141,7 @@ class Consumer:
         *,
         leases: Leases | None = None,
         retries: RetryPolicy | None = None,
+        letters: LettersKept | None = None,
     ) -> None:
         """
         Args:
@@ -107,27 +150,48 @@ class Consumer:
             name: the consumer's name in the group; no other running worker may have it.
             leases: the same for all workers of the queue; its defaults where None.
             retries: when failed tasks are tried again; its defaults where None.
+            letters: how many dead letters are kept; its defaults where None.
         """
         self.name = name
         self.leases = leases or Leases()
         self._client = client
         self._queue = queue
         self._retries = retries or RetryPolicy()
+        self._letters = letters or LettersKept()
         self._server_minus_local_ms = 0.0
 
-    async def claim(self, count: int) -> list[Task]:
-        """Take up to `count` tasks at once: returned ones first, oldest first, then new ones.
+    async def claim(self, count: int, *, refused: bool = True) -> list[Task]:
+        """Take up to `count` tasks at once: returned ones first, oldest first, then new ones, then refused ones.
 
-        Makes the consumer group where it is missing.
+        A suspect comes alone; see `Task.alone`. Makes the consumer group where it is missing.
+
+        Args:
+            count: the most.
+            refused: whether to take tasks that were refused before.
 
         Raises:
             RedisUnavailable: tasks may have been claimed whose ids are not known; their lease runs out.
             RedisRefused: Redis answered with an error.
         """
-        reply = await _CLAIM.run(self._client, (self._queue.stream,), self._queue.group, self.name, count, READY)
+        reply = await _CLAIM.run(
+            self._client,
+            (self._queue.stream,),
+            self._queue.group,
+            self.name,
+            count,
+            READY,
+            REFUSED,
+            SUSPECT,
+            int(refused),
+            _ms(_REFUSED_WAIT_SECONDS),
+            _ms(_SUSPECT_WAIT_SECONDS),
+        )
         now_ms = int(reply[0])
         self._server_minus_local_ms = now_ms - time.monotonic() * 1000
-        return [Task(text(id_), delivery, now_ms, fields_from(fields)) for id_, delivery, fields in reply[1:]]
+        return [
+            Task(text(id_), delivery, now_ms, fields_from(fields), alone=bool(alone))
+            for id_, delivery, fields, alone in reply[1:]
+        ]
 
     async def wait_for_new(self, count: int, seconds: float) -> list[Task]:
         """Wait for a task that was never delivered, and take up to `count` of them; none after `seconds`.
@@ -183,7 +247,7 @@ class Consumer:
             RedisUnavailable, RedisRefused: see `claim`.
         """
         service_ms = max(0, round(service_seconds * 1000))
-        keys = (self._queue.stream, self._queue.result(task.id), self._queue.stats)
+        keys = (self._queue.stream, self._queue.result(task.id), self._queue.stats, self._queue.refused)
         reply = await _COMPLETE.run(
             self._client,
             keys if settlement is None else (*keys, *ledger_keys(self._queue)),
@@ -199,10 +263,8 @@ class Consumer:
         )
         return bool(reply)
 
-    async def fail(self, task: Task, error: str, *, final: bool = False) -> Literal["retry", "dead", "lost"]:
+    async def fail(self, task: Task, error: str, *, final: bool = False) -> Ended:
         """Say that a task failed: it rests and is tried again, or becomes a dead letter after its last failure.
-
-        Answers what became of it; "lost" when it is no longer this delivery's, and then nothing is written.
 
         Args:
             task: the delivery.
@@ -212,23 +274,52 @@ class Consumer:
         Raises:
             RedisUnavailable, RedisRefused: see `claim`.
         """
-        backoff_ms = round(self._retries.backoff(task.delivery, random.random()) * 1000)  # noqa: S311 - no secret
-        reply = await _FAIL.run(
+        most = 1 if final else self._retries.max_failures
+        return _ended(await _FAIL.run(self._client, self._failure_keys(task), *self._failure(task, error, most)))
+
+    async def refuse(self, task: Task, error: str, counts: Literal["never", "proved", "always"] = "proved") -> Ended:
+        """Say that a task was refused, perhaps as every other would be: it is offered last, and it is no attempt.
+
+        Where tasks that were begun after its first refusal have been completed, it is the task: then it is a failure.
+
+        Args:
+            task: the delivery.
+            error: why, for people.
+            counts: whether it is a failure: "proved" as above; the others where the caller knows better.
+
+        Raises:
+            RedisUnavailable, RedisRefused: see `claim`.
+        """
+        reply = await _REFUSE.run(
             self._client,
-            (self._queue.stream, self._queue.dead, self._queue.result(task.id), self._queue.stats),
+            self._failure_keys(task),
+            *self._failure(task, error, self._retries.max_failures),
+            REFUSED,
+            counts,
+            _ms(_REFUSED_REMEMBER_SECONDS),
+        )
+        return _ended(reply)
+
+    def _failure_keys(self, task: Task) -> tuple[str, ...]:
+        queue = self._queue
+        return (queue.stream, queue.dead, queue.result(task.id), queue.stats, queue.refused, queue.once(""))
+
+    def _failure(self, task: Task, error: str, most: int) -> tuple[str | bytes | int, ...]:
+        backoff = self._retries.backoff(task.delivery, random.random())  # noqa: S311 - no secret
+        return (
             self._queue.group,
             self.name,
             task.id,
             task.delivery,
-            1 if final else self._retries.max_failures,
-            min(backoff_ms, HORIZON_MS),
+            most,
+            min(_ms(backoff), HORIZON_MS),
             raw(error),
             self._result_ms,
             BACKOFF,
             HORIZON_MS,
+            self._letters.count,
+            _ms(self._letters.seconds),
         )
-        outcome = text(reply)
-        return "retry" if outcome == "retry" else "dead" if outcome == "dead" else "lost"
 
     async def give_back(self, tasks: Sequence[Task]) -> set[str]:
         """Give tasks back untouched: each keeps its place and may be claimed at once, and it is no attempt.
@@ -259,17 +350,28 @@ class Consumer:
         """
         reply = await _RECLAIM.run(
             self._client,
-            (self._queue.stream, self._queue.dead, self._queue.stats, self._queue.result("")),
+            (
+                self._queue.stream,
+                self._queue.dead,
+                self._queue.stats,
+                self._queue.result(""),
+                self._queue.refused,
+                self._queue.once(""),
+            ),
             self._queue.group,
-            round(self.leases.seconds * 1000),
+            _ms(self.leases.seconds),
             self._retries.max_failures,
             READY,
             BACKOFF,
             HORIZON_MS,
             self._result_ms,
-            round(interval_seconds * 1000),
-            round(_FORGET_CONSUMER_SECONDS * 1000),
+            _ms(interval_seconds),
+            _ms(_FORGET_CONSUMER_SECONDS),
             _PAGE,
+            REFUSED,
+            SUSPECT,
+            self._letters.count,
+            _ms(self._letters.seconds),
         )
         return None if reply is None else Reclaimed(*(int(number) for number in reply))
 
@@ -292,7 +394,17 @@ class Consumer:
 
     @property
     def _result_ms(self) -> int:
-        return round(self.leases.result_seconds * 1000)
+        return _ms(self.leases.result_seconds)
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def _ended(reply: Any) -> Ended:
+    outcome, dropped = text(reply[0]), int(reply[1])
+    known: dict[str, Literal["retry", "dead", "refused"]] = {"retry": "retry", "dead": "dead", "refused": "refused"}
+    return Ended(known.get(outcome, "lost"), dropped)
 
 
 def _deliveries(tasks: Sequence[Task]) -> list[str | int]:

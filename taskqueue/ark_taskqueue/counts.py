@@ -9,7 +9,7 @@ from ark_taskqueue.connection import Client, error_of, pipelined, translated
 from ark_taskqueue.errors import TaskQueueError
 from ark_taskqueue.keys import QueueKeys
 
-_FIELDS = ("completed", "retried", "dead")
+_FIELDS = ("completed", "retried", "dead", "dropped")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,8 @@ class Counts:
     """Attempts that failed and were to be repeated."""
     dead: int
     """Tasks that failed for good."""
+    dropped: int
+    """Dead letters that were too many, or too old, and went."""
 
 
 async def read_counts(client: Client, queues: Sequence[QueueKeys]) -> list[Counts | TaskQueueError]:

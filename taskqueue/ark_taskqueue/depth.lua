@@ -3,19 +3,18 @@
 -- KEYS[1]  stream of tasks
 -- KEYS[2]  hash, the queue's statistics
 -- ARGV[1]  consumer group
--- ARGV[2]  reserved consumer that holds the tasks that anybody may take
--- ARGV[3]  reserved consumer that holds the tasks in backoff
--- ARGV[4]  greatest number of entries that are counted here, where the server's lag is unknown or in doubt
--- ARGV[5]  demand up to which the caller wants to watch the stream for new entries
+-- ARGV[2]  reserved consumers, whose tasks no worker holds: their names, joined by line ends
+-- ARGV[3]  greatest number of entries that are counted here, where the server's lag is unknown or in doubt
+-- ARGV[4]  demand up to which the caller wants to watch the stream for new entries
 --
--- Answers nine values:
+-- Returns nine values:
 --   1 now, milliseconds
 --   2 entries in the stream
 --   3 undelivered entries; -1 when they must be counted with count.lua
 --   4 pending entries
 --   5 pending entries that no worker holds: given back, or in backoff
 --   6 the group's last delivered id, '' without a group
---   7 id after which a new entry has not been seen yet; '' where the demand is above ARGV[5]
+--   7 id after which a new entry has not been seen yet; '' where the demand is above ARGV[4]
 --   8 id of the oldest task that no worker holds, '' when there is none
 --   9 mean service time in milliseconds, '' when no task was ever completed
 local FEW = 32
@@ -61,20 +60,21 @@ if info then
     -- a larger one too where it does not fit the entries that are there.
     local fits = undelivered + pending == length
     undelivered = math.min(undelivered, length)
-    if undelivered > 0 and undelivered <= (fits and FEW or tonumber(ARGV[4])) then
+    if undelivered > 0 and undelivered <= (fits and FEW or tonumber(ARGV[3])) then
       undelivered = #redis.call('XRANGE', tasks, '(' .. delivered_id, '+', 'COUNT', undelivered)
     elseif not fits and undelivered > 0 then
       undelivered = -1
     end
   else
     -- Delivered entries that are still there are few where workers delete what they complete.
-    local delivered = #redis.call('XRANGE', tasks, '-', delivered_id, 'COUNT', ARGV[4])
-    undelivered = delivered < tonumber(ARGV[4]) and length - delivered or -1
+    local delivered = #redis.call('XRANGE', tasks, '-', delivered_id, 'COUNT', ARGV[3])
+    undelivered = delivered < tonumber(ARGV[3]) and length - delivered or -1
   end
   if pending > 0 then
+    local reserved = '\n' .. ARGV[2] .. '\n'
     for _, consumer in ipairs(redis.call('XPENDING', tasks, group)[4]) do
       local name = consumer[1]
-      if name == ARGV[2] or name == ARGV[3] then
+      if string.find(reserved, '\n' .. name .. '\n', 1, true) then
         returned = returned + tonumber(consumer[2])
         local id = first_id(redis.call('XPENDING', tasks, group, '-', '+', 1, name))
         -- Ids of one length compare as text, and those of different lengths are 200 years apart.
@@ -92,7 +92,7 @@ end
 
 -- From an empty stream on, any entry is new: 0-0 also sees those of a stream that is deleted and made anew.
 local watch_after = ''
-if undelivered >= 0 and undelivered + pending <= tonumber(ARGV[5]) then
+if undelivered >= 0 and undelivered + pending <= tonumber(ARGV[4]) then
   if length == 0 then
     watch_after = '0-0'
   else

@@ -22,7 +22,7 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from ark_taskqueue.connection import Client, from_response, translated
-from ark_taskqueue.consumer import BACKOFF, READY
+from ark_taskqueue.consumer import RESERVED
 from ark_taskqueue.errors import NotAStream, RedisUnavailable, TaskQueueError
 from ark_taskqueue.keys import QueueKeys
 from ark_taskqueue.script import Call, Script
@@ -144,7 +144,7 @@ async def read_depths(
 
 
 def _call(queue: QueueKeys, watch_up_to: int) -> Call:
-    return (queue.stream, queue.stats), (queue.group, READY, BACKOFF, _PAGE, watch_up_to)
+    return (queue.stream, queue.stats), (queue.group, "\n".join(RESERVED), _PAGE, watch_up_to)
 
 
 def _decode(queue: QueueKeys, reply: Any) -> Depth | _Snapshot | TaskQueueError:

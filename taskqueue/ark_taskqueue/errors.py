@@ -5,6 +5,8 @@
     ├── InvalidQueueName    a queue or stream name that cannot be used
     ├── BudgetExceeded      tokens that do not fit into an agent's daily budget
     ├── QueueFull           a submission beyond the queue's greatest depth
+    ├── KeyInUse            an idempotency key that was used for another task
+    ├── ResultGone          a task that is neither queued nor has a result
     ├── RedisUnavailable    Redis did not answer, in time or at all: nothing is known, try again
     └── RedisRefused        Redis answered with an error: trying again will not help
         └── NotAStream      the key holds something else than a stream
@@ -52,6 +54,30 @@ class QueueFull(TaskQueueError):
         )
         self.stream = stream
         self.max_depth = max_depth
+
+
+class KeyInUse(TaskQueueError):
+    """A submission has the idempotency key of another one with other contents: nothing was added."""
+
+    def __init__(self, queue: str, task_id: str) -> None:
+        super().__init__(
+            f"the idempotency key was used in queue {queue} for task {task_id}, which has other contents: "
+            "use a key of its own for each task"
+        )
+        self.queue = queue
+        self.task_id = task_id
+
+
+class ResultGone(TaskQueueError):
+    """A task has no result and will have none: it is neither waiting nor in flight."""
+
+    def __init__(self, queue: str, task_id: str) -> None:
+        super().__init__(
+            f"task {task_id} of queue {queue} is neither waiting nor in flight and has no result: results are kept for "
+            "a while only, or the task was never there, or was deleted"
+        )
+        self.queue = queue
+        self.task_id = task_id
 
 
 class BudgetExceeded(TaskQueueError):

@@ -1,11 +1,13 @@
 -- A task failed: keep it for another attempt after a backoff, or move it to the dead letters after the last one.
 -- uses: ownership
--- uses: burial
+-- uses: failure
 --
 -- KEYS[1]  stream of tasks
 -- KEYS[2]  stream of dead letters
 -- KEYS[3]  hash, the task's result
 -- KEYS[4]  hash, the queue's statistics
+-- KEYS[5]  hash, the refused tasks
+-- KEYS[6]  prefix of the keys that remember submissions (same hash tag, hence the same slot)
 -- ARGV[1]  consumer group
 -- ARGV[2]  consumer that holds the task
 -- ARGV[3]  the task's id
@@ -16,18 +18,18 @@
 -- ARGV[8]  time to live of a dead letter's result, milliseconds
 -- ARGV[9]  reserved consumer that holds the tasks in backoff
 -- ARGV[10] horizon: how far a due time is moved into the past, milliseconds (see consumer.py)
+-- ARGV[11] greatest number of dead letters
+-- ARGV[12] greatest age of a dead letter, milliseconds
 --
--- Answers 'retry', 'dead', or 'lost' when the task is no longer this consumer's: then nothing is written.
-local tasks, group, id, delivery = KEYS[1], ARGV[1], ARGV[3], tonumber(ARGV[4])
-if not owns(tasks, group, ARGV[2], id, delivery) then
-  return 'lost'
+-- Returns {'retry', 'dead', or 'lost' when the task is no longer this consumer's and nothing is written, number of dead
+-- letters that had to go}.
+local group, id, delivery = ARGV[1], ARGV[3], tonumber(ARGV[4])
+if not owns(KEYS[1], group, ARGV[2], id, delivery) then
+  return {'lost', 0}
 end
-if delivery >= tonumber(ARGV[5]) then
-  bury(tasks, KEYS[2], KEYS[3], KEYS[4], group, id, delivery, ARGV[7], ARGV[8])
-  return 'dead'
-end
-local time = redis.call('TIME')
-local due = time[1] * 1000 + math.floor(time[2] / 1000) + tonumber(ARGV[6])
-redis.call('XCLAIM', tasks, group, ARGV[9], 0, id, 'TIME', string.format('%.0f', due - tonumber(ARGV[10])), 'JUSTID')
-redis.call('HINCRBY', KEYS[4], 'retried', 1)
-return 'retry'
+return fail_task(
+  {tasks = KEYS[1], dead = KEYS[2], result = KEYS[3], stats = KEYS[4], refused = KEYS[5], once = KEYS[6]},
+  {group = group, id = id, attempts = delivery, error = ARGV[7], consumer = ARGV[9]},
+  {most = ARGV[5], backoff_ms = ARGV[6], horizon_ms = ARGV[10]},
+  {result_ms = ARGV[8], kept = ARGV[11], kept_ms = ARGV[12]}
+)

@@ -8,6 +8,7 @@ use them together::
     ark:{<namespace>/<agent>}:results:<id>   hash, one finished task's result, with a time to live
     ark:{<namespace>/<agent>}:once:<key>     string, the task submitted under an idempotency key
     ark:{<namespace>/<agent>}:stats          hash, service times and counts
+    ark:{<namespace>/<agent>}:refused        hash, when tasks that the LLM's provider refuses were refused first
     ark:{<namespace>/<agent>}:tokens         hash, sums of the token ledger
     ark:{<namespace>/<agent>}:tokens:log     list, tokens spent in each second of the last day
     ark:{<namespace>/<agent>}:tokens:reserved  sorted set, reservations of calls under way
@@ -117,6 +118,11 @@ class QueueKeys:
     def stats(self) -> str:
         """Key of the hash with service times and counts."""
         return f"{self.base}:stats"
+
+    @property
+    def refused(self) -> str:
+        """Key of the hash with the first refusal of tasks that are refused."""
+        return f"{self.base}:refused"
 
     @property
     def tokens(self) -> str:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ark_taskqueue import tracing
 from ark_taskqueue.connection import Client, translated
-from ark_taskqueue.errors import QueueFull
+from ark_taskqueue.errors import KeyInUse, QueueFull, ResultGone
 from ark_taskqueue.keys import QueueKeys
 from ark_taskqueue.script import Script
 from ark_taskqueue.task import FIRST_ATTEMPT, Result, decoded, raw, result_from, text
@@ -21,6 +22,9 @@ DEFAULT_MAX_DEPTH = 10_000
 _REMEMBER_SECONDS = 24 * 3600.0
 _FIRST_LOOK_SECONDS = 0.02
 _SLOWEST_LOOK_SECONDS = 1.0
+
+ONCE = "ark.once"
+"""Field of an entry with its idempotency key: the script that buries the task frees the key (``burial.lua``)."""
 
 _SUBMIT = Script("submit")
 
@@ -67,29 +71,36 @@ class Producer:
             traceparent: W3C trace context; where OpenTelemetry is set up, the submission has a span below it, or below
                 the current one.
             idempotency_key: repeating a submission with the same key within `remember_seconds` adds nothing. Use one
-                to repeat a submission whose answer was lost.
+                to repeat a submission whose answer was lost. It is free again when its task has failed for good.
             remember_seconds: how long the key is remembered.
 
         Raises:
+            KeyInUse: the key was used for a task with other contents.
             QueueFull: the queue holds `max_depth` tasks.
+            ValueError: `meta` is nothing that JSON can hold.
             RedisUnavailable: it is not known whether the task was added.
             RedisRefused: Redis answered with an error.
         """
         entry: list[str | bytes] = ["prompt", raw(prompt), "attempt", str(FIRST_ATTEMPT)]
         if meta:
-            entry += ["meta", json.dumps(meta)]
+            entry += ["meta", json.dumps(meta, allow_nan=False)]
         for name, value in (fields or {}).items():
             entry += [raw(name), raw(value)]
+        digest = _digest(entry)
         keys: tuple[str, ...] = (self._queue.stream,)
         if idempotency_key is not None:
             keys += (self._queue.once(idempotency_key),)
+            entry += [ONCE, raw(idempotency_key)]
         with tracing.submission(self._queue, traceparent) as context:
             if context:
                 entry += ["traceparent", context]
-            reply = await _SUBMIT.run(self._client, keys, self._max_depth, int(remember_seconds * 1000), *entry)
+            ttl_ms = int(remember_seconds * 1000)
+            reply = await _SUBMIT.run(self._client, keys, self._max_depth, ttl_ms, digest, *entry)
         if reply is None:
             raise QueueFull(self._queue.stream, self._max_depth)
-        return Submission(text(reply[0]), bool(reply[1]))
+        if reply[1] < 0:
+            raise KeyInUse(self._queue.name, text(reply[0]))
+        return Submission(text(reply[0]), reply[1] == 1)
 
     async def result(self, task_id: str) -> Result | None:
         """Answer a task's result; None while it is not finished, and after the result's time to live.
@@ -116,10 +127,26 @@ class Producer:
         Looks more and more seldom, once a second at last.
 
         Raises:
+            ResultGone: there is nothing to wait for.
             RedisUnavailable, RedisRefused: see `submit`.
         """
         pause = _FIRST_LOOK_SECONDS
         while (result := await self.result(task_id)) is None:
+            # In this order: a task that is completed between the two looks has left the queue, and has its result.
+            if not await self.is_queued(task_id):
+                ended = await self.result(task_id)
+                if ended is None:
+                    raise ResultGone(self._queue.name, task_id)
+                return ended
             await asyncio.sleep(pause)
             pause = min(2 * pause, _SLOWEST_LOOK_SECONDS)
         return result
+
+
+def _digest(entry: Sequence[str | bytes]) -> str:
+    """Return what tells the contents of one submission from another's."""
+    hashed = hashlib.sha256()
+    for part in entry:
+        encoded = part if isinstance(part, bytes) else part.encode()
+        hashed.update(b"%d:%b" % (len(encoded), encoded))
+    return hashed.hexdigest()[:32]

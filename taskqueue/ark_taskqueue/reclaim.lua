@@ -1,6 +1,11 @@
 -- Make tasks claimable again: those whose backoff is over, and those whose worker died (its lease ran out).
+--
+-- Which of several tasks a worker died of nobody knows. So they become suspects, which is no attempt, and are tried one
+-- at a time on workers that hold nothing else; a worker that dies with a single task died of that one, and it counts.
 -- A task whose workers died as often as it may fail becomes a dead letter, so a task that kills its worker ends too.
+--
 -- Workers call this about once a second each; between them it runs once per interval.
+-- uses: clock
 -- uses: group
 -- uses: burial
 --
@@ -8,6 +13,8 @@
 -- KEYS[2]  stream of dead letters
 -- KEYS[3]  hash, the queue's statistics
 -- KEYS[4]  prefix of the results' keys: a key is this and the task's id (same hash tag, hence the same slot)
+-- KEYS[5]  hash, the refused tasks
+-- KEYS[6]  prefix of the keys that remember submissions
 -- ARGV[1]  consumer group
 -- ARGV[2]  lease, milliseconds
 -- ARGV[3]  failures after which a task is a dead letter
@@ -18,51 +25,93 @@
 -- ARGV[8]  interval, milliseconds
 -- ARGV[9]  age after which a consumer without tasks is forgotten, milliseconds
 -- ARGV[10] greatest number of tasks that are looked at in one call
+-- ARGV[11] reserved consumer that holds the refused tasks
+-- ARGV[12] reserved consumer that holds the suspects
+-- ARGV[13] greatest number of dead letters
+-- ARGV[14] greatest age of a dead letter, milliseconds
 --
--- Answers {tasks made claimable after a backoff, after a lease, moved to the dead letters}, or false when another
--- worker did this less than an interval ago.
-local tasks, group, ready, backoff, limit = KEYS[1], ARGV[1], ARGV[4], ARGV[5], ARGV[10]
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+-- Returns {tasks made claimable after a backoff, after a lease, moved to the dead letters, dead letters that had to go},
+-- or false when another worker did this less than an interval ago.
+local tasks, group, lease, ready, backoff, limit = KEYS[1], ARGV[1], tonumber(ARGV[2]), ARGV[4], ARGV[5], ARGV[10]
+local reserved = {[ready] = true, [backoff] = true, [ARGV[11]] = true, [ARGV[12]] = true}
+local now = now_in_ms()
 local stored = redis.pcall('HGET', KEYS[3], 'reclaimed_at_ms')
 local last = type(stored) == 'string' and tonumber(stored) or 0
-if now >= last and now - last < tonumber(ARGV[8]) then
+stored = redis.pcall('HGET', KEYS[3], 'consumers')
+-- Listing 20,000 consumers takes Redis some 20 ms: with many of them it is done less often (a hundredth of its time).
+local interval = math.max(tonumber(ARGV[8]), 0.1 * (type(stored) == 'string' and tonumber(stored) or 0))
+if now >= last and now - last < interval then
   return false
 end
 -- Without memory this is refused, and what follows is needed all the more.
 redis.pcall('HSET', KEYS[3], 'reclaimed_at_ms', string.format('%.0f', now))
 
-local function make_claimable(id, idle, deliveries)
-  redis.call('XCLAIM', tasks, group, ready, 0, id, 'IDLE', idle, 'RETRYCOUNT', deliveries, 'JUSTID')
+local dropped = bound_dead_letters(KEYS[2], KEYS[3], ARGV[13], ARGV[14], now)
+
+local function hand_over(to, id, idle, deliveries)
+  redis.call('XCLAIM', tasks, group, to, 0, id, 'IDLE', idle, 'RETRYCOUNT', deliveries, 'JUSTID')
 end
 
 local rested, no_group = pending(tasks, group, 'IDLE', ARGV[6], '-', '+', limit, backoff)
 if no_group then
-  return {0, 0, 0}
+  return {0, 0, 0, dropped}
 end
 for _, entry in ipairs(rested) do
-  make_claimable(entry[1], ARGV[2], entry[4])
+  hand_over(ready, entry[1], lease, entry[4])
 end
 
 local expired, buried = 0, 0
-for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', tasks, group)) do
-  local name, pending, idle = consumer[2], consumer[4], consumer[6]
-  if name ~= ready and name ~= backoff then
-    if pending == 0 and idle >= tonumber(ARGV[9]) then
-      redis.call('XGROUP', 'DELCONSUMER', tasks, group, name)
-    elseif pending > 0 then
-      for _, entry in ipairs(redis.call('XPENDING', tasks, group, 'IDLE', ARGV[2], '-', '+', limit, name)) do
-        local reason = 'its worker died or stopped renewing its lease, the last one was ' .. name
-        if entry[4] >= tonumber(ARGV[3])
-          and pcall(bury, tasks, KEYS[2], KEYS[4] .. entry[1], KEYS[3], group, entry[1], entry[4], reason, ARGV[7])
-        then
-          buried = buried + 1
-        else
-          make_claimable(entry[1], ARGV[2], entry[4])
-          expired = expired + 1
-        end
+
+-- A worker died of its only task: that is an attempt, and its last one becomes a dead letter.
+local function blame(entry, name)
+  local task = {
+    group = group,
+    id = entry[1],
+    attempts = entry[4],
+    error = 'its worker died or stopped renewing its lease, the last one was ' .. name
+  }
+  local keys = {
+    tasks = tasks, dead = KEYS[2], result = KEYS[4] .. entry[1], stats = KEYS[3], refused = KEYS[5], once = KEYS[6]
+  }
+  if entry[4] >= tonumber(ARGV[3]) then
+    local done, gone = pcall(bury, keys, task, ARGV[7], ARGV[13], ARGV[14], now)
+    if done then
+      buried, dropped = buried + 1, dropped + gone
+      return
+    end
+  end
+  hand_over(ARGV[12], entry[1], 0, entry[4])
+  expired = expired + 1
+end
+
+local consumers = redis.call('XINFO', 'CONSUMERS', tasks, group)
+redis.pcall('HSET', KEYS[3], 'consumers', #consumers)
+for _, consumer in ipairs(consumers) do
+  local name, held, idle = consumer[2], consumer[4], consumer[6]
+  if reserved[name] then
+    held = 0 -- its tasks wait, and nobody has to renew them
+  elseif held == 0 and idle >= tonumber(ARGV[9]) then
+    redis.call('XGROUP', 'DELCONSUMER', tasks, group, name)
+  end
+  if held > 0 then
+    -- All of them in one call: one that was left over would look like the only one in the next. A worker renews at least
+    -- every third of a lease; what it has not renewed for half of one it does not know of, as after a restart of its
+    -- container. It is judged together, once all of it is over.
+    local silent, over = {}, true
+    for _, entry in ipairs(redis.call('XPENDING', tasks, group, '-', '+', math.max(held, tonumber(limit)), name)) do
+      if entry[3] >= lease / 2 then
+        silent[#silent + 1] = entry
+        over = over and entry[3] >= lease
+      end
+    end
+    for _, entry in ipairs(over and silent or {}) do
+      if #silent == 1 then
+        blame(entry, name)
+      else
+        hand_over(ARGV[12], entry[1], 0, entry[4] - 1)
+        expired = expired + 1
       end
     end
   end
 end
-return {#rested, expired, buried}
+return {#rested, expired, buried, dropped}

@@ -4,7 +4,7 @@
 -- KEYS[2]  stream of dead letters
 -- ARGV[1...]  ids of dead letters
 --
--- Answers {id of the dead letter, id of its new task, ...}; ids that are no dead letters are left out.
+-- Returns {id of the dead letter, id of its new task, ...}; ids that are no dead letters are left out.
 local requeued = {}
 for _, id in ipairs(ARGV) do
   local letter = redis.call('XRANGE', KEYS[2], id, id)[1]

@@ -23,6 +23,8 @@ class Task:
     """When it was claimed, by the server's clock, milliseconds since 1970."""
     fields: Mapping[str, str]
     """The entry as it was submitted: ``prompt`` or whatever the worker's handler reads."""
+    alone: bool = False
+    """Whether nothing else may be worked on beside it: its last worker died, perhaps of it."""
 
     @property
     def prompt(self) -> str:
@@ -47,7 +49,7 @@ class Task:
     def attempt(self) -> int:
         """Number of this attempt, 1 for the first. Deliveries that were given back do not count."""
         submitted_as = self.fields.get("attempt", "")
-        sensible = submitted_as.isdecimal() and len(submitted_as) <= _ATTEMPT_DIGITS
+        sensible = submitted_as.isascii() and submitted_as.isdecimal() and len(submitted_as) <= _ATTEMPT_DIGITS
         first = int(submitted_as) if sensible else FIRST_ATTEMPT
         return max(first, FIRST_ATTEMPT) + self.delivery - 1
 
@@ -176,12 +178,15 @@ def result_from(task_id: str, stored: Mapping[str, str]) -> Result:
 
 
 def dead_letter_from(entry_id: bytes, entry: Mapping[bytes, bytes]) -> DeadLetter:
-    """Decode an entry of the stream of dead letters; what was added when the task died begins with ``ark.``."""
+    """Decode an entry of the stream of dead letters; what this project added to the task begins with ``ark.``."""
     fields = decoded(entry)
+    attempts = fields.get("ark.attempts", "")
     return DeadLetter(
         id=text(entry_id),
-        task_id=fields.pop("ark.task", ""),
-        error=fields.pop("ark.error", ""),
-        attempts=int(fields.pop("ark.attempts", "0")),
-        fields=fields,
+        task_id=fields.get("ark.task", ""),
+        error=fields.get("ark.error", ""),
+        attempts=int(attempts)
+        if attempts.isascii() and attempts.isdecimal() and len(attempts) <= _ATTEMPT_DIGITS
+        else 0,
+        fields={name: value for name, value in fields.items() if not name.startswith("ark.")},
     )

@@ -6,6 +6,7 @@
 --
 -- A call of second s counts until it is surely 24 hours old: it may have been made at the end of that second, so until
 -- s + 86401. So usage is never counted too low, and too high by one second's calls at most.
+-- uses: clock
 local WINDOW = 86401
 local KEEP = 2 * 86400 -- time to live of the keys, seconds, counted from the last write
 
@@ -16,11 +17,6 @@ end
 local function parsed(entry)
   local second, spent_in, spent_out = string.match(entry, '^(%d+) (%d+) (%d+)$')
   return tonumber(second), tonumber(spent_in), tonumber(spent_out)
-end
-
-local function now_in_ms()
-  local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
 -- Answer how many of a page's entries have left the window, and their tokens: count, in, out.

@@ -64,7 +64,7 @@ async def test_a_failed_task_rests_and_comes_back_as_the_next_attempt(each_clien
     [task_id] = await submit(each_client, queue, 1)
     worker = Consumer(each_client, queue, "w")
     [task] = await worker.claim(1)
-    assert await worker.fail(task, "boom") == "retry"
+    assert (await worker.fail(task, "boom")).outcome == "retry"
     assert await owner_of(each_client, queue, task_id) == BACKOFF
     await worker.reclaim(interval_seconds=0)
     assert await worker.claim(1) == [], "it came back before its backoff was over"
@@ -96,10 +96,10 @@ async def test_after_its_last_failure_a_task_is_a_dead_letter_with_its_error(
 ) -> None:
     [task_id] = await submit(each_client, queue, 1)
     worker = Consumer(each_client, queue, "w", retries=RetryPolicy(max_failures=2))
-    assert await worker.fail((await worker.claim(1))[0], "first") == "retry"
+    assert (await worker.fail((await worker.claim(1))[0], "first")).outcome == "retry"
     await end_backoff(each_client, queue, task_id)
     await worker.reclaim(interval_seconds=0)
-    assert await worker.fail((await worker.claim(1))[0], "second") == "dead"
+    assert (await worker.fail((await worker.claim(1))[0], "second")).outcome == "dead"
     assert (await read_depth(each_client, queue)).demand == 0
     result = await Producer(each_client, queue).result(task_id)
     assert result is not None
@@ -156,7 +156,7 @@ async def test_who_lost_a_task_can_do_nothing_with_it(each_client: Client, queue
     held = await holder.claim(1)
     assert await loser.renew(lost) == lost
     assert not await loser.complete(lost[0], Outcome("stale"), 1)
-    assert await loser.fail(lost[0], "stale") == "lost"
+    assert (await loser.fail(lost[0], "stale")).outcome == "lost"
     assert await loser.give_back(lost) == {task_id}
     assert await Producer(each_client, queue).result(task_id) is None
     assert await holder.complete(held[0], Outcome("good"), 1)

@@ -9,7 +9,7 @@ async def bury(client: Client, queue: QueueKeys, prompts: list[str]) -> None:
     worker = Consumer(client, queue, "w", retries=RetryPolicy(max_failures=1))
     for prompt in prompts:
         await Producer(client, queue).submit(prompt, fields={"model": "m"})
-        assert await worker.fail((await worker.claim(1))[0], f"cannot do {prompt}") == "dead"
+        assert (await worker.fail((await worker.claim(1))[0], f"cannot do {prompt}")).outcome == "dead"
 
 
 async def test_dead_letters_keep_the_task_and_its_error(each_client: Client, queue: QueueKeys) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -43,9 +43,11 @@ class Entry:
     """A task in the model."""
 
     state: str = "undelivered"
-    """undelivered, in flight, ready, backoff, completed, dead"""
+    """undelivered, in flight, ready, backoff, refused, suspect, completed, dead"""
     worker: str = ""
     delivery: int = 0
+    refused_as: int = 0
+    """Number of its first refusal."""
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -73,6 +75,9 @@ class QueueMachine(RuleBasedStateMachine):
         self.entries: dict[str, Entry] = {}
         self.deliveries: list[tuple[str, Task]] = []
         """Every delivery ever made, with its worker: stale ones are tried again."""
+        self.refusals = 0
+        self.proved = 0
+        """Refusals that there had been when the last of the completed tasks was begun."""
 
     def play(self, operation: Coroutine[Any, Any, _T]) -> _T:
         return self.runner.run(operation)
@@ -95,9 +100,12 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(worker=st.sampled_from(WORKERS), count=st.integers(1, 4), answer_is_lost=st.booleans())
     def claim(self, worker: str, count: int, answer_is_lost: bool) -> None:
-        expected = (self.ids("ready") + self.ids("undelivered"))[:count]
+        idle = not any(self.entries[i].worker == worker for i in self.ids("in flight"))
+        suspects = self.ids("suspect")[:1] if idle else []
+        expected = suspects or (self.ids("ready") + self.ids("undelivered") + self.ids("refused"))[:count]
         tasks = self.play(self.workers[worker].claim(count))
         assert [task.id for task in tasks] == expected, "not in order"
+        assert [task.alone for task in tasks] == [bool(suspects)] * len(tasks)
         for task in tasks:
             entry = self.entries[task.id]
             entry.delivery += 1
@@ -115,20 +123,38 @@ class QueueMachine(RuleBasedStateMachine):
             self.entries[task.id].worker,
             self.entries[task.id].delivery,
         )
-        done = self.play(self.workers[worker].complete(task, Outcome("y"), 0.1))
+        done = self.play(self.workers[worker].complete(task, Outcome("y"), 0.0))
         assert done == (held or completed_before)
         if held:
             self.entries[task.id].state = "completed"
+            self.proved = self.refusals
 
     @precondition(lambda self: self.deliveries)
     @rule(data=st.data())
     def fail(self, data: st.DataObject) -> None:
         worker, task = data.draw(st.sampled_from(self.deliveries))
         held = self.holds(worker, task)
-        ended = self.play(self.workers[worker].fail(task, "boom"))
+        ended = self.play(self.workers[worker].fail(task, "boom")).outcome
         assert ended == ("lost" if not held else "dead" if task.delivery >= MAX_FAILURES else "retry")
         if held:
             self.entries[task.id].state = "dead" if ended == "dead" else "backoff"
+
+    @precondition(lambda self: self.deliveries)
+    @rule(data=st.data(), counts=st.sampled_from(("never", "proved", "always")))
+    def refuse(self, data: st.DataObject, counts: Literal["never", "proved", "always"]) -> None:
+        worker, task = data.draw(st.sampled_from(self.deliveries))
+        held, entry = self.holds(worker, task), self.entries[task.id]
+        if held and not entry.refused_as:
+            self.refusals += 1
+            entry.refused_as = self.refusals
+        failed = counts == "always" or (counts == "proved" and self.proved >= entry.refused_as > 0)
+        dead = task.delivery >= MAX_FAILURES
+        expected = "lost" if not held else "refused" if not failed else "dead" if dead else "retry"
+        assert self.play(self.workers[worker].refuse(task, "no", counts)).outcome == expected
+        if held:
+            entry.state = {"retry": "backoff"}.get(expected, expected)
+            entry.delivery -= expected == "refused"
+        self.play(asyncio.sleep(0.002))  # the server's clock tells a refusal from what is begun after it
 
     @precondition(lambda self: self.deliveries)
     @rule(data=st.data())
@@ -150,10 +176,13 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(worker=st.sampled_from(WORKERS))
     def die(self, worker: str) -> None:
         """The worker is silent for a lease, and another one reclaims."""
-        for task_id in [i for i in self.ids("in flight") if self.entries[i].worker == worker]:
+        held = [i for i in self.ids("in flight") if self.entries[i].worker == worker]
+        for task_id in held:
             self.play(end_lease(self.client, self.queue, task_id, LEASE))
             entry = self.entries[task_id]
-            entry.state = "dead" if entry.delivery >= MAX_FAILURES else "ready"
+            to_blame = len(held) == 1
+            entry.state = "dead" if to_blame and entry.delivery >= MAX_FAILURES else "suspect"
+            entry.delivery -= not to_blame  # which of several it was nobody knows
         self.play(self.workers["a"].reclaim(interval_seconds=0))
 
     @rule(worker=st.sampled_from(WORKERS))
@@ -183,7 +212,7 @@ class QueueMachine(RuleBasedStateMachine):
     @invariant()
     def depth_is_the_models(self) -> None:
         depth = self.play(read_depth(self.client, self.queue))
-        waiting = len(self.ids("undelivered")) + len(self.ids("ready")) + len(self.ids("backoff"))
+        waiting = sum(len(self.ids(state)) for state in ("undelivered", "ready", "backoff", "refused", "suspect"))
         assert (depth.waiting, depth.in_flight) == (waiting, len(self.ids("in flight")))
         assert depth.length == depth.demand, "something is left in the stream"
 
@@ -202,9 +231,10 @@ class QueueMachine(RuleBasedStateMachine):
             self.play(end_backoff(self.client, self.queue, task_id))
             self.entries[task_id].state = "ready"
         self.play(self.workers["c"].reclaim(interval_seconds=0))
-        for task in self.play(self.workers["c"].claim(10_000)):
-            assert self.play(self.workers["c"].complete(task, Outcome("y"), 0.1))
-            self.entries[task.id].state = "completed"
+        while tasks := self.play(self.workers["c"].claim(10_000)):
+            for task in tasks:
+                assert self.play(self.workers["c"].complete(task, Outcome("y"), 0.1))
+                self.entries[task.id].state = "completed"
         assert {entry.state for entry in self.entries.values()} <= {"completed", "dead", "requeued"}, "a task is lost"
 
     def check_what_stays_behind(self) -> None:

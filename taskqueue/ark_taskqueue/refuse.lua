@@ -1,0 +1,49 @@
+-- A task was refused, and it is not known whether it or everything is: give it back, to be offered last.
+-- It counts as a failed attempt where a task that was begun after its first refusal has been completed: then it is not
+-- everything.
+-- uses: ownership
+-- uses: failure
+--
+-- KEYS[1]  stream of tasks
+-- KEYS[2]  stream of dead letters
+-- KEYS[3]  hash, the task's result
+-- KEYS[4]  hash, the queue's statistics
+-- KEYS[5]  hash, the refused tasks: id, moment of the first refusal (ms)
+-- KEYS[6]  prefix of the keys that remember submissions (same hash tag, hence the same slot)
+-- ARGV[1]  consumer group
+-- ARGV[2]  consumer that holds the task
+-- ARGV[3]  the task's id
+-- ARGV[4]  delivery count that the consumer was given
+-- ARGV[5]  failures after which a task is a dead letter
+-- ARGV[6]  backoff until the next attempt, milliseconds
+-- ARGV[7]  the error
+-- ARGV[8]  time to live of a dead letter's result, milliseconds
+-- ARGV[9]  reserved consumer that holds the tasks in backoff
+-- ARGV[10] horizon: how far a due time is moved into the past, milliseconds (see consumer.py)
+-- ARGV[11] greatest number of dead letters
+-- ARGV[12] greatest age of a dead letter, milliseconds
+-- ARGV[13] reserved consumer that holds the refused tasks
+-- ARGV[14] whether it counts as a failed attempt: "never", "always", or "proved" (see above)
+-- ARGV[15] time after which a refusal is forgotten when nobody is refused any more, milliseconds
+--
+-- Returns {'refused', 'retry', 'dead', or 'lost' when the task is no longer this consumer's and nothing is written,
+-- number of dead letters that had to go}.
+local tasks, group, id, delivery = KEYS[1], ARGV[1], ARGV[3], tonumber(ARGV[4])
+if not owns(tasks, group, ARGV[2], id, delivery) then
+  return {'lost', 0}
+end
+redis.call('HSETNX', KEYS[5], id, string.format('%.0f', now_in_ms()))
+redis.call('PEXPIRE', KEYS[5], ARGV[15])
+local first = tonumber(redis.call('HGET', KEYS[5], id))
+local stored = redis.pcall('HGET', KEYS[4], 'proved_at_ms')
+local proved = type(stored) == 'string' and tonumber(stored) or 0
+if ARGV[14] == 'always' or (ARGV[14] == 'proved' and first and proved > first) then
+  return fail_task(
+    {tasks = tasks, dead = KEYS[2], result = KEYS[3], stats = KEYS[4], refused = KEYS[5], once = KEYS[6]},
+    {group = group, id = id, attempts = delivery, error = ARGV[7], consumer = ARGV[9]},
+    {most = ARGV[5], backoff_ms = ARGV[6], horizon_ms = ARGV[10]},
+    {result_ms = ARGV[8], kept = ARGV[11], kept_ms = ARGV[12]}
+  )
+end
+redis.call('XCLAIM', tasks, group, ARGV[13], 0, id, 'IDLE', 0, 'RETRYCOUNT', delivery - 1, 'JUSTID')
+return {'refused', 0}
