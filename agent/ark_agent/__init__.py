@@ -15,11 +15,17 @@ budget holds around its calls::
 Knows Redis (through the task queue) and an LLM (through a provider), and nothing of Kubernetes or gRPC.
 """
 
-from ark_agent.context import Context, Handler, Rejected, answer_prompt
-from ark_agent.gate import NotNow
-from ark_agent.main import run
-from ark_agent.providers import Message, Reply
-from ark_agent.providers.errors import ProviderError
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ark_agent.context import Context, Handler, Rejected, answer_prompt
+    from ark_agent.gate import NotNow
+    from ark_agent.main import run
+    from ark_agent.providers import Message, Reply
+    from ark_agent.providers.errors import ProviderError
 
 __all__ = [
     "Context",
@@ -32,3 +38,22 @@ __all__ = [
     "answer_prompt",
     "run",
 ]
+
+_MODULES = {
+    "Context": "context",
+    "Handler": "context",
+    "Message": "providers",
+    "NotNow": "gate",
+    "ProviderError": "providers.errors",
+    "Rejected": "context",
+    "Reply": "providers",
+    "answer_prompt": "context",
+    "run": "main",
+}
+"""Imported when they are used: the program's first lines (``__main__``) must run before seconds of imports do."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -7,6 +7,11 @@ cancelled), it counts in full: the budget holds whatever the provider bills.
 
 Waiting, for the provider or for other calls' reservations, takes none of the attempt's time, and neither fails it.
 Where the wait would be long, the task goes back to its place (`NotNow`) and the worker takes no more until it is over.
+
+A provider that refuses leaves open whether the agent or the task is to blame, whatever its status says: routers answer
+402 and 403 for single prompts. So such a task goes back as well (`RefusedForNow`), is offered last, and it costs an
+attempt only where tasks that were begun later were completed (``refuse.lua``). What surely is the input's fault
+(`InputRefused`) says nothing of other tasks.
 """
 
 from __future__ import annotations
@@ -22,10 +27,19 @@ import structlog
 
 from ark_agent.attempt_clock import AttemptClock
 from ark_agent.debts import Debts
-from ark_agent.gate import Gate, NotNow
+from ark_agent.gate import Gate, Postponed, RefusedForNow
 from ark_agent.metrics import AgentMetrics, CallOutcome
 from ark_agent.providers import Provider, Reply, Request
-from ark_agent.providers.errors import AgentRefused, CallFailed, CallRefused, CallUnclear, ProviderBusy, ProviderError
+from ark_agent.providers.errors import (
+    AgentRefused,
+    CallRefused,
+    CallUnclear,
+    InputRefused,
+    ProviderBusy,
+    ProviderError,
+    no_text,
+)
+from ark_agent.providers.usage import MOST_TOKENS
 from ark_agent.tracing import Tracing
 from ark_taskqueue import Budget, BudgetExceeded, Reservation, Settlement, TaskQueueError, TokenLedger, TokenUsage
 
@@ -35,7 +49,6 @@ LONGEST_WAIT_SECONDS = 30.0
 """A wait beyond this is not sat out with a task in hand."""
 _RECHECK_SECONDS = 10.0
 """How often the budget is looked at while it is exceeded: somebody may have raised it, or cleared the ledger."""
-_AGENT_REFUSED_SECONDS = 30.0
 _PAUSES = (0.1, 2.0)
 """First and longest pause between two attempts to reserve or settle, seconds."""
 _BUSY_PAUSES = (1.0, 30.0)
@@ -45,9 +58,11 @@ _LEAST_BUSY_PAUSES = (0.1, 30.0)
 _LONGEST_BUSY_SECONDS = 300.0
 """However long a provider asks to stay away, it is asked again after this."""
 _REFUSED_IN_A_ROW = 3
-"""So many tasks in a row are not refused for what stands in them."""
-_MOST_TOKENS = 10**9
-"""A call that says it has cost more is not believed."""
+"""So many tasks in a row are hardly refused for what each of them asks."""
+_CLEAN_STOPS = frozenset({"end_turn", "stop", "stop_sequence"})
+"""An LLM that stops for one of these has said all that it wants to say, if nothing."""
+TOOL_STOPS = frozenset({"tool_use", "tool_calls", "function_call"})
+"""It wants something done, and says nothing before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +84,28 @@ class Spent:
 
     input_tokens: int = 0
     output_tokens: int = 0
-    unsettled: Settlement | None = None
-    """A call that ends with its task."""
     stop: str = ""
     """Why the LLM stopped in the last call."""
+    unsettled: Settlement | None = None
+    """A call that ends with its task: its cost is written down in the same step."""
+    over: bool = False
+    """Whether the task's end is being reported: what a call of it costs from now on is not settled with it."""
+
+    def keep(self, settlement: Settlement) -> Settlement | None:
+        """Settle a call with its task; return the one that is to be settled by itself instead.
+
+        There is room for one. Of calls that run at the same time it is the one that ends last.
+        """
+        if self.over:
+            return settlement
+        earlier, self.unsettled = self.unsettled, settlement
+        return earlier
+
+    def end(self) -> Settlement | None:
+        """Return the call that is to be settled with the task, which ends now."""
+        self.over = True
+        last, self.unsettled = self.unsettled, None
+        return last
 
 
 @dataclass(slots=True)
@@ -174,36 +207,36 @@ class Calls:
             except ProviderBusy as error:
                 busy += 1
                 seconds = _busy_seconds(error, busy) * random.uniform(1, 1.2)  # noqa: S311 - no secret
-                self._gate.close("provider", seconds)
                 waited += seconds
-                if seconds > LONGEST_WAIT_SECONDS or waited > self._limits.seconds:
-                    raise NotNow(str(error)) from error
+                if self._gate.probing or waited > LONGEST_WAIT_SECONDS:
+                    self._gate.refused(busy=True)
+                    raise RefusedForNow(str(error)) from error
+                self._gate.close("provider", seconds)
                 self._log.info("provider is busy, waiting", error=str(error), seconds=round(seconds, 1))
                 await self._wait(seconds, clock, str(error))
             except AgentRefused as error:
                 if error.about_model and request.model != self.model:
-                    raise CallRefused(str(error)) from error  # the task asked for that model
+                    raise InputRefused(str(error), error.detail) from error  # the task asked for that model
                 self._refused(str(error))
-                raise NotNow(str(error)) from error
+                raise RefusedForNow(str(error)) from error
+            except CallRefused as error:
+                self._refused_in_a_row += 1
+                if self._refused_in_a_row < _REFUSED_IN_A_ROW:
+                    raise
+                self._refused(str(error))
+                raise RefusedForNow(str(error)) from error
 
     def _refused(self, problem: str) -> None:
-        """Take no more tasks for a while: none of them could be done."""
+        """Try one task at a time from now on: it may be that none can be done."""
         if self.problem is None:
-            self._log.error("provider refuses this agent, its tasks stay in the queue", error=problem)
+            self._log.error("provider refuses this agent's calls, its tasks stay in the queue", error=problem)
         self.problem = problem
-        self._gate.close("agent", _AGENT_REFUSED_SECONDS)
+        self._gate.refused(busy=False)
 
-    def _refused_again(self, error: CallRefused) -> None:
-        """Count a refusal by the provider.
-
-        Raises:
-            CallFailed: it is one too many in a row. An attempt, and no more in a hurry: were it the agent's fault, the
-                whole queue would die of it.
-        """
-        self._refused_in_a_row += 1
-        if self._refused_in_a_row >= _REFUSED_IN_A_ROW:
-            self._refused(str(error))
-            raise CallFailed(str(error)) from error
+    def answers_others(self) -> None:
+        """Note that a refusal was one task's fault, since others are answered."""
+        self.problem = None
+        self._gate.answered(self._gate.now())
 
     async def pay(self, clock: AttemptClock | None = None) -> None:
         """Write down what calls have cost, as far as Redis takes it now; the rest is tried again beside the work."""
@@ -213,9 +246,6 @@ class Calls:
     async def _once(self, request: Request, spent: Spent, clock: AttemptClock, *, last: bool) -> Reply:
         reads = await self._count(request)
         writes = min(self._limits.budget.per_call - reads, self._limits.output_tokens or self._limits.budget.per_call)
-        if spent.unsettled is not None:  # a call that was not the last after all
-            self.debts.owe(spent.unsettled)
-            spent.unsettled = None
         reservation = await self._reserve(clock)
         cost = _Cost(reads, writes)
         began = time.monotonic()
@@ -225,28 +255,20 @@ class Calls:
             answered = True
         finally:
             settlement = self._noted(cost, began, reservation, spent)
-            if answered and last:
-                spent.unsettled = settlement
-            else:
-                self.debts.owe(settlement)
+            alone = spent.keep(settlement) if answered and last else settlement
+            if alone is not None:
+                self.debts.owe(alone)
         spent.stop = reply.stop
         if not last:
             await self.pay(clock)
         return reply
 
     async def _count(self, request: Request) -> int:
-        """Answer the tokens of the input, which leave some of a call's for the output."""
+        """Return the tokens of the input, which leave some of a call's for the output."""
         per_call = self._limits.budget.per_call
-        try:
-            async with asyncio.timeout(self._limits.seconds):
-                reads = await self._provider.count(request)
-        except TimeoutError as error:
-            raise CallFailed(f"the provider did not count the input within {self._limits.seconds:g} s") from error
-        except CallRefused as error:
-            self._refused_again(error)
-            raise
+        reads = await self._provider.count(request)
         if reads >= per_call:
-            raise CallRefused(
+            raise InputRefused(
                 f"the input has {reads} tokens, and a call may have {per_call}, input and output together: shorten it, "
                 "or raise limits.maxTokensPerCall (AGENT_MAX_TOKENS)"
             )
@@ -263,6 +285,7 @@ class Calls:
 
     async def _made(self, request: Request, output_tokens: int, cost: _Cost) -> Reply:
         """Make the call and find out what it has cost."""
+        began = self._gate.now()
         try:
             with self._tracing.call(request, output_tokens) as span:
                 async with asyncio.timeout(self._limits.seconds):
@@ -272,23 +295,27 @@ class Calls:
             if not error.may_be_billed:
                 cost.input_tokens = cost.output_tokens = 0
                 cost.outcome = "busy" if isinstance(error, ProviderBusy) else "failed"
-            if isinstance(error, CallRefused):
-                self._refused_again(error)
             raise
         except TimeoutError as error:
             raise CallUnclear(f"no answer from the provider within {self._limits.seconds:g} s") from error
         self.problem = None
         self._refused_in_a_row = 0
-        self._gate.open("agent")
+        self._gate.answered(began)
         cost.outcome = "answered"
+        self._book(reply, cost)
+        if not reply.text and reply.stop not in _CLEAN_STOPS | TOOL_STOPS:
+            raise no_text(reply.stop)
+        return reply
+
+    def _book(self, reply: Reply, cost: _Cost) -> None:
+        """Take what the provider says a call has cost for true, where it can be; else it counts in full."""
         counts = (reply.input_tokens, reply.output_tokens)
-        if any(count is None or not 0 <= count <= _MOST_TOKENS for count in counts):
+        if any(count is None or not 0 <= count <= MOST_TOKENS for count in counts):
             self._log.warning("provider does not say what a call has cost, it counts in full", said=counts)
-            return reply
+            return
         cost.input_tokens, cost.output_tokens = counts[0] or 0, counts[1] or 0
         if cost.input_tokens + cost.output_tokens > self._limits.budget.per_call:
             self._log.warning("a call has cost more than it was allowed", allowed=self._limits.budget.per_call)
-        return reply
 
     async def _reserve(self, clock: AttemptClock) -> Reservation:
         """Reserve a full call; wait where others' reservations are in the way, or Redis is away.
@@ -307,11 +334,11 @@ class Calls:
             except BudgetExceeded as error:
                 if not error.passes_soon:
                     self._close_for_budget(error)
-                    raise NotNow(str(error)) from error
+                    raise Postponed(str(error)) from error
                 why = str(error)
                 if time.monotonic() - began > LONGEST_WAIT_SECONDS:
                     self._gate.close("budget", longest)
-                    raise NotNow(why) from error
+                    raise Postponed(why) from error
             except TaskQueueError as error:
                 # Without the ledger there is no call, and without Redis nothing else to do with the task.
                 why = str(error)
@@ -337,7 +364,7 @@ class Calls:
                     await self._stopping.wait()
             except TimeoutError:
                 return
-        raise NotNow(f"the worker stops while it waits: {why}")
+        raise Postponed(f"the worker stops while it waits: {why}")
 
 
 def _busy_seconds(error: ProviderBusy, times: int) -> float:

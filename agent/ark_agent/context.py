@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 
 from ark_agent.attempt_clock import AttemptClock
-from ark_agent.calls import Calls, Spent
+from ark_agent.calls import TOOL_STOPS, Calls, Spent
 from ark_agent.providers import Message, Reply, Request
 from ark_taskqueue import Task
-
-_TOOL_STOPS = frozenset({"tool_use", "tool_calls", "function_call"})
 
 
 class Rejected(Exception):
@@ -66,7 +64,7 @@ Handler = Callable[[Context], Awaitable[object]]
 
 
 async def answer_prompt(context: Context) -> str:
-    """Ask the LLM what stands in the task's field ``prompt``, and answer what it answers.
+    """Ask the LLM what is in the task's field ``prompt``, and return its answer.
 
     Raises:
         Rejected: there is no prompt, or the LLM asks for a tool.
@@ -74,6 +72,6 @@ async def answer_prompt(context: Context) -> str:
     if not context.task.prompt:
         raise Rejected("the task has no field 'prompt', or it is empty")
     reply = await context.call(context.task.prompt, last=True)
-    if reply.stop in _TOOL_STOPS:
+    if reply.stop in TOOL_STOPS:
         raise Rejected(f"the LLM stopped to use a tool ({reply.stop}), and this agent has none")
     return reply.text

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
+import threading
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
 import structlog
 
@@ -18,12 +20,28 @@ from ark_agent.metrics import AgentMetrics
 from ark_agent.providers.errors import BadProvider
 from ark_agent.settings import AgentSettings, queue_of
 from ark_agent.tracing import Tracing, TracingMissing, tracing_of
-from ark_agent.worker import Worker, WorkLimits
-from ark_process import http, logs, settings
-from ark_taskqueue import Budget, Consumer, Leases, RetryPolicy, TaskQueueError, TokenLedger, connect
+from ark_agent.upkeep import Upkeep
+from ark_agent.worker import Reports, Worker, WorkLimits
+from ark_process import http, program, settings
+from ark_taskqueue import (
+    Budget,
+    Client,
+    Consumer,
+    Leases,
+    LettersKept,
+    RetryPolicy,
+    TaskQueueError,
+    TokenLedger,
+    connect,
+)
 
-_UPKEEP_CONNECTIONS = 5
-"""Connections beside one for each task: fetch, renew, reclaim, scrape, and one to spare."""
+_FURTHER_CONNECTIONS = 3
+"""Connections beside one for each task: fetch, scrape, and one to spare."""
+_UPKEEP_CONNECTIONS = 2
+_HARD_END_SECONDS = 5.0
+"""After the grace period: then the process ends, whatever still runs in it."""
+_LONGEST_BLOCK_MARGIN_SECONDS = 10.0
+"""A handler that blocks the event loop cannot be told that its time is over: the process ends so much later."""
 _SCRAPE_SECONDS = 2.0
 """The most that a scrape waits for the budget."""
 
@@ -40,23 +58,15 @@ async def work(
         TracingMissing: spans are wanted, and OpenTelemetry is not installed.
         PortInUse: the HTTP server's address cannot be listened on.
     """
+    # First of all: a Pod that is deleted while it starts takes no task.
+    stopping = _Stopping(config.grace_seconds, signals)
     async with AsyncExitStack() as stack:
+        stack.callback(stopping.restore)
         provider = providers.make(config.provider_options)
         stack.push_async_callback(provider.aclose)
-        client = connect(
-            config.redis,
-            max_connections=config.max_concurrent_tasks + _UPKEEP_CONNECTIONS,
-            name=f"ark-agent:{config.name}",
-        )
-        stack.push_async_callback(client.aclose)
         queue = queue_of(config.queue, config.group)
-        consumer = Consumer(
-            client,
-            queue,
-            config.name,
-            leases=Leases(config.lease_seconds, config.result_seconds),
-            retries=RetryPolicy(max_failures=config.max_retries),
-        )
+        client, consumer = _consumer(config, config.max_concurrent_tasks + _FURTHER_CONNECTIONS)
+        stack.push_async_callback(client.aclose)
         metrics, gate = AgentMetrics(), Gate()
         budget = Budget(config.daily_token_limit or None, config.max_tokens)
         limits = CallLimits(budget, config.timeout_seconds, output_tokens=config.max_output_tokens or None)
@@ -65,30 +75,101 @@ async def work(
             tracing = tracing_of(queue, config.name, providers.name_of(config.provider_options))
             stack.push_async_callback(asyncio.to_thread, tracing.close)
         calls = Calls(provider, TokenLedger(client, queue), limits, gate, metrics, config.model, tracing)
-        work_limits = WorkLimits(config.max_concurrent_tasks, config.timeout_seconds, config.grace_seconds)
         worker = Worker(
-            consumer, handler, calls, gate, work_limits, metrics, system=config.system_prompt, tracing=tracing
+            consumer,
+            handler,
+            calls,
+            gate,
+            WorkLimits(config.max_concurrent_tasks, config.timeout_seconds, config.grace_seconds),
+            Reports(metrics, tracing, config.scrubber, config.log_error_texts),
+            system=config.system_prompt,
         )
+        stopping.tell(worker)
+        loop = asyncio.get_running_loop()
 
         async def show_budget() -> None:
-            with contextlib.suppress(TaskQueueError, TimeoutError):  # then it is shown as it was
-                async with asyncio.timeout(_SCRAPE_SECONDS):
-                    usage = await calls.usage()
-                    left = float("inf") if budget.daily is None else budget.daily - usage.total - usage.reserved
-                    metrics.show_budget(budget.daily, left)
+            usage = await calls.usage()
+            left = float("inf") if budget.daily is None else budget.daily - usage.total - usage.reserved
+            metrics.show_budget(budget.daily, left)
 
-        port = await stack.enter_async_context(
-            http.serve(config.host, config.http_port, metrics.registry, lambda: worker.not_ready, show_budget)
+        async def before_scrape() -> None:
+            """Ask in the worker's own thread; where that does not answer, the budget is shown as it was."""
+            with contextlib.suppress(TaskQueueError, TimeoutError):
+                asked = asyncio.run_coroutine_threadsafe(show_budget(), loop)
+                await asyncio.wait_for(asyncio.wrap_future(asked), _SCRAPE_SECONDS)
+
+        def endpoint() -> AbstractAsyncContextManager[int]:
+            return http.serve(config.host, config.http_port, metrics.registry, lambda: worker.not_ready, before_scrape)
+
+        upkeep = Upkeep(
+            worker,
+            lambda: _consumer(config, _UPKEEP_CONNECTIONS),
+            metrics,
+            endpoint=endpoint,
+            longest_block_seconds=config.timeout_seconds + _LONGEST_BLOCK_MARGIN_SECONDS,
         )
+        port = await stack.enter_async_context(upkeep.running())
         log = structlog.get_logger(component="agent")
         log.info("agent works", queue=queue.name, model=config.model, daily_tokens=budget.daily, http_port=port)
         if config.ignored:
             log.warning("these settings are not acted on: this agent uses no tools", settings=config.ignored)
-        loop = asyncio.get_running_loop()
-        for number in signals:
-            loop.add_signal_handler(number, worker.stop)
         await worker.run()
         log.info("agent has stopped")
+
+
+def _consumer(config: AgentSettings, connections: int) -> tuple[Client, Consumer]:
+    client = connect(config.redis.get_secret_value(), max_connections=connections, name=f"ark-agent:{config.name}")
+    consumer = Consumer(
+        client,
+        queue_of(config.queue, config.group),
+        config.name,
+        leases=Leases(config.lease_seconds, config.result_seconds),
+        retries=RetryPolicy(max_failures=config.max_retries),
+        letters=LettersKept(config.dead_letters_kept, config.dead_letter_seconds),
+    )
+    return client, consumer
+
+
+class _Stopping:
+    """Stops a worker on a signal, and ends the process where that does not end it.
+
+    The handlers are Python's own and not the event loop's: a handler that blocks the loop must not keep a signal from
+    being heard. A thread that a handler has started and nobody can stop does not keep the process either.
+    """
+
+    def __init__(self, grace_seconds: float, signals: Sequence[signal.Signals]) -> None:
+        self._seconds = grace_seconds + _HARD_END_SECONDS
+        self._loop = asyncio.get_running_loop()
+        self._worker: Worker | None = None
+        self._came = False
+        self._before = {number: signal.signal(number, self._stop) for number in signals}
+
+    def tell(self, worker: Worker) -> None:
+        """Stop this worker, at once where a signal has come already."""
+        self._worker = worker
+        if self._came:
+            worker.stop()
+
+    def restore(self) -> None:
+        """Leave signals to whoever had them before."""
+        for number, handler in self._before.items():
+            signal.signal(number, signal.SIG_IGN if self._came else handler)
+
+    def _stop(self, *_: object) -> None:
+        if self._came:
+            return
+        self._came = True
+        timer = threading.Timer(self._seconds, self._end)
+        timer.daemon = True
+        timer.start()
+        if self._worker is not None:
+            self._loop.call_soon_threadsafe(self._worker.stop)
+
+    def _end(self) -> None:
+        structlog.get_logger(component="agent").error(
+            "something does not end after the grace period, the process ends", seconds=self._seconds
+        )
+        os._exit(1)
 
 
 def run(handler: Handler = answer_prompt, arguments: Sequence[str] | None = None) -> None:
@@ -98,8 +179,7 @@ def run(handler: Handler = answer_prompt, arguments: Sequence[str] | None = None
         handler: does a task; see `ark_agent.Context`.
         arguments: the command line without the program's name; the process's own where None.
     """
-    config = settings.load(AgentSettings, arguments)
-    logs.configure(config.log_level, config.log_format)
+    config = program.begin(AgentSettings, arguments)
     try:
         asyncio.run(work(config, handler))
     except (BadProvider, TracingMissing, http.PortInUse) as error:

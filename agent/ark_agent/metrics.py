@@ -55,6 +55,11 @@ class AgentMetrics:
         self._call_seconds = Histogram(
             "ark_agent_llm_call_seconds", "Time of an LLM call", buckets=_SECONDS, registry=registry
         )
+        self.letters_dropped = Counter(
+            "ark_agent_dead_letters_dropped",
+            "Dead letters that this worker deleted since they were too many or too old",
+            registry=registry,
+        )
         self.budget_limit = Gauge(
             "ark_agent_budget_tokens", "Daily token limit; +Inf where there is none", registry=registry
         )

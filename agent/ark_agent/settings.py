@@ -6,11 +6,11 @@ import os
 import socket
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ark_agent.providers import ProviderOptions
-from ark_process.settings import ProgramSettings
+from ark_process.settings import ProgramSettings, checked_with
 from ark_taskqueue import DEFAULT_GROUP, InvalidAddress, InvalidQueueName, QueueKeys, parse_address
 
 _ARKONIS_URL = "TASK_QUEUE_URL"
@@ -27,12 +27,11 @@ def _of_arkonis() -> dict[str, str]:
     return {**said, "name": name} if name else said
 
 
-def _address(url: str) -> str:
+def _check_address(url: str) -> None:
     try:
         parse_address(url)
     except InvalidAddress as error:
         raise ValueError(str(error)) from None
-    return url
 
 
 def queue_of(name: str, group: str = DEFAULT_GROUP) -> QueueKeys:
@@ -58,11 +57,10 @@ class AgentSettings(ProgramSettings):
 
     model_config = SettingsConfigDict(cli_prog_name="ark-agent", env_prefix="AGENT_", env_ignore_empty=True)
 
-    redis: Annotated[str, AfterValidator(_address)] = Field(
-        "redis://127.0.0.1:6379/0",
+    redis: Annotated[SecretStr, checked_with(_check_address)] = Field(
+        SecretStr("redis://127.0.0.1:6379/0"),
         description="Redis URL; schemes: redis, rediss, unix, redis+sentinel, redis+cluster and so on; without it "
         f"{_ARKONIS_URL}, a URL or host:port",
-        json_schema_extra={"secret": True},
     )
     queue: Annotated[str, AfterValidator(_queue)] = Field(
         description="Queue to take tasks from: <namespace>/<agent>, or stream:<key> for one of another name; where "
@@ -81,7 +79,7 @@ class AgentSettings(ProgramSettings):
     )
     model: str = Field("echo", description="Model that is asked")
     system_prompt: str = Field("", description="What the model is told before every task")
-    base_url: str | None = Field(
+    base_url: SecretStr | None = Field(
         None,
         min_length=1,
         description="Base URL of the provider's API; None: its own, or ANTHROPIC_BASE_URL, OPENAI_BASE_URL",
@@ -119,16 +117,28 @@ class AgentSettings(ProgramSettings):
         description="A task whose worker is silent for so long goes to another; the same for all of a queue's workers",
     )
     result_seconds: float = Field(3600, gt=0, le=31_536_000, description="How long results are kept")
+    dead_letters_kept: int = Field(
+        10_000, ge=0, description="How many dead letters the queue keeps; the oldest go first. The same for all workers"
+    )
+    dead_letter_seconds: float = Field(
+        2_592_000, gt=0, description="How long a dead letter, with the prompt in it, is kept; 30 days by default"
+    )
+    log_error_texts: bool = Field(
+        False,
+        description="Whether logs have the full text of a task's error, which may quote prompts and answers; the dead "
+        "letter has it anyway",
+    )
     grace_seconds: float = Field(
         25,
         ge=0,
         le=86_400,
-        description="How long running tasks may take to end after SIGTERM, before they are given back; at least 15 s "
-        "less than the pod's terminationGracePeriodSeconds, for the rest of the end while Redis is slow",
+        description="How long running tasks may take to end after SIGTERM, before they are given back; the process "
+        "ends 5 s later at the latest. At least 15 s less than the Pod's terminationGracePeriodSeconds, for the rest "
+        "of the end while Redis is slow",
     )
     mcp_servers: str = Field("", description="MCP tool servers, as arkonis gives them; not acted on")
     webhook_tools: str = Field("", description="HTTP tools, as arkonis gives them; not acted on")
-    host: str = Field("0.0.0.0", description="Address that the HTTP server listens on")
+    host: str = Field("", description="Address that the HTTP server listens on; empty: all of them, IPv4 and IPv6")
     http_port: int = Field(
         8080, ge=0, le=65535, description="TCP port of /metrics, /healthz and /readyz; 0 takes a free one"
     )
@@ -166,7 +176,7 @@ class AgentSettings(ProgramSettings):
         return ProviderOptions(
             name=self.provider,
             model=self.model,
-            base_url=self.base_url,
+            base_url=None if self.base_url is None else self.base_url.get_secret_value(),
             bytes_per_token=self.bytes_per_token,
             output_limit_field=self.output_limit_field,
             timeout_seconds=self.timeout_seconds,

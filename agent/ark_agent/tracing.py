@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ark_agent.failures import shown
 from ark_agent.providers import Reply, Request
 from ark_taskqueue import QueueKeys, Task
 
@@ -118,8 +119,14 @@ class _Spans(Tracing):
         }
         doing = {**about, "messaging.operation.type": "process", "messaging.operation.name": "process"}
         kind = self._api.SpanKind.CONSUMER
+        # An exception's text may quote a prompt: what is told of it is `_fail`'s to say.
         with self._tracer.start_as_current_span(
-            f"process {self._queue}", context=submitted, kind=kind, attributes=doing
+            f"process {self._queue}",
+            context=submitted,
+            kind=kind,
+            attributes=doing,
+            record_exception=False,
+            set_status_on_exception=False,
         ) as span:
             has_parent = self._api.get_current_span(submitted).get_span_context().is_valid
             waited = self._tracer.start_span(
@@ -179,4 +186,4 @@ def _fail(span: Span, error: BaseException) -> None:
     from opentelemetry.trace import Status, StatusCode  # noqa: PLC0415
 
     span.set_attribute("error.type", type(error).__name__)
-    span.set_status(Status(StatusCode.ERROR, str(error)))
+    span.set_status(Status(StatusCode.ERROR, shown(error)))

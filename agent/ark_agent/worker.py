@@ -2,9 +2,9 @@
 
 What a task is done by is a handler (`ark_agent.context`); what it costs is `ark_agent.calls`'.
 
-Four things happen side by side: tasks are fetched when there is a free slot, each is worked on in a task of its own,
-leases are renewed, and what other workers left behind is reclaimed. On stop no more is fetched, what runs may finish
-within the grace period, and the rest is given back; then the consumer is removed.
+Tasks are fetched when there is a free slot, and each is worked on in a task of its own; their leases are the upkeep's
+(`ark_agent.upkeep`). On stop no more is fetched, what runs may finish within the grace period, and the rest is given
+back; then the consumer is removed. What cannot even be cancelled ends with the process.
 
 Redis may be away for a while at any of these points: fetching, renewing and reclaiming try again, and the end of a
 task is reported again until its lease is over. A task is never lost by that, at worst it is done a second time, and
@@ -15,32 +15,37 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import structlog
 
 from ark_agent.attempt_clock import AttemptClock
 from ark_agent.calls import Calls
+from ark_agent.containment import contained, task_factory
 from ark_agent.context import Context, Handler, Rejected
-from ark_agent.gate import Gate, NotNow
+from ark_agent.failures import NotStorable, TooLate, full, leaves, shown
+from ark_agent.gate import Gate, NotNow, Postponed, RefusedForNow
 from ark_agent.metrics import AgentMetrics
-from ark_agent.providers.errors import CallRefused
+from ark_agent.providers.errors import CallRefused, InputRefused, NoText
 from ark_agent.tracing import Tracing
-from ark_taskqueue import Consumer, Outcome, RedisUnavailable, Task, TaskQueueError
+from ark_taskqueue import Consumer, Ended, Outcome, RedisUnavailable, Task, TaskQueueError
 
 _WAIT_SECONDS = 1.0
 """How long one wait for new tasks lasts: so soon are given back tasks, and a stop, noticed."""
-_RECLAIM_SECONDS = 1.0
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 2.0
 _RETIRE_SECONDS = 2.0
 _NOT_NOW_SECONDS = 1.0
 """How long no task is taken after a handler of the user's own has said that one cannot be done now."""
-_CANCEL_SECONDS = 5.0
-"""What a cancelled task may take to end before it is given back all the same."""
+_CANCEL_SECONDS = 3.0
+"""What a cancelled handler may take to end; the process ends with one that does not."""
+_LAST_GIVE_BACK_SECONDS = 1.0
+_FINAL = (Rejected, InputRefused, NoText, NotStorable)
+"""Failures that another attempt would only repeat, and pay for again."""
 _LAST_PAYMENT_SECONDS = 5.0
 
 _T = TypeVar("_T")
@@ -57,8 +62,17 @@ class WorkLimits:
     """How long running tasks may take to end after a stop."""
 
 
-class HandlerCancelled(Exception):
-    """A handler ended with a cancellation that was not the worker's."""
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """What tells of a worker's work."""
+
+    metrics: AgentMetrics
+    tracing: Tracing = field(default_factory=Tracing)
+    """Makes the attempts' spans."""
+    scrub: Callable[[str], str] = str
+    """Takes known secrets out of an error before it is stored."""
+    log_texts: bool = False
+    """Whether logs may have errors' full texts, which may quote prompts."""
 
 
 class _Attempt:
@@ -87,10 +101,10 @@ class Worker:
         calls: Calls,
         gate: Gate,
         limits: WorkLimits,
-        metrics: AgentMetrics,
+        reports: Reports,
         *,
         system: str = "",
-        tracing: Tracing | None = None,
+        end: Callable[[int], object] = os._exit,
     ) -> None:
         """
         Args:
@@ -99,21 +113,26 @@ class Worker:
             calls: makes the handler's LLM calls.
             gate: no task is taken while it is closed.
             limits: tasks at a time, and their time.
-            metrics: of this process.
+            reports: what tells of its work.
             system: the agent's system prompt.
-            tracing: makes the attempts' spans; none where None.
+            end: ends the process, where a handler cannot be made to.
         """
-        self._tracing = tracing or Tracing()
         self._consumer = consumer
         self._handler = handler
         self._calls = calls
         self._gate = gate
         self._limits = limits
-        self._metrics = metrics
+        self._metrics = metrics = reports.metrics
         self._system = system
+        self._reports = reports
+        self._end = end
         self._redis_problem: str | None = "Redis has not answered yet"
         self._running: dict[tuple[str, int], tuple[Task, asyncio.Task[None]]] = {}
         """By id and delivery: a task that was lost and came back runs beside the delivery that is to be dropped."""
+        self._since: dict[tuple[str, int], float] = {}
+        """When an attempt began, by the gate's clock."""
+        self._dropped: set[tuple[str, int]] = set()
+        """Tasks that were cancelled from here."""
         self._ending: set[tuple[str, int]] = set()
         """Tasks whose end is being reported: they may be gone already."""
         self._stopping = asyncio.Event()
@@ -123,7 +142,7 @@ class Worker:
 
     @property
     def not_ready(self) -> str | None:
-        """Why no task could be done; None where nothing is known to be in the way, a used up budget included."""
+        """Why no task could be done; None where nothing is known to be in the way. A budget that is exceeded is not."""
         return self._redis_problem or self._calls.problem
 
     def stop(self) -> None:
@@ -133,21 +152,30 @@ class Worker:
         self._slot_free.set()
         self._calls.stop()
 
+    def held(self) -> list[Task]:
+        """Return the tasks whose leases are to be renewed; may be called from any thread."""
+        return [task for task, _ in list(self._running.values())]
+
+    def lost(self, task: Task) -> None:
+        """Drop a task that is no longer this worker's."""
+        key = task.id, task.delivery
+        running = self._running.get(key)
+        if running is not None and key not in self._ending:
+            self._log.warning("task is no longer ours, dropping it", task=task.id, delivery=task.delivery)
+            self._dropped.add(key)
+            running[1].cancel()
+
     async def run(self) -> None:
         """Work until `stop` is called, then drain."""
+        asyncio.get_running_loop().set_task_factory(task_factory)
         async with asyncio.TaskGroup() as upkeep:
-            helpers = [
-                upkeep.create_task(self._every(self._consumer.leases.renew_every, self._renew)),
-                upkeep.create_task(self._every(_RECLAIM_SECONDS, self._reclaim)),
-                upkeep.create_task(self._calls.debts.run()),
-            ]
+            paying = upkeep.create_task(self._calls.debts.run())
             try:
                 async with asyncio.TaskGroup() as work:
                     await self._fetch(work)
                     await self._drain()
             finally:
-                for helper in helpers:
-                    helper.cancel()
+                paying.cancel()
         await self._calls.debts.pay_at_last(_LAST_PAYMENT_SECONDS)
         await self._retire()
 
@@ -156,7 +184,7 @@ class Worker:
         pause = _FIRST_PAUSE_SECONDS
         budget_known = False
         while not self._stopping.is_set():
-            free = self._limits.concurrent_tasks - len(self._running)
+            free = self._free
             if free <= 0:
                 self._slot_free.clear()
                 await self._slot_free.wait()
@@ -167,7 +195,7 @@ class Worker:
                     budget_known, self._redis_problem = True, None
                 if not await self._calls.until_open(self._sleep):
                     continue
-                tasks = await self._take(free)
+                tasks = await self._take(1 if self._gate.probing else free)
             except TaskQueueError as error:
                 self._redis_problem = str(error)
                 self._log.warning("cannot take tasks, trying again", error=str(error), pause_seconds=pause)
@@ -179,79 +207,163 @@ class Worker:
                 await self._give_back(tasks)  # they came with the answer to a wait that began before the stop
                 return
             for task in tasks:
-                self._running[task.id, task.delivery] = (task, work.create_task(self._work_on(task)))
+                others = [job for _, job in self._running.values()] if task.alone else []
+                self._since[task.id, task.delivery] = self._gate.now()
+                job = work.create_task(self._work_on(task, others), name=f"task {task.id}")
+                self._running[task.id, task.delivery] = (task, job)
+
+    @property
+    def _free(self) -> int:
+        """Slots for further tasks: none beside a task that is to be alone, one while the provider refuses."""
+        if any(task.alone for task, _ in self._running.values()):
+            return 0
+        most = self._limits.concurrent_tasks
+        if self._gate.probing:
+            began = self._gate.refused_at or 0.0
+            if any(since >= began for since in self._since.values()):
+                return 0  # one is being tried
+        return most - len(self._running)
 
     async def _take(self, free: int) -> list[Task]:
-        return await self._consumer.claim(free) or await self._consumer.wait_for_new(free, _WAIT_SECONDS)
+        tasks = await self._consumer.claim(free, refused=self._gate.takes_refused)
+        return tasks or await self._consumer.wait_for_new(free, _WAIT_SECONDS)
 
-    async def _work_on(self, task: Task) -> None:
-        """Work on one task and report its end; a cancelled one is left to whoever cancelled it."""
+    async def _work_on(self, task: Task, others: Sequence[asyncio.Task[None]]) -> None:
+        """Work on one task and report its end; a cancelled one is left to whoever cancelled it.
+
+        Args:
+            task: the task.
+            others: end first; for a task that is to be alone.
+        """
+        try:
+            if await self._ended(others):
+                await self._attempt(task)
+            else:
+                await self._give_back([task])
+        finally:
+            key = task.id, task.delivery
+            del self._running[key], self._since[key]
+            self._ending.discard(key)
+            self._dropped.discard(key)
+            self._slot_free.set()
+
+    async def _ended(self, others: Sequence[asyncio.Task[None]]) -> bool:
+        """Wait until other tasks have ended; return False where the worker is to stop before."""
+        rest = {job for job in others if not job.done()}
+        if not rest:
+            return True
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            while rest and not self._stopping.is_set():
+                done, _ = await asyncio.wait({*rest, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                rest -= done
+        finally:
+            stopping.cancel()
+        return not rest
+
+    async def _attempt(self, task: Task) -> None:
+        key = task.id, task.delivery
         attempt = _Attempt(task, self._log.bind(task=task.id, attempt=task.attempt))
         clock = AttemptClock(self._limits.task_seconds)
         context = Context(task, self._calls, clock, system=self._system)
         self._metrics.started(task.waited_ms / 1000)
         try:
-            with self._tracing.attempt(task) as span:
+            with self._reports.tracing.attempt(task) as span:
                 try:
                     async with clock:
-                        answer = await _uncancelled(self._handler(context))
+                        answer = await contained(self._handler(context), lambda: key in self._dropped)
                     await self._completed(attempt, context, _outcome(answer, context))
-                except Exception as error:  # noqa: BLE001 - whatever a handler raises or answers is the task's failure
+                except Exception as error:
+                    if key in self._dropped:
+                        raise asyncio.CancelledError from error  # what a handler says when it is broken off
                     span.failed(error)
                     await self._unfinished(attempt, error, late=clock.is_over)
         finally:
-            if context.spent.unsettled is not None:
-                self._calls.debts.owe(context.spent.unsettled)
-            self._ending.discard((task.id, task.delivery))
-            del self._running[task.id, task.delivery]
-            self._slot_free.set()
+            left = context.spent.end()
+            if left is not None:
+                self._calls.debts.owe(left)
 
     async def _unfinished(self, attempt: _Attempt, error: Exception, *, late: bool) -> None:
         """Say why a task was not done; what several calls at a time have raised counts by its gravest."""
-        causes = list(_leaves(error))
+        causes = list(leaves(error))
         not_now = next((cause for cause in causes if isinstance(cause, NotNow)), None)
         if late:
-            await self._failed(attempt, f"no answer within {self._limits.task_seconds:g} s", final=False)
+            await self._failed(attempt, TooLate(f"no answer within {self._limits.task_seconds:g} s"))
         elif not_now is not None:
-            await self._not_now(attempt, str(not_now))
+            await self._not_now(attempt, not_now)
         else:
-            final = [cause for cause in causes if isinstance(cause, (Rejected, CallRefused))]
-            cause = final[0] if final else causes[0]
-            await self._failed(attempt, f"{type(cause).__name__}: {cause}", final=bool(final))
+            final = [cause for cause in causes if isinstance(cause, _FINAL)]
+            await self._failed(attempt, (final or causes)[0])
+
+    def _loggable(self, error: BaseException) -> str:
+        return full(error) if self._reports.log_texts else shown(error)
 
     async def _completed(self, attempt: _Attempt, context: Context, outcome: Outcome) -> None:
         seconds = attempt.seconds
         self._ending.add((attempt.task.id, attempt.task.delivery))
+        settled, asked = context.spent.end(), False
 
         async def complete() -> bool:
-            settled = context.spent.unsettled
-            if settled is not None:
-                context.spent.unsettled = replace(settled, again=True)
-            return await self._consumer.complete(attempt.task, outcome, seconds, settled)
+            nonlocal asked
+            call = None if settled is None else replace(settled, again=asked)
+            asked = True
+            return await self._consumer.complete(attempt.task, outcome, seconds, call)
 
-        completed = await self._insist(complete, attempt.log)
+        written = False
+        try:
+            completed = await self._insist(complete, attempt.log)
+            written = completed is not None
+        finally:
+            if settled is not None and not written:
+                self._calls.debts.owe(replace(settled, again=asked))
         if completed is None:
             return
-        context.spent.unsettled = None
         self._metrics.ended("completed" if completed else "lost", seconds)
         if completed:
             attempt.log.debug("task completed", service_seconds=round(seconds, 3), waited_ms=attempt.task.waited_ms)
         else:
             attempt.log.warning("task was done but is no longer ours, its result is dropped", service_seconds=seconds)
 
-    async def _failed(self, attempt: _Attempt, error: str, *, final: bool) -> None:
-        ended = await self._insist(lambda: self._consumer.fail(attempt.task, error, final=final), attempt.log)
-        if ended is not None:
-            self._metrics.ended("retried" if ended == "retry" else ended, attempt.seconds)
-        attempt.log.warning("task failed", error=error, ended=ended or "unknown")
+    async def _failed(self, attempt: _Attempt, cause: BaseException) -> None:
+        text = self._reports.scrub(full(cause))
+        final = isinstance(cause, _FINAL)
 
-    async def _not_now(self, attempt: _Attempt, why: str) -> None:
-        if self._gate.seconds == 0 and not self._stopping.is_set():
+        async def fail() -> Ended:
+            if isinstance(cause, CallRefused):  # noted as a refusal: it may turn out to be one of many
+                return await self._consumer.refuse(attempt.task, text, "always")
+            return await self._consumer.fail(attempt.task, text, final=final)
+
+        ended = await self._insist(fail, attempt.log)
+        self._count(attempt, ended)
+        attempt.log.warning("task failed", error=self._loggable(cause), ended=ended.outcome if ended else "unknown")
+
+    async def _not_now(self, attempt: _Attempt, why: NotNow) -> None:
+        if isinstance(why, Postponed):
+            lost = await self._insist(lambda: self._consumer.give_back([attempt.task]), attempt.log)
+            if lost is not None:
+                self._metrics.ended("lost" if lost else "given_back")
+                attempt.log.info("task given back", why=str(why))
+            return
+        refused = isinstance(why, RefusedForNow)
+        if not refused and self._gate.seconds == 0 and not self._stopping.is_set():
             self._gate.close("handler", _NOT_NOW_SECONDS)  # else it would be taken again at once, and so on
-        lost = await self._insist(lambda: self._consumer.give_back([attempt.task]), attempt.log)
-        if lost is not None:
-            self._metrics.ended("lost" if lost else "given_back")
-            attempt.log.info("task given back", why=why)
+        text = self._reports.scrub(full(why.__cause__ if refused and why.__cause__ is not None else why))
+        ended = await self._insist(
+            lambda: self._consumer.refuse(attempt.task, text, "proved" if refused else "never"), attempt.log
+        )
+        if ended is not None and ended.outcome in ("retry", "dead"):
+            self._calls.answers_others()
+        self._count(attempt, ended)
+        attempt.log.info("task refused", why=self._loggable(why), ended=ended.outcome if ended else "unknown")
+
+    def _count(self, attempt: _Attempt, ended: Ended | None) -> None:
+        if ended is None:
+            return
+        self._metrics.letters_dropped.inc(ended.dropped)
+        if ended.outcome == "refused":
+            self._metrics.ended("given_back")
+        else:
+            self._metrics.ended("retried" if ended.outcome == "retry" else ended.outcome, attempt.seconds)
 
     async def _insist(self, report: Callable[[], Awaitable[_T]], log: structlog.stdlib.BoundLogger) -> _T | None:
         """Report the end of a task until Redis takes it; None when it did not for as long as a lease lasts."""
@@ -272,16 +384,34 @@ class Worker:
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
     async def _drain(self) -> None:
-        """Let running tasks finish within the grace period, then give the rest back."""
+        """Let running tasks finish within the grace period, then give the rest back.
+
+        A handler that does not let itself be cancelled is still at work: its task is given back in the moment in which
+        the process ends.
+        """
         if self._running:
             self._log.info("draining", tasks=len(self._running), grace_seconds=self._limits.grace_seconds)
             await asyncio.wait([job for _, job in self._running.values()], timeout=self._limits.grace_seconds)
         rest = list(self._running.values())
-        for _, job in rest:
+        for task, job in rest:
+            self._dropped.add((task.id, task.delivery))
             job.cancel()
-        if rest:
-            await asyncio.wait([job for _, job in rest], timeout=_CANCEL_SECONDS)
-            await self._give_back([task for task, _ in rest])
+        if not rest:
+            return
+        await asyncio.wait([job for _, job in rest], timeout=_CANCEL_SECONDS)
+        await self._give_back([task for task, job in rest if job.done()])
+        stubborn = [task for task, job in rest if not job.done()]
+        if stubborn:
+            self._log.error(
+                "handlers do not end when they are cancelled, the process ends", tasks=[t.id for t in stubborn]
+            )
+            try:
+                async with asyncio.timeout(_LAST_GIVE_BACK_SECONDS):
+                    await self._calls.pay()
+                    await self._give_back(stubborn)
+            except TimeoutError:
+                self._log.error("tasks cannot be given back, others get them after the lease")
+            self._end(1)
 
     async def _give_back(self, tasks: Sequence[Task]) -> None:
         if not tasks:
@@ -302,30 +432,6 @@ class Worker:
         except (TaskQueueError, TimeoutError) as error:
             self._log.warning("consumer cannot be removed, the others forget it in a day", error=str(error))
 
-    async def _renew(self) -> None:
-        tasks = [task for task, _ in self._running.values()]
-        for lost in await self._consumer.renew(tasks):
-            running = self._running.get((lost.id, lost.delivery))
-            if running is not None and (lost.id, lost.delivery) not in self._ending:
-                self._log.warning("task is no longer ours, dropping it", task=lost.id, delivery=lost.delivery)
-                running[1].cancel()
-
-    async def _reclaim(self) -> None:
-        # First renewed: after an outage longer than the lease, what runs here must not be taken for a dead worker's.
-        await self._renew()
-        reclaimed = await self._consumer.reclaim()
-        if reclaimed and (reclaimed.expired or reclaimed.buried):
-            self._log.warning("tasks of dead workers reclaimed", tasks=reclaimed.expired, dead_letters=reclaimed.buried)
-
-    async def _every(self, seconds: float, act: Callable[[], Awaitable[None]]) -> None:
-        """Do something again and again, until cancelled; a failure is logged and tried again at the next turn."""
-        while True:
-            await asyncio.sleep(seconds)
-            try:
-                await act()
-            except TaskQueueError as error:
-                self._log.warning("upkeep of the queue failed, trying again", error=str(error))
-
     async def _sleep(self, seconds: float) -> None:
         """Sleep, but not beyond a stop."""
         try:
@@ -335,36 +441,16 @@ class Worker:
             return
 
 
-async def _uncancelled(work: Awaitable[object]) -> object:
-    """Await a handler; where something in it was cancelled that nobody cancelled from here, it has failed.
+def _outcome(answer: object, context: Context) -> Outcome:
+    """Return a handler's answer as it is stored.
 
     Raises:
-        HandlerCancelled: so it was.
+        NotStorable: it is neither text nor anything that JSON can hold.
     """
     try:
-        return await work
-    except asyncio.CancelledError as error:
-        here = asyncio.current_task()
-        if here is None or here.cancelling():
-            raise
-        raise HandlerCancelled("the handler awaited something that was cancelled") from error
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    """Give what an exception consists of."""
-    if isinstance(error, BaseExceptionGroup):
-        for part in error.exceptions:
-            yield from _leaves(part)
-    else:
-        yield error
-
-
-def _outcome(answer: object, context: Context) -> Outcome:
-    """Answer a handler's answer as it is stored.
-
-    Raises:
-        TypeError: it is neither text nor anything that JSON can hold.
-    """
-    output = answer if isinstance(answer, str) else json.dumps(answer)
+        output = answer if isinstance(answer, str) else json.dumps(answer, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        kind = type(answer).__name__
+        raise NotStorable(f"the handler returned a {kind} that JSON cannot hold: return text or JSON values") from error
     spent = context.spent
     return Outcome(output, spent.input_tokens, spent.output_tokens, spent.stop)

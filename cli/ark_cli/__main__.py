@@ -1,5 +1,15 @@
-"""Lets the command be started as a module."""
+"""The program ``kubectl ark``."""
 
-from ark_cli.main import main
+from ark_process.signals import end_at_once
 
-main()
+
+def main() -> None:
+    """Run the program; a signal ends it from here on, and not only when all of it is imported."""
+    end_at_once()
+    from ark_cli.main import main as run  # noqa: PLC0415 - after the handlers
+
+    run()
+
+
+if __name__ == "__main__":
+    main()

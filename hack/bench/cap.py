@@ -24,7 +24,7 @@ from ark_agent.context import answer_prompt
 from ark_agent.gate import Gate
 from ark_agent.metrics import AgentMetrics
 from ark_agent.providers import Reply, Request
-from ark_agent.worker import Worker, WorkLimits
+from ark_agent.worker import Reports, Worker, WorkLimits
 from ark_process import logs
 from ark_taskqueue import Budget, Client, Consumer, QueueKeys, TokenLedger, connect
 from hack.bench.report import Bar, Report
@@ -131,11 +131,19 @@ def _be_workers(given: Round, process: int) -> None:
                 calls = Calls(_CountedLLM(client, given.truth), ledger, limits, gate, metrics, "m")
                 consumer = Consumer(client, given.queue, f"{process}-{number}")
                 work_limits = WorkLimits(1, given.timeout_seconds)
-                worker = Worker(consumer, answer_prompt, calls, gate, work_limits, metrics)
+                worker = Worker(consumer, answer_prompt, calls, gate, work_limits, Reports(metrics))
+                group.create_task(_reclaim(consumer))
                 group.create_task(worker.run())
 
     with suppress(KeyboardInterrupt):
         asyncio.run(work())
+
+
+async def _reclaim(consumer: Consumer) -> None:
+    """Do what a worker's upkeep does for the others; a thread for each of two hundred would be too much here."""
+    while True:
+        await asyncio.sleep(1)
+        await consumer.reclaim()
 
 
 @contextmanager

@@ -32,6 +32,7 @@ class LLMServer:
     answers: dict[str, list[Answer]] = field(default_factory=dict)
     requests: list[tuple[str, dict[str, Any], Mapping[str, str]]] = field(default_factory=list)
     """Path, body, headers."""
+    queries: list[dict[str, str]] = field(default_factory=list)
 
     def will(self, path: str, *answers: Answer) -> None:
         """Say what a path answers."""
@@ -44,6 +45,7 @@ class LLMServer:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one request."""
         self.requests.append((request.path, await request.json(), request.headers))
+        self.queries.append(dict(request.query))
         given = self.answers.get(request.path)
         if not given:
             return web.json_response({"error": {"message": f"no such path {request.path}"}}, status=404)

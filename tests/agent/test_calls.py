@@ -19,6 +19,8 @@ from ark_agent.providers.errors import (
     CallFailed,
     CallRefused,
     CallUnclear,
+    InputRefused,
+    NoText,
     ProviderBusy,
     ProviderError,
 )
@@ -198,7 +200,7 @@ async def test_an_input_that_leaves_nothing_to_write_is_refused_before_the_call(
     client: Client, queue: QueueKeys
 ) -> None:
     llm = FakeLLM(counts=1000)
-    with pytest.raises(CallRefused, match="the input has 1000 tokens, and a call may have 1000"):
+    with pytest.raises(InputRefused, match="the input has 1000 tokens, and a call may have 1000"):
         await call(calls_of(client, queue, llm, BUDGET))
     assert not llm.calls
     usage = await usage_of(client, queue)
@@ -224,7 +226,9 @@ async def test_while_the_provider_is_busy_no_more_tasks_are_taken(client: Client
     calls = calls_of(client, queue, FakeLLM(lambda _: ProviderBusy("529", 3600)), BUDGET, gate=gate)
     with pytest.raises(NotNow, match="529"):
         await call(calls)
-    assert 299 < gate.seconds <= 300 * 1.2, "as long as it says, and five minutes at most"
+    assert 4 < gate.seconds <= 5, "one task is tried soon: it may be this one alone that is refused"
+    assert gate.probing
+    assert not gate.takes_refused
     assert (await usage_of(client, queue)).reserved == 0
 
 
@@ -261,7 +265,7 @@ async def test_a_refused_agent_is_no_tasks_fault(client: Client, queue: QueueKey
 async def test_a_model_that_a_handler_asked_for_is_its_own_fault(client: Client, queue: QueueKeys) -> None:
     error: ProviderError = AgentRefused("404: no such model", about_model=True)
     calls = calls_of(client, queue, FakeLLM(lambda _: error), BUDGET)
-    with pytest.raises(CallRefused, match="no such model"):
+    with pytest.raises(InputRefused, match="no such model"):
         await call(calls, model="other")
     assert calls.problem is None
 
@@ -386,3 +390,40 @@ async def test_a_redis_that_hangs_takes_none_of_the_attempts_time(redis_server: 
         proxy.drop_connections()
         assert (await running).text == "done"
         await client.aclose()
+
+
+async def test_of_calls_at_the_same_time_each_cost_is_booked_once(client: Client, queue: QueueKeys) -> None:
+    llm = FakeLLM(seconds=0.05)
+    calls, spent, clock = calls_of(client, queue, llm, BUDGET), Spent(), AttemptClock(60)
+    async with clock:
+        await asyncio.gather(*(calls.call(request(), spent, clock, last=True) for _ in range(4)))
+    last = spent.end()
+    assert last is not None
+    calls.debts.owe(last)
+    await calls.pay()
+    usage = await usage_of(client, queue)
+    assert (usage.total, usage.reserved) == (4 * 15, 0)
+
+
+async def test_a_call_that_ends_after_its_task_is_booked(client: Client, queue: QueueKeys) -> None:
+    calls, spent = calls_of(client, queue, FakeLLM(), BUDGET), Spent()
+    assert spent.end() is None
+    await call(calls, spent, last=True)
+    assert (await usage_of(client, queue)).total == 15
+
+
+@pytest.mark.parametrize("stop", ["refusal", "content_filter", "max_tokens", "length", "", "SAFETY"])
+async def test_no_text_without_a_clean_stop_is_a_failure_with_its_reason(
+    client: Client, queue: QueueKeys, stop: str
+) -> None:
+    calls = calls_of(client, queue, FakeLLM(lambda _: Reply("", 10, 5, stop)), BUDGET)
+    with pytest.raises(NoText, match=stop or "no reason"):
+        await call(calls, last=True)
+    usage = await usage_of(client, queue)
+    assert (usage.total, usage.reserved) == (15, 0), "what it has cost is known"
+
+
+@pytest.mark.parametrize("stop", ["end_turn", "stop", "stop_sequence", "tool_use", "tool_calls"])
+async def test_an_llm_may_have_nothing_to_say(client: Client, queue: QueueKeys, stop: str) -> None:
+    calls = calls_of(client, queue, FakeLLM(lambda _: Reply("", 10, 5, stop)), BUDGET)
+    assert (await call(calls)).stop == stop

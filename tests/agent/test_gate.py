@@ -11,7 +11,7 @@ def test_a_gate_is_closed_until_the_last_of_its_reasons_is_over() -> None:
     assert gate.seconds == 0
     gate.close("budget", 10)
     gate.close("provider", 3)
-    assert (gate.seconds, gate.closed("budget"), gate.closed("agent")) == (10, True, False)
+    assert (gate.seconds, gate.closed("budget"), gate.closed("handler")) == (10, True, False)
     now[0] += 4
     assert (gate.seconds, gate.closed("provider")) == (6, False)
     gate.close("budget", 1)

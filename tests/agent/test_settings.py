@@ -35,7 +35,7 @@ def test_arkonis_environment_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     config = load(AgentSettings, [])
-    assert (config.redis, config.queue, config.name) == (
+    assert (config.redis.get_secret_value(), config.queue, config.name) == (
         "redis://redis.arkonis:6379",
         "stream:agent-tasks",
         "writer-1",
@@ -51,7 +51,7 @@ def test_the_operators_own_variables_win(monkeypatch: pytest.MonkeyPatch) -> Non
     for name, value in {**given, "POD_NAME": "p", "AGENT_NAME": "n"}.items():
         monkeypatch.setenv(name, value)
     config = load(AgentSettings, [])
-    assert (config.redis, config.queue, config.name) == ("redis://b:2", "shop/writer", "n")
+    assert (config.redis.get_secret_value(), config.queue, config.name) == ("redis://b:2", "shop/writer", "n")
 
 
 @pytest.mark.parametrize(

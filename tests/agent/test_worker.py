@@ -52,9 +52,9 @@ async def test_a_failed_task_is_tried_again(client: Client, queue: QueueKeys) ->
     ("fields", "error"),
     [
         ({"meta": '{"failing_attempts": 99}'}, "CallFailed: attempt 3 fails"),
-        ({"meta": "no json"}, "CallRefused: meta is not JSON"),
-        ({"meta": "[1]"}, "CallRefused: meta is not a JSON object"),
-        ({"meta": '{"latency_seconds": -1}'}, "CallRefused: meta latency_seconds is -1: give a number from 0"),
+        ({"meta": "no json"}, "InputRefused: meta is not JSON"),
+        ({"meta": "[1]"}, "InputRefused: meta is not a JSON object"),
+        ({"meta": '{"latency_seconds": -1}'}, "InputRefused: meta latency_seconds is not a number from 0: -1"),
     ],
 )
 async def test_a_task_that_cannot_be_done_becomes_a_dead_letter(

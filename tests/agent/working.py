@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+
+from redis.asyncio import Redis
 
 from ark_agent.calls import CallLimits, Calls
 from ark_agent.context import Handler, answer_prompt
@@ -13,8 +16,9 @@ from ark_agent.gate import Gate
 from ark_agent.metrics import AgentMetrics
 from ark_agent.providers import Provider, Reply, Request
 from ark_agent.providers.echo import EchoProvider
-from ark_agent.worker import Worker, WorkLimits
-from ark_taskqueue import Budget, Client, Consumer, Leases, QueueKeys, RetryPolicy, TokenLedger
+from ark_agent.upkeep import Upkeep
+from ark_agent.worker import Reports, Worker, WorkLimits
+from ark_taskqueue import Budget, Client, Consumer, Leases, QueueKeys, RetryPolicy, TokenLedger, connect
 
 FAST = RetryPolicy(max_failures=3, first_backoff=0.01, longest_backoff=0.01)
 NO_LIMIT = Budget(None, 8000)
@@ -80,6 +84,8 @@ async def working(
     *,
     provider: Provider | None = None,
     budget: Budget = NO_LIMIT,
+    end: Callable[[int], object] = os._exit,
+    longest_block_seconds: float = 60.0,
 ) -> AsyncIterator[Worker]:
     """Run a worker, and stop it."""
     limits = limits or WorkLimits()
@@ -88,11 +94,25 @@ async def working(
     calls = calls_of(
         client, queue, provider or EchoProvider(), budget, gate=gate, metrics=metrics, seconds=limits.task_seconds
     )
-    worker = Worker(consumer, handler, calls, gate, limits, metrics, system="be brief")
-    running = asyncio.create_task(worker.run())
-    try:
-        yield worker
-    finally:
-        worker.stop()
-        async with asyncio.timeout(60):
-            await running
+    worker = Worker(consumer, handler, calls, gate, limits, Reports(metrics), system="be brief", end=end)
+
+    def consumer_of_its_own() -> tuple[Client, Consumer]:
+        own = connect(url_of(client))
+        return own, Consumer(own, queue, name, leases=leases, retries=FAST)
+
+    upkeep = Upkeep(worker, consumer_of_its_own, metrics, longest_block_seconds=longest_block_seconds, end=end)
+    async with upkeep.running():
+        running = asyncio.create_task(worker.run())
+        try:
+            yield worker
+        finally:
+            worker.stop()
+            async with asyncio.timeout(60):
+                await running
+
+
+def url_of(client: Client) -> str:
+    """Return where a client's server is."""
+    assert isinstance(client, Redis)
+    given = client.connection_pool.connection_kwargs
+    return f"redis://{given['host']}:{given['port']}"

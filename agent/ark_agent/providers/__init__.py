@@ -9,10 +9,10 @@ from __future__ import annotations
 import importlib
 import math
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from ark_agent.providers.errors import BadProvider
 from ark_taskqueue import Task
@@ -22,12 +22,16 @@ _MODELS: tuple[tuple[str, Name], ...] = (
     ("claude", "anthropic"),
     ("gpt-", "openai"),
     ("chatgpt-", "openai"),
+    ("codex-", "openai"),
+    ("computer-use-", "openai"),
+    ("ft:", "openai"),
     ("o1", "openai"),
     ("o3", "openai"),
     ("o4", "openai"),
     ("echo", "echo"),
 )
-"""What the names of each provider's own models begin with."""
+"""What the names of each provider's own models begin with: those that the SDKs list (``openai.types.AllModels``,
+``anthropic.types.Model``), and ``ft:`` for fine-tuned ones (OpenAI's API reference, "Fine-tuning"). A test compares."""
 _TOKENS_PER_MESSAGE = 16
 """More than any chat format adds to a message."""
 _TOKENS_PER_CALL = 64
@@ -68,7 +72,7 @@ class Provider(Protocol):
     """Makes LLM calls; must let itself be cancelled at any await."""
 
     async def count(self, request: Request) -> int:
-        """Answer how many tokens the LLM will read, rather too many than too few.
+        """Return the number of tokens that the LLM will read, rather too many than too few.
 
         Raises:
             ProviderError: see `call`.
@@ -95,7 +99,7 @@ class ProviderOptions:
 
     name: Literal["auto", "anthropic", "openai", "echo"] = "auto"
     model: str = "echo"
-    base_url: str | None = None
+    base_url: str | None = field(default=None, repr=False)
     """None: the SDK's own, or what its environment variable says."""
     bytes_per_token: float = 2.0
     """What input is estimated by where nothing counts it."""
@@ -112,7 +116,7 @@ def make(options: ProviderOptions) -> Provider:
     name = name_of(options)
     if not options.model:
         raise BadProvider(f"--model (AGENT_MODEL) is missing: provider {name} needs to know which model to ask")
-    _check_url(options.base_url or os.environ.get(f"{name.upper()}_BASE_URL"))
+    endpoint_of(options.base_url or os.environ.get(f"{name.upper()}_BASE_URL") or "http://unused")
     try:
         module = importlib.import_module(f"ark_agent.providers.{name}")
     except ModuleNotFoundError as error:
@@ -124,7 +128,7 @@ def make(options: ProviderOptions) -> Provider:
 
 
 def name_of(options: ProviderOptions) -> Name:
-    """Answer the provider's name, by the model's where none is given.
+    """Return the provider's name, by the model's where none is given.
 
     Raises:
         BadProvider: nothing says which it is.
@@ -135,35 +139,59 @@ def name_of(options: ProviderOptions) -> Name:
         if options.model.startswith(beginning):
             return name
     raise BadProvider(
-        f"--model (AGENT_MODEL) is {options.model!r}, which tells no provider: set --provider (AGENT_PROVIDER) to "
-        "anthropic, openai (any server that speaks its API, see --base-url) or echo"
+        f"--model (AGENT_MODEL) is {options.model!r}, which does not identify a provider: set --provider "
+        "(AGENT_PROVIDER) to anthropic, openai (any server that speaks its API, see --base-url) or echo"
     )
 
 
-def _check_url(url: str | None) -> None:
-    if not url:
-        return
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a provider's API is."""
+
+    base_url: str = field(repr=False)
+    """Without a query."""
+    query: Mapping[str, str] = field(repr=False)
+    """Goes with every request, as Azure's ``api-version`` does; it may hold a key."""
+
+
+def endpoint_of(url: str) -> Endpoint:
+    """Take a base URL apart: the SDKs append the paths of their calls, which a query in it would swallow.
+
+    Raises:
+        BadProvider: it is no URL for HTTP; it is not repeated, since it may have a key in it.
+    """
     try:
         parts = urlsplit(url)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.fragment
+        query = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
+        _ = parts.port
     except ValueError:
-        good = False
+        good, query = False, {}
     if not good:
-        raise BadProvider(f"the provider's base URL is {url!r}: give http://host:port/path or https://host/path")
+        raise BadProvider(
+            "the provider's base URL (AGENT_BASE_URL, ANTHROPIC_BASE_URL or OPENAI_BASE_URL) cannot be used: give "
+            "http://host:port/path or https://host/path, with a query where the server wants one"
+        )
+    return Endpoint(parts._replace(query="").geturl(), query)
 
 
 def most_tokens(request: Request) -> int:
-    """Answer a bound on the tokens of a call's input that holds for any tokenizer which works on bytes: a token has one
+    """Return a bound on the tokens of a call's input that holds for any tokenizer which works on bytes: a token has one
     byte at least.
     """
     return _bytes(request) + _overhead(request)
 
 
 def estimated_tokens(request: Request, bytes_per_token: float) -> int:
-    """Answer about how many tokens a call's input has, never more than `most_tokens`."""
-    plain = sum(len(text.encode("ascii", "ignore")) for text in _texts(request))
+    """Return about how many tokens a call's input has, never more than `most_tokens`."""
+    return sum(text_tokens(text, bytes_per_token) for text in _texts(request)) + _overhead(request)
+
+
+def text_tokens(text: str, bytes_per_token: float) -> int:
+    """Return about how many tokens a text has, rather too many than too few; one for each byte at most."""
+    plain = len(text.encode("ascii", "ignore"))
     # What is no ASCII may be a token for each byte, in rare scripts and signs.
-    return math.ceil(plain / max(1.0, bytes_per_token)) + _bytes(request) - plain + _overhead(request)
+    return math.ceil(plain / max(1.0, bytes_per_token)) + _size(text) - plain
 
 
 def _texts(request: Request) -> list[str]:
@@ -171,7 +199,11 @@ def _texts(request: Request) -> list[str]:
 
 
 def _bytes(request: Request) -> int:
-    return sum(len(text.encode("utf-8", "surrogatepass")) for text in _texts(request))
+    return sum(_size(text) for text in _texts(request))
+
+
+def _size(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
 
 
 def _overhead(request: Request) -> int:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import anthropic
 
-from ark_agent.providers import ProviderOptions, Reply, Request, estimated_tokens, most_tokens
-from ark_agent.providers.errors import BadProvider, CallRefused, CallUnclear, ProviderError, of_connection, of_status
+from ark_agent.providers import ProviderOptions, Reply, Request, endpoint_of, estimated_tokens, most_tokens, text_tokens
+from ark_agent.providers.answers import joined, object_in, of_connection, unreadable
+from ark_agent.providers.errors import BadProvider, CallUnclear, InputRefused, ProviderError
+from ark_agent.providers.faults import error_of, fault_of
+from ark_agent.providers.usage import Reported, tokens
 
 _NAME = "anthropic"
 _OWN_URL = "https://api.anthropic.com"
@@ -19,6 +22,8 @@ _SMALL = 1000
 _MARGIN = 50
 """The provider calls its count an estimate: this part of it is added."""
 _UNKNOWN_ENDPOINT = frozenset({404, 405, 501})
+_COUNT_SECONDS = 10.0
+"""The most that a count may take: the estimate is as good, and costs no time."""
 
 
 def make(options: ProviderOptions) -> AnthropicProvider:
@@ -40,10 +45,12 @@ class AnthropicProvider:
         Args:
             options: model, base URL and timeout; the key is the environment's.
         """
+        # An empty variable would be taken for an address.
+        endpoint = endpoint_of(options.base_url or os.environ.get("ANTHROPIC_BASE_URL") or _OWN_URL)
         # The SDK's own retries would hide rate limits from whoever has to wait for them.
         self._client = anthropic.AsyncAnthropic(
-            # An empty variable would be taken for an address.
-            base_url=options.base_url or os.environ.get("ANTHROPIC_BASE_URL") or _OWN_URL,
+            base_url=endpoint.base_url,
+            default_query=endpoint.query,
             max_retries=0,
             timeout=options.timeout_seconds,
         )
@@ -53,22 +60,17 @@ class AnthropicProvider:
         """Models that the server has no count for; one that only speaks the API may have none at all."""
 
     async def count(self, request: Request) -> int:
-        """Answer the tokens of the input: by the provider's own count where it has one and it may matter.
+        """Return the tokens of the input: by the provider's own count where it has one and it may matter.
 
-        Raises:
-            ProviderError: the count failed.
+        A count that fails says nothing of the call, which has limits and rights of its own: then it is estimated.
         """
         most = most_tokens(request)
         if most <= _SMALL:
             return most
-        if request.model not in self._uncounted:
-            try:
-                counted = await self._counted(request)
-            except _NoCount:
-                self._uncounted.add(request.model)
-            else:
-                return min(most, counted + counted // _MARGIN)
-        return estimated_tokens(request, self._bytes_per_token)
+        counted = None if request.model in self._uncounted else await self._counted(request)
+        if counted is None:
+            return estimated_tokens(request, self._bytes_per_token)
+        return min(most, counted + counted // _MARGIN)
 
     async def call(self, request: Request, output_tokens: int) -> Reply:
         """Make the call.
@@ -77,32 +79,41 @@ class AnthropicProvider:
             ProviderError: see `ark_agent.providers.Provider.call`.
         """
         with _translated():
-            message = await self._client.messages.create(
+            answer = await self._client.messages.with_raw_response.create(
                 max_tokens=output_tokens, timeout=self._timeout, **_content(request)
             )
-        return _reply(message)
+        # Read here and not by the SDK, which takes whatever a server sends for a message.
+        return self._reply(request, object_in(_NAME, answer.http_response.content, answer.headers))
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self._client.close()
 
-    async def _counted(self, request: Request) -> int:
+    async def _counted(self, request: Request) -> int | None:
         try:
             with _translated():
-                counted = await self._client.messages.count_tokens(timeout=self._timeout, **_content(request))
+                answer = await self._client.messages.with_raw_response.count_tokens(
+                    timeout=min(self._timeout, _COUNT_SECONDS), **_content(request)
+                )
+            counted = tokens(object_in(_NAME, answer.http_response.content, answer.headers).get("input_tokens"))
         except ProviderError as error:
             cause = error.__cause__
             if isinstance(cause, anthropic.APIStatusError) and cause.status_code in _UNKNOWN_ENDPOINT:
-                raise _NoCount from error
-            raise
-        tokens: Any = getattr(counted, "input_tokens", None)
-        if not isinstance(tokens, int):
-            raise _NoCount
-        return tokens
+                self._uncounted.add(request.model)
+            return None
+        if not counted:
+            self._uncounted.add(request.model)
+        return counted or None
 
-
-class _NoCount(Exception):
-    """The server does not count."""
+    def _reply(self, request: Request, message: Mapping[str, Any]) -> Reply:
+        content, stop = message.get("content"), message.get("stop_reason")
+        if not isinstance(content, list):
+            raise unreadable(_NAME, "content", message)
+        text = joined(content)
+        read, written = _reported(message.get("usage")).spent(
+            estimated_tokens(request, self._bytes_per_token), text_tokens(text, self._bytes_per_token)
+        )
+        return Reply(text, read, written, stop if isinstance(stop, str) else "")
 
 
 def _content(request: Request) -> dict[str, Any]:
@@ -118,24 +129,20 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except anthropic.APIStatusError as error:
-        raise of_status(_NAME, error.status_code, error.message, error.response.headers) from error
+        raise error_of(fault_of(_NAME, error.status_code, error.body, error.message), error.response.headers) from error
     except anthropic.APIConnectionError as error:
         raise of_connection(_NAME, error) from error
     except UnicodeEncodeError as error:
-        raise CallRefused(f"the input is no text that {_NAME} could be sent: {error}") from error
+        raise InputRefused(f"the input is no text that {_NAME} could be sent", str(error)) from None
     except (anthropic.AnthropicError, ValueError) as error:
-        raise CallUnclear(f"{_NAME} answered what cannot be read: {error or type(error).__name__}") from error
+        raise CallUnclear(f"{_NAME} answered what cannot be read ({type(error).__name__})", str(error)) from error
 
 
-def _reply(message: Any) -> Reply:
-    """Read an answer; the SDK does not check what a server sends."""
-    content, usage = getattr(message, "content", None), getattr(message, "usage", None)
-    if not isinstance(content, list):
-        raise CallUnclear(f"{_NAME} answered without content: {str(message)[:200]}")
-    texts = [block.text for block in content if getattr(block, "type", "") == "text"]
-    counts = [getattr(usage, name, None) for name in ("input_tokens", "output_tokens")]
-    spent_in, spent_out = (number if isinstance(number, int) else None for number in counts)
-    if spent_in is not None:
-        for name in ("cache_creation_input_tokens", "cache_read_input_tokens"):
-            spent_in += getattr(usage, name, None) or 0
-    return Reply("".join(texts), spent_in, spent_out, str(getattr(message, "stop_reason", "")))
+def _reported(usage: object) -> Reported:
+    if not isinstance(usage, dict):
+        return Reported()
+    read = tokens(usage.get("input_tokens"))
+    if read is not None:
+        # Tokens from a cache, or into one, are counted beside the others (the API's documentation, "Prompt caching").
+        read += sum(tokens(usage.get(f"cache_{way}_input_tokens")) or 0 for way in ("creation", "read"))
+    return Reported(read, tokens(usage.get("output_tokens")), tokens(usage.get("total_tokens")))

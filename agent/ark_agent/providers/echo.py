@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from ark_agent.providers import ProviderOptions, Reply, Request
-from ark_agent.providers.errors import CallFailed, CallRefused
+from ark_agent.providers.errors import CallFailed, InputRefused
 from ark_taskqueue import Task
 
 
@@ -26,7 +26,7 @@ class EchoProvider:
         """Answer the tokens that the task says.
 
         Raises:
-            CallRefused: its ``meta`` cannot be read.
+            InputRefused: its ``meta`` cannot be read.
         """
         return int(_number(_meta(request.task), "input_tokens"))
 
@@ -35,7 +35,7 @@ class EchoProvider:
 
         Raises:
             CallFailed: the task says so.
-            CallRefused: its ``meta`` cannot be read.
+            InputRefused: its ``meta`` cannot be read.
         """
         meta = _meta(request.task)
         await asyncio.sleep(_number(meta, "latency_seconds"))
@@ -54,14 +54,14 @@ def _meta(task: Task) -> dict[str, Any]:
     try:
         meta = task.meta
     except ValueError as error:
-        raise CallRefused(f"meta is not JSON: {error}") from error
+        raise InputRefused("meta is not JSON", str(error)) from None
     if not isinstance(meta, dict):
-        raise CallRefused(f"meta is not a JSON object: {meta!r}")
+        raise InputRefused("meta is not a JSON object", repr(meta))
     return meta
 
 
 def _number(meta: dict[str, Any], name: str) -> float:
     value = meta.get(name, 0)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
-        raise CallRefused(f"meta {name} is {value!r}: give a number from 0")
+        raise InputRefused(f"meta {name} is not a number from 0", repr(value))
     return value

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
 import openai
 
-from ark_agent.providers import ProviderOptions, Reply, Request, estimated_tokens
-from ark_agent.providers.errors import BadProvider, CallRefused, CallUnclear, of_connection, of_status
+from ark_agent.providers import ProviderOptions, Reply, Request, endpoint_of, estimated_tokens, text_tokens
+from ark_agent.providers.answers import joined, object_in, of_connection, unreadable
+from ark_agent.providers.errors import BadProvider, CallUnclear, InputRefused
+from ark_agent.providers.faults import error_of, fault_in_success, fault_of
+from ark_agent.providers.usage import Reported, tokens
 
 _NAME = "openai"
 _OWN_HOST = "api.openai.com"
 _OWN_URL = f"https://{_OWN_HOST}/v1"
 _NO_KEY = "none"
 """Servers in one's own cluster often want no key, but the SDK does."""
+_REFUSED = "refusal"
+"""The stop of an answer in which the LLM declines, as Anthropic names it; OpenAI has a field for it."""
 
 
 def make(options: ProviderOptions) -> OpenAIProvider:
@@ -40,11 +45,13 @@ class OpenAIProvider:
         Args:
             options: model, base URL and so on; the key is the environment's.
         """
+        # An empty variable would be taken for an address.
+        endpoint = endpoint_of(options.base_url or os.environ.get("OPENAI_BASE_URL") or _OWN_URL)
         # The SDK's own retries would hide rate limits from whoever has to wait for them.
         self._client = openai.AsyncOpenAI(
             api_key=os.environ.get("OPENAI_API_KEY") or _NO_KEY,
-            # An empty variable would be taken for an address.
-            base_url=options.base_url or os.environ.get("OPENAI_BASE_URL") or _OWN_URL,
+            base_url=endpoint.base_url,
+            default_query=endpoint.query,
             max_retries=0,
             timeout=options.timeout_seconds,
         )
@@ -70,12 +77,33 @@ class OpenAIProvider:
         turns = [{"role": message.role, "content": message.content} for message in request.messages]
         given: dict[str, Any] = {"messages": [*system, *turns], self._limit_field: output_tokens}
         with _translated():
-            completion = await self._client.chat.completions.create(model=request.model, **given)
-        return _reply(completion)
+            answer = await self._client.chat.completions.with_raw_response.create(model=request.model, **given)
+        # Read here and not by the SDK, which takes whatever a server sends for a completion.
+        content = object_in(_NAME, answer.http_response.content, answer.headers)
+        return self._reply(request, content, answer.headers)
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self._client.close()
+
+    def _reply(self, request: Request, content: Mapping[str, Any], headers: Mapping[str, str]) -> Reply:
+        choices = content.get("choices")
+        choice = choices[0] if isinstance(choices, list) and choices else None
+        if not isinstance(choice, dict):
+            raise unreadable(_NAME, "choices", content)
+        stop = choice.get("finish_reason")
+        if choice.get("error") or stop == "error":
+            raise error_of(fault_in_success(_NAME, choice.get("error") or {}), headers)
+        message = choice.get("message")
+        if not isinstance(message, dict):
+            raise unreadable(_NAME, "a message", content)
+        text = joined(message.get("content"))
+        if not text and message.get("refusal"):
+            stop = _REFUSED
+        read, written = _reported(content.get("usage")).spent(
+            estimated_tokens(request, self._bytes_per_token), text_tokens(text, self._bytes_per_token)
+        )
+        return Reply(text, read, written, stop if isinstance(stop, str) else "")
 
 
 @contextmanager
@@ -83,24 +111,22 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except openai.APIStatusError as error:
-        raise of_status(_NAME, error.status_code, error.message, error.response.headers) from error
+        raise error_of(fault_of(_NAME, error.status_code, error.body, error.message), error.response.headers) from error
     except openai.APIConnectionError as error:
         raise of_connection(_NAME, error) from error
     except UnicodeEncodeError as error:
-        raise CallRefused(f"the input is no text that {_NAME} could be sent: {error}") from error
+        raise InputRefused(f"the input is no text that {_NAME} could be sent", str(error)) from None
     except (openai.OpenAIError, ValueError) as error:
-        raise CallUnclear(f"{_NAME} answered what cannot be read: {error or type(error).__name__}") from error
+        raise CallUnclear(f"{_NAME} answered what cannot be read ({type(error).__name__})", str(error)) from error
 
 
-def _reply(completion: Any) -> Reply:
-    """Read an answer; the SDK does not check what a server sends."""
-    choices = getattr(completion, "choices", None)
-    choice = choices[0] if isinstance(choices, list) and choices else None
-    message = getattr(choice, "message", None)
-    if message is None:
-        raise CallUnclear(f"{_NAME} answered without choices: {str(completion)[:200]}")
-    usage = getattr(completion, "usage", None)
-    counts = [getattr(usage, name, None) for name in ("prompt_tokens", "completion_tokens")]
-    spent_in, spent_out = (number if isinstance(number, int) else None for number in counts)
-    text = message.content if isinstance(getattr(message, "content", None), str) else ""
-    return Reply(text, spent_in, spent_out, str(getattr(choice, "finish_reason", "")))
+def _reported(usage: object) -> Reported:
+    if not isinstance(usage, dict):
+        return Reported()
+    details = usage.get("completion_tokens_details")
+    return Reported(
+        tokens(usage.get("prompt_tokens")),
+        tokens(usage.get("completion_tokens")),
+        tokens(usage.get("total_tokens")),
+        tokens(details.get("reasoning_tokens")) if isinstance(details, dict) else None,
+    )

@@ -48,7 +48,7 @@ async def replica(
         "kubeconfig": str(config.kubeconfig),
         "namespace": here.namespace,
         "watch-namespace": here.namespace,
-        "redis": config.redis,
+        "redis": config.redis.get_secret_value(),
         **TERMS,
     }
     process = await asyncio.to_thread(OperatorProcess, folder, flags, name)

@@ -1,0 +1,74 @@
+"""What the modules of HTTP providers have in common: reading an answer, and translating what their SDKs raise."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ark_agent.providers.errors import CallFailed, CallUnclear, ProviderError
+from ark_agent.providers.faults import error_of, fault_in_success
+
+_LONGEST_DETAIL = 200
+_NEVER_SENT = frozenset(
+    {
+        "ConnectError",
+        "ConnectTimeout",
+        "InvalidURL",
+        "LocalProtocolError",
+        "PoolTimeout",
+        "ProxyError",
+        "UnsupportedProtocol",
+    }
+)
+
+
+def object_in(provider: str, body: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
+    """Read the body of a success, which may hold an error all the same (routers answer so when a provider fails).
+
+    Raises:
+        ProviderError: the error in it, handled like the same HTTP status; `CallUnclear` where it is no JSON object.
+    """
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise CallUnclear(f"{provider} answered what is no JSON", str(error)) from None
+    if not isinstance(content, dict):
+        raise CallUnclear(f"{provider} answered JSON that is no object", str(content)[:_LONGEST_DETAIL])
+    if content.get("error"):
+        raise error_of(fault_in_success(provider, content["error"]), headers)
+    return content
+
+
+def of_connection(provider: str, error: Exception) -> ProviderError:
+    """Return what a connection's failure means; what was not sent was not done."""
+    cause = error.__cause__ or error
+    name = type(cause).__name__
+    # By their names, since each SDK brings an HTTP library of its own choice.
+    if name in _NEVER_SENT:
+        return CallFailed(f"{provider} cannot be reached ({name})", str(cause))
+    return CallUnclear(f"{provider} did not answer in full ({name})", str(cause))
+
+
+def unreadable(provider: str, what: str, content: object) -> CallUnclear:
+    """Return the error for an answer that lacks what makes it one."""
+    return CallUnclear(f"{provider} answered without {what}", str(content)[:_LONGEST_DETAIL])
+
+
+def joined(parts: object) -> str:
+    """Return the text of a content: a text, or the texts among its parts."""
+    if isinstance(parts, str):
+        return parts
+    if not isinstance(parts, Iterable) or isinstance(parts, Mapping):
+        return ""
+    return "".join(_part(part) for part in parts)
+
+
+def _part(part: object) -> str:
+    if isinstance(part, str):
+        return part
+    text = part.get("text") if isinstance(part, Mapping) and part.get("type", "text") in _TEXTS else None
+    return text if isinstance(text, str) else ""
+
+
+_TEXTS = frozenset({"text", "output_text"})

@@ -1,0 +1,176 @@
+"""What a handler does to its process costs its own attempt alone."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import sys
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from ark_agent import Context, NotNow
+from ark_agent.worker import WorkLimits
+from ark_taskqueue import Client, Producer, QueueKeys, Result, read_depth
+from tests.agent.working import working
+from tests.eventually import eventually
+
+
+async def result_of(client: Client, queue: QueueKeys, task_id: str) -> Result:
+    async with asyncio.timeout(60):
+        return await Producer(client, queue).wait_for_result(task_id)
+
+
+async def _exit_at_once() -> None:
+    sys.exit("enough")
+
+
+async def _exit_in_a_task() -> None:
+    await asyncio.create_task(_exit_at_once())
+
+
+async def _exit_in_a_group() -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_exit_at_once())
+        group.create_task(asyncio.sleep(60))
+
+
+async def _exit_in_gather() -> None:
+    await asyncio.gather(_exit_in_a_task(), asyncio.sleep(0))
+
+
+async def _exit_in_a_thread() -> None:
+    await asyncio.to_thread(sys.exit, 3)
+
+
+async def _interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+async def _interrupt_in_a_task() -> None:
+    await asyncio.ensure_future(_interrupt())
+
+
+async def _leave_a_generator() -> None:
+    raise GeneratorExit
+
+
+async def _leave_a_generator_in_a_task() -> None:
+    await asyncio.create_task(_leave_a_generator())
+
+
+class _Odd(BaseException):
+    pass
+
+
+async def _odd() -> None:
+    raise _Odd
+
+
+async def _cancelled() -> None:
+    raise asyncio.CancelledError
+
+
+async def _exit_in_a_forgotten_task() -> None:
+    forgotten = asyncio.create_task(_exit_at_once())
+    await asyncio.wait([forgotten])
+    assert forgotten.exception() is not None
+    raise ValueError("after it")
+
+
+_WAYS = (
+    _exit_at_once,
+    _exit_in_a_task,
+    _exit_in_a_group,
+    _exit_in_gather,
+    _exit_in_a_thread,
+    _interrupt,
+    _interrupt_in_a_task,
+    _leave_a_generator,
+    _leave_a_generator_in_a_task,
+    _odd,
+    _cancelled,
+    _exit_in_a_forgotten_task,
+)
+
+
+@pytest.mark.parametrize("way", _WAYS)
+async def test_a_handler_that_asks_for_the_end_of_the_process_fails_its_own_attempt(
+    client: Client, queue: QueueKeys, way: Callable[[], Awaitable[None]]
+) -> None:
+    async def handler(context: Context) -> str:
+        if context.task.prompt == "bad":
+            await way()
+        await asyncio.sleep(0.3)
+        return "done"
+
+    producer = Producer(client, queue)
+    async with working(client, queue, handler):
+        good = [(await producer.submit("good")).task_id for _ in range(2)]
+        bad = (await producer.submit("bad")).task_id
+        good.append((await producer.submit("good")).task_id)
+        for task_id in good:
+            result = await result_of(client, queue, task_id)
+            assert (result.status, result.attempts) == ("completed", 1)
+        result = await result_of(client, queue, bad)
+    assert (result.status, result.attempts) == ("dead", 3)
+
+
+@pytest.mark.parametrize("answer", [{1, 2}, math.nan, {"a": [math.inf]}, object(), {"a": b"x"}, {(1, 2): 3}])
+async def test_what_cannot_be_stored_is_paid_for_once(client: Client, queue: QueueKeys, answer: object) -> None:
+    asked = 0
+
+    async def handler(_: Context) -> object:
+        nonlocal asked
+        asked += 1
+        return answer
+
+    async with working(client, queue, handler):
+        result = await result_of(client, queue, (await Producer(client, queue).submit("x")).task_id)
+    assert (result.status, result.attempts, asked) == ("dead", 1, 1)
+    assert "JSON cannot hold" in result.error
+
+
+async def test_a_handler_that_says_not_now_for_one_task_does_not_stop_the_others(
+    client: Client, queue: QueueKeys
+) -> None:
+    async def handler(context: Context) -> str:
+        if context.task.prompt == "later":
+            raise NotNow("its data is not there yet")
+        return "done"
+
+    producer = Producer(client, queue)
+    for _ in range(4):
+        await producer.submit("later")
+    good = [(await producer.submit("now")).task_id for _ in range(4)]
+    async with working(client, queue, handler, limits=WorkLimits(concurrent_tasks=2)):
+        for task_id in good:
+            assert (await result_of(client, queue, task_id)).status == "completed"
+    assert (await read_depth(client, queue)).demand == 4, "and they are still there"
+
+
+@pytest.mark.parametrize("stubborn", [True, False])
+async def test_a_handler_that_does_not_let_itself_be_cancelled_keeps_its_task_until_the_process_ends(
+    client: Client, queue: QueueKeys, stubborn: bool
+) -> None:
+    let_go, ended = asyncio.Event(), []
+
+    async def handler(_: Context) -> str:
+        while not let_go.is_set():
+            try:
+                await let_go.wait()
+            except asyncio.CancelledError:
+                if not stubborn:
+                    raise
+        return "late"
+
+    def end(code: int) -> None:
+        ended.append(code)
+        let_go.set()  # a real process would be gone
+
+    await Producer(client, queue).submit("x")
+    async with working(client, queue, handler, limits=WorkLimits(grace_seconds=0.1), end=end) as worker:
+        await eventually(lambda: bool(worker.held()), "the task in hand")
+    assert ended == ([1] if stubborn else [])
+    depth = await read_depth(client, queue)
+    assert (depth.waiting, depth.in_flight) == (1, 0)
