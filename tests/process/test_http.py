@@ -1,0 +1,124 @@
+"""The HTTP endpoint of a program, and what strangers can do to it: nothing that keeps a probe from its answer."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+from prometheus_client import CollectorRegistry, Gauge
+
+from ark_process import http
+
+
+async def _nothing() -> None:
+    return
+
+
+@asynccontextmanager
+async def serving(
+    registry: CollectorRegistry | None = None, before: Callable[[], object] = _nothing, host: str = "127.0.0.1"
+) -> AsyncIterator[int]:
+    registry = registry or CollectorRegistry()
+    async with http.serve(host, 0, registry, lambda: None, before) as port:  # type: ignore[arg-type]
+        yield port
+
+
+async def get(port: int, path: str, host: str = "127.0.0.1") -> tuple[int, str]:
+    async with aiohttp.ClientSession() as session, session.get(f"http://{host}:{port}{path}") as response:
+        return response.status, await response.text()
+
+
+async def closed_by_the_server(sock: socket.socket) -> bool:
+    try:
+        return await asyncio.wait_for(asyncio.get_running_loop().sock_recv(sock, 1), 20) == b""
+    except OSError:
+        return True
+
+
+async def silent(port: int) -> socket.socket:
+    sock = socket.socket()
+    sock.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+    return sock
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /healthz HTT", b"GET /healthz HTTP/1.1\r\nHost: x\r\n"])
+async def test_a_connection_without_a_whole_request_is_closed(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
+    monkeypatch.setattr(http, "_REQUEST_SECONDS", 0.3)
+    async with serving() as port:
+        with await silent(port) as sock:
+            await asyncio.get_running_loop().sock_sendall(sock, sent)
+            assert await closed_by_the_server(sock)
+
+
+async def test_silent_connections_do_not_keep_a_probe_from_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "_MOST_CONNECTIONS", 20)
+    async with serving() as port:
+        silent_ones = [await silent(port) for _ in range(60)]
+        assert await get(port, "/healthz") == (200, "ok\n")
+        closed = [await asyncio.wait_for(closed_by_the_server(sock), 10) for sock in silent_ones[:30]]
+        assert all(closed), "the oldest silent ones go first"
+        for sock in silent_ones:
+            sock.close()
+
+
+async def test_a_connection_that_has_asked_is_kept_for_the_next_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "_REQUEST_SECONDS", 0.2)
+    async with serving() as port, aiohttp.ClientSession() as session:
+        for _ in range(2):
+            async with session.get(f"http://127.0.0.1:{port}/healthz") as response:
+                assert response.status == 200
+                await response.read()
+            await asyncio.sleep(0.4)
+        assert len(session.connector._conns) == 1  # type: ignore[union-attr]
+
+
+async def test_scrapes_at_the_same_time_share_one_rendering_that_is_as_fresh_as_their_own() -> None:
+    registry, refreshed = CollectorRegistry(), 0
+    value = Gauge("value", "A value", registry=registry)
+
+    async def before() -> None:
+        nonlocal refreshed
+        refreshed += 1
+        value.set(refreshed)
+        await asyncio.sleep(0.1)
+
+    async with serving(registry, before) as port:
+        answers = await asyncio.gather(*(get(port, "/metrics") for _ in range(50)))
+        assert refreshed <= 3, "each scrape read everything anew"
+        assert {status for status, _ in answers} == {200}
+        known = refreshed
+        _, late = await get(port, "/metrics")
+        assert f"value {known + 1}.0" in late, "a later scrape got an earlier one's values"
+
+
+async def test_without_an_address_both_families_are_listened_on() -> None:
+    async with serving(host="") as port:
+        assert await get(port, "/healthz") == (200, "ok\n")
+        if socket.has_dualstack_ipv6():
+            assert await get(port, "/healthz", "[::1]") == (200, "ok\n")
+
+
+async def test_an_address_that_is_taken_is_said() -> None:
+    async with serving() as port:
+        with pytest.raises(http.PortInUse, match=f"cannot listen on 127.0.0.1:{port}"):
+            async with http.serve("127.0.0.1", port, CollectorRegistry(), lambda: None, _nothing):
+                pass
+
+
+async def test_the_soft_limit_of_open_files_is_raised() -> None:
+    import resource
+
+    from ark_process.files import allow_as_many_as_possible
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, hard), hard))
+        assert allow_as_many_as_possible() == min(hard, 1 << 20)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == min(hard, 1 << 20)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
