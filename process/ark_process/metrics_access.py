@@ -34,8 +34,11 @@ _REMEMBER_SECONDS = 60.0
 _TRUST_SECONDS = 600.0
 """How long an earlier yes counts while the API server does not answer: then above all people look at metrics."""
 _MOST_REMEMBERED = 1000
+"""Answers of each kind: those who may see the metrics are not forgotten for those who may not."""
 _MOST_QUESTIONS = 4
 """So many at a time: whoever reaches this endpoint can make us ask."""
+_MOST_WAITING = 16
+"""Callers who wait for their turn to be asked about; further ones are told to come back."""
 _SCHEME = "bearer "
 
 
@@ -53,7 +56,33 @@ _BAD_TOKEN = Refusal(HTTPStatus.UNAUTHORIZED, "the API server does not know this
 _FORBIDDEN = Refusal(
     HTTPStatus.FORBIDDEN, "this token may not GET /metrics: bind its account to a ClusterRole that may"
 )
+_LATER = Refusal(
+    HTTPStatus.SERVICE_UNAVAILABLE, "too many callers wait to be asked about at the API server: come back later"
+)
 _UNKNOWN = Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "the API server does not say whether this token may GET /metrics")
+
+
+class _Answers:
+    """Answers by the token's hash, with their time; the oldest is the first."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, tuple[float, Refusal | None]] = {}
+
+    def age(self, key: bytes, now: float) -> float:
+        """Return how old an answer is, seconds; endless where there is none."""
+        known = self._known.get(key)
+        return math.inf if known is None else now - known[0]
+
+    def answer(self, key: bytes) -> Refusal | None:
+        return self._known[key][1]
+
+    def remember(self, key: bytes, now: float, answer: Refusal | None) -> None:
+        while len(self._known) >= _MOST_REMEMBERED:
+            del self._known[next(iter(self._known))]
+        self._known[key] = (now, answer)
+
+    def forget(self, key: bytes) -> None:
+        self._known.pop(key, None)
 
 
 class MetricsAccess:
@@ -69,48 +98,55 @@ class MetricsAccess:
         self._url = api_server.rstrip("/") + _PATH
         self._authority = authority
         self._clock = clock
-        self._known: dict[bytes, tuple[float, Refusal | None]] = {}
-        """Answers by the token's hash, with their time; the oldest one is the first."""
+        self._good = _Answers()
+        self._bad = _Answers()
         self._questions = asyncio.Semaphore(_MOST_QUESTIONS)
+        self._question_of_known = asyncio.Semaphore(_MOST_QUESTIONS)
+        """For callers who might see the metrics the last time: strangers do not stand in their way."""
+        self._waiting = 0
         self._log = structlog.get_logger(component="metrics-access")
 
     async def refusal(self, authorization: str | None) -> Refusal | None:
-        """Answer why a caller may not see the metrics; None where it may.
+        """Return why a caller may not see the metrics; None where it may.
 
         Args:
             authorization: the request's header of that name.
         """
-        if authorization is None or not authorization.lower().startswith(_SCHEME):
-            return _NO_TOKEN
-        token = authorization[len(_SCHEME) :].strip()
-        if not token:
-            return _NO_TOKEN
+        token = _token(authorization or "")
+        return _NO_TOKEN if not token else await self._refusal(token)
+
+    async def _refusal(self, token: str) -> Refusal | None:
         key = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
-        if self._age(key) < _REMEMBER_SECONDS:
-            return self._known[key][1]
+        known, answer = self._remembered(key)
+        if known:
+            return answer
+        trusted = self._good.age(key, self._clock()) < _TRUST_SECONDS
+        if not trusted and self._waiting >= _MOST_WAITING:
+            return _LATER
+        self._waiting += not trusted
         try:
-            async with asyncio.timeout(_SECONDS), self._questions:
-                if self._age(key) < _REMEMBER_SECONDS:
-                    return self._known[key][1]  # somebody else has asked meanwhile
+            async with asyncio.timeout(_SECONDS), self._question_of_known if trusted else self._questions:
+                known, answer = self._remembered(key)
+                if known:
+                    return answer  # somebody else has asked meanwhile
                 answer = await self._ask(token)
         except TimeoutError:
             answer = _UNKNOWN
-        if answer is not _UNKNOWN:
-            self._remember(key, answer)
-        elif self._age(key) < _TRUST_SECONDS and self._known[key][1] is None:
-            return None
+        finally:
+            self._waiting -= not trusted
+        if answer is _UNKNOWN:
+            return None if trusted else answer
+        self._good.forget(key)
+        self._bad.forget(key)
+        (self._good if answer is None else self._bad).remember(key, self._clock(), answer)
         return answer
 
-    def _age(self, key: bytes) -> float:
-        """Answer how old an answer is, seconds; endless where there is none."""
-        known = self._known.get(key)
-        return math.inf if known is None else self._clock() - known[0]
-
-    def _remember(self, key: bytes, answer: Refusal | None) -> None:
-        self._known.pop(key, None)
-        while len(self._known) >= _MOST_REMEMBERED:
-            del self._known[next(iter(self._known))]
-        self._known[key] = (self._clock(), answer)
+    def _remembered(self, key: bytes) -> tuple[bool, Refusal | None]:
+        """Return whether an answer is known that still counts, and the answer."""
+        for answers in (self._good, self._bad):
+            if answers.age(key, self._clock()) < _REMEMBER_SECONDS:
+                return True, answers.answer(key)
+        return False, None
 
     async def _ask(self, token: str) -> Refusal | None:
         try:
@@ -133,6 +169,10 @@ class MetricsAccess:
                 "cannot ask the API server who may see the metrics", url=self._url, error=str(error) or repr(error)
             )
             return _UNKNOWN
+
+
+def _token(authorization: str) -> str:
+    return authorization[len(_SCHEME) :].strip() if authorization.lower().startswith(_SCHEME) else ""
 
 
 def _context(authority: Path | None) -> ssl.SSLContext:

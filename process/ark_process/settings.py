@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NoReturn, TypeVar, get_args
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 
@@ -43,6 +43,16 @@ class ProgramSettings(BaseSettings):
     log_format: Literal["json", "text"] = Field(
         "json", description="json prints one JSON object a line, text is for people at a terminal"
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_plainly_written(cls, value: object, field: ValidationInfo) -> object:
+        """Refuse a number in digits of another script or with underscores, which Python takes and nobody means."""
+        declared = cls.model_fields[field.field_name or ""].annotation
+        numeric = declared in (int, float) or {int, float} & set(get_args(declared))
+        if isinstance(value, str) and numeric and ("_" in value or not value.isascii()):
+            raise ValueError("give a number in plain digits")
+        return value
 
     @property
     def scrubber(self) -> Scrubber:

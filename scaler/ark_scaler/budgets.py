@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from ark_scaler.batch_reader import BatchReader
+from ark_scaler.batch_reader import PAGE, BatchReader
 from ark_scaler.errors import NothingKnown
 from ark_scaler.metrics import ScalerMetrics
 from ark_taskqueue import Budget, Client, QueueKeys, RedisUnavailable, TaskQueueError, TokenUsage, read_usages
@@ -20,6 +20,8 @@ Ledger = tuple[QueueKeys, Budget]
 """What is asked about: a queue's ledger, against a budget."""
 
 _FRESH_SECONDS = 1.0
+_SHOWN_SECONDS = 10.0
+"""A scrape reads again what is older than this."""
 _FORGET_SECONDS = 600.0
 
 
@@ -71,7 +73,26 @@ class Budgets:
         self._hold_seconds = hold_seconds
         self._clock = clock
         self._known: dict[Ledger, tuple[float, TokenUsage]] = {}
+        self._asked: dict[Ledger, float] = {}
+        """When somebody asked about a queue with this budget last, whether its ledger was read then or not."""
         self._swept_at = 0.0
+
+    def note(self, queue: QueueKeys, budget: Budget) -> None:
+        """Note that a trigger has a budget: a scrape shows it, also while its queue is idle and no call reads it."""
+        now = self._clock()
+        self._asked[queue, budget] = now
+        self._sweep(now)
+
+    async def refresh(self) -> None:
+        """Read what a scrape shows, as far as Redis answers: each budget whose reading is old."""
+        now = self._clock()
+        unread = (float("-inf"), None)
+        old = [key for key in self._asked if now - self._known.get(key, unread)[0] > _SHOWN_SECONDS]
+        for start in range(0, len(old), PAGE):
+            page = old[start : start + PAGE]
+            for key, usage in zip(page, await self._reader.read_page([(key, 0) for key in page]), strict=True):
+                if isinstance(usage, TokenUsage):
+                    self._known[key] = (now, usage)
 
     async def exceeded_for(self, queue: QueueKeys, budget: Budget, within: float | None = None) -> float:
         """Answer how long a budget will be exceeded, seconds: 0 where it is not, infinity where it always will be.
@@ -121,7 +142,6 @@ class Budgets:
             raise NothingKnown(
                 f"Redis {self._name!r} fails and the token usage of {key[0].name!r} is unknown: {reason}"
             ) from error
-        self._sweep(asked_at)
         self._known[key] = (asked_at, usage)
         return self._known[key]
 
@@ -129,8 +149,9 @@ class Budgets:
         if now - self._swept_at < _FORGET_SECONDS:
             return
         self._swept_at = now
-        for key in [key for key, (at, _) in self._known.items() if now - at > _FORGET_SECONDS]:
-            del self._known[key]
+        for key in [key for key, at in self._asked.items() if now - at > _FORGET_SECONDS]:
+            del self._asked[key]
+            self._known.pop(key, None)
 
 
 def _left(usage: TokenUsage) -> float:

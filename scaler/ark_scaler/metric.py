@@ -17,14 +17,16 @@ def refused_name(message: str) -> str:
 def is_active(depth: Depth, trigger: Trigger) -> bool:
     """Whether the pool should run at all.
 
-    Work in flight counts: a pool whose last task still runs must not be scaled to zero under it.
+    Work in flight counts: a pool whose last task still runs must not be scaled to zero under it. Jobs are not scaled to
+    zero, and whoever starts them wants to know of waiting tasks alone.
     """
-    return depth.demand > trigger.activation_tasks
+    return (depth.waiting if trigger.waiting_only else depth.demand) > trigger.activation_tasks
 
 
 def value(depth: Depth, trigger: Trigger) -> float:
-    """Answer the demand in slots; KEDA divides it by the target, ``tasksPerReplica``, and rounds up.
+    """Return the demand in slots; KEDA divides it by the target, ``tasksPerReplica``, and rounds up.
 
     See `Depth.slots`.
     """
-    return depth.slots(trigger.target_wait_seconds)
+    slots = depth.slots(trigger.target_wait_seconds)
+    return slots - depth.in_flight if trigger.waiting_only else slots

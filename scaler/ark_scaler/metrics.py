@@ -125,8 +125,8 @@ class _BudgetCollector(Collector):
         strictest: dict[tuple[str, str], tuple[Budget, TokenUsage]] = {}
         for redis, queue, budget, usage in self._budgets():
             # Several triggers, and the groups of one stream, share a ledger; of their limits the lowest one counts.
-            there = strictest.get((redis, queue.name))
-            if there is None or (budget.daily or 0) < (there[0].daily or 0):
+            known = strictest.get((redis, queue.name))
+            if known is None or (budget.daily or 0) < (known[0].daily or 0):
                 strictest[redis, queue.name] = budget, usage
         for place, (budget, usage) in strictest.items():
             limit.add_metric(place, budget.daily or 0)
@@ -153,9 +153,15 @@ class _DepthCollector(Collector):
             "Age of the oldest waiting task, 0 when none waits",
             labels=["redis", "queue", "group"],
         )
+        orphaned = GaugeMetricFamily(
+            "ark_queue_orphaned_tasks",
+            "Pending entries at least whose tasks are gone, trimmed or deleted: they count as in flight for ever",
+            labels=["redis", "queue", "group"],
+        )
         for redis, queue, depth in self._depths():
             place = [redis, queue.name, queue.group]
             tasks.add_metric([*place, "waiting"], depth.waiting)
             tasks.add_metric([*place, "in_flight"], depth.in_flight)
             oldest.add_metric(place, depth.oldest_waiting_ms / 1000)
-        return [tasks, oldest]
+            orphaned.add_metric(place, depth.orphaned)
+        return [tasks, oldest, orphaned]

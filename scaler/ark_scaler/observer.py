@@ -200,6 +200,7 @@ class QueueObserver:
         try:
             async with asyncio.timeout(_REFRESH_SECONDS):
                 await self._read_all(old)
+                await self.budgets.refresh()
                 await self._dead_letters.refresh([known.queue for known in self._queues.values()])
         except TimeoutError:
             return  # the rest is shown as old as it is, or not at all

@@ -16,6 +16,7 @@ from grpc_reflection.v1alpha import reflection
 from ark_process import http, program, settings
 from ark_process.certificate import BadCertificate
 from ark_scaler import garbage
+from ark_scaler.callers import CallersNames
 from ark_scaler.metrics import ScalerMetrics
 from ark_scaler.observer import QueueObserver, first_not_ready
 from ark_scaler.servicer import ScalerServicer
@@ -28,6 +29,10 @@ _SERVICE = externalscaler_pb2.DESCRIPTOR.services_by_name["ExternalScaler"].full
 _LARGEST_REQUEST_BYTES = 16 * 1024
 """Far more than a trigger's metadata; parsed triggers are remembered by their bytes."""
 _MOST_PENDING_REQUESTS = 100_000
+_HANDSHAKE_MS = 10_000
+"""A connection that has not begun to speak HTTP/2 after this is closed, milliseconds."""
+_MOST_CONNECTIONS = 2_000
+"""KEDA has one for each scaler address and each certificate; ten thousand streams share it."""
 _COMMAND_CONNECTIONS = 2
 _HEALTH_SECONDS = 0.5
 """Time between looks at the readiness for gRPC's health service."""
@@ -130,7 +135,11 @@ def _observer(
 def _server(config: ScalerSettings, servicer: ScalerServicer, checker: health.aio.HealthServicer) -> grpc.aio.Server:
     keepalive_ms = int(config.keepalive_seconds * 1000)
     server = grpc.aio.server(
+        interceptors=[CallersNames(config.client_names)] if config.client_names else [],
         options=[
+            # Whoever reaches the port can open connections that say nothing.
+            ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
+            ("grpc.max_allowed_incoming_connections", _MOST_CONNECTIONS),
             ("grpc.so_reuseport", 0),  # a port in use is an error, not a share of its calls
             ("grpc.max_receive_message_length", _LARGEST_REQUEST_BYTES),
             # After a restart KEDA opens all its streams at once; by default gRPC cancels most of a thousand and more.
@@ -143,7 +152,7 @@ def _server(config: ScalerSettings, servicer: ScalerServicer, checker: health.ai
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.http2.max_pings_without_data", 0),
             ("grpc.http2.min_ping_interval_without_data_ms", 5000),
-        ]
+        ],
     )
     externalscaler_pb2_grpc.add_ExternalScalerServicer_to_server(servicer, server)
     health_pb2_grpc.add_HealthServicer_to_server(checker, server)
@@ -152,7 +161,8 @@ def _server(config: ScalerSettings, servicer: ScalerServicer, checker: health.ai
 
 
 def _listen(server: grpc.aio.Server, config: ScalerSettings) -> int:
-    host = f"[{config.host}]" if ":" in config.host else config.host
+    # gRPC listens on both families at "[::]", and on IPv4 alone where there is no IPv6.
+    host = f"[{config.host or '::'}]" if ":" in config.host or not config.host else config.host
     address = f"{host}:{config.port}"
     try:
         if config.tls_cert is None or config.tls_key is None:

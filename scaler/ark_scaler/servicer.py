@@ -134,6 +134,8 @@ class ScalerServicer(ExternalScalerServicer):
     async def _workable(self, trigger: Trigger) -> Depth | None:
         """Answer a queue's depth; None where its tasks cannot be done, for their token budget."""
         observer, budget, began = self._observers[trigger.redis], trigger.budget, time.monotonic()
+        if budget is not None:
+            observer.budgets.note(trigger.queue, budget)
         try:
             depth = await observer.depth(trigger.queue)
             if budget is None or depth.demand == 0:

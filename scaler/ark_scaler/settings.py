@@ -59,6 +59,11 @@ class ScalerSettings(ProgramSettings):
     tls_client_ca: Path | None = Field(
         None, description="PEM file with the CA of clients' certificates; a client without one is refused (mTLS)"
     )
+    tls_client_names: str = Field(
+        "keda-operator",
+        description="Names that a client's certificate must have one of, as a DNS name or common name, separated by "
+        "spaces; needs --tls-client-ca. Empty: any certificate of that CA will do",
+    )
     http_tls: bool = Field(
         False, description="Whether /metrics, /healthz and /readyz are HTTPS, with the certificate of --tls-cert"
     )
@@ -87,6 +92,11 @@ class ScalerSettings(ProgramSettings):
         if self.metrics_api_server and not self.http_tls:
             raise ValueError("--metrics-api-server needs --http-tls: callers send a token")
         return self
+
+    @property
+    def client_names(self) -> frozenset[str]:
+        """Who may call; empty for everybody who has a certificate, or needs none."""
+        return frozenset(self.tls_client_names.split()) if self.tls_client_ca else frozenset()
 
     @property
     def http_certificate(self) -> Certificate | None:

@@ -8,7 +8,8 @@ is passed over scales a pool wrongly without a word.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ark_scaler.errors import BadMetadata, BadValue, UnknownKey
@@ -26,13 +27,16 @@ _OWN_KEYS = frozenset(
         "maxDailyTokens",
         "maxTokensPerCall",
         "redis",
+        "tasks",
     }
 )
+_ALL, _WAITING = "all", "waiting"
 _FROM_ENVIRONMENT = "FromEnv"
 _DEFAULT_TASKS_PER_REPLICA = 5
 _DEFAULT_TOKENS_PER_CALL = 8000
-_LARGEST_NUMBER = 2**53
-"""Numbers above are not exact in the wire's floating point fields."""
+_NUMBER = re.compile(r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+LARGEST_NUMBER = 2**53
+"""Numbers above are not exact in the wire's floating point fields; the ArkAgent's definition has the same bound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,8 @@ class Trigger:
     """Budget of tokens in 24 hours: there is no demand while it is exceeded."""
     max_tokens_per_call: int = _DEFAULT_TOKENS_PER_CALL
     """Tokens that one call may use; the budget counts as exceeded when a full call no longer fits."""
+    waiting_only: bool = False
+    """Whether tasks in flight do not count, as a ScaledJob wants it: each of them has its Job already."""
 
     @property
     def budget(self) -> Budget | None:
@@ -80,6 +86,7 @@ def parse(metadata: Mapping[str, str], connections: Collection[str]) -> Trigger:
         tasks_per_replica=_whole_number(given, "tasksPerReplica", 1, _DEFAULT_TASKS_PER_REPLICA),
         activation_tasks=_whole_number(given, "activationTasks", 0, 0),
         target_wait_seconds=_seconds(given, "targetWaitSeconds"),
+        waiting_only=_one_of(given, "tasks", (_ALL, _WAITING)) == _WAITING,
         max_daily_tokens=daily_tokens,
         max_tokens_per_call=tokens_per_call,
     )
@@ -131,23 +138,25 @@ def _whole_number(given: Mapping[str, str], key: str, least: int, default: int) 
     if value is None:
         return default
     # isdecimal alone would let digits of other scripts through.
-    if (
-        not (value.isascii() and value.isdecimal())
-        or not least <= int(value[:17]) <= _LARGEST_NUMBER
-        or len(value) > 16
-    ):
-        raise BadValue(key, value, f"give a whole number from {least} to {_LARGEST_NUMBER}")
+    if not (value.isascii() and value.isdecimal()) or not least <= int(value[:17]) <= LARGEST_NUMBER or len(value) > 16:
+        raise BadValue(key, value, f"give a whole number from {least} to {LARGEST_NUMBER}")
     return int(value)
+
+
+def _one_of(given: Mapping[str, str], key: str, allowed: Sequence[str]) -> str:
+    """Return one of several words; the first where none is given."""
+    value = given.get(key, allowed[0])
+    if value not in allowed:
+        raise BadValue(key, value, f"give {' or '.join(allowed)}")
+    return value
 
 
 def _seconds(given: Mapping[str, str], key: str) -> float | None:
     value = given.get(key)
     if value is None:
         return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        seconds = math.nan
+    # float() takes more than people mean: 1_0, nan, digits of other scripts.
+    seconds = float(value) if _NUMBER.fullmatch(value) else math.nan
     if not 0 < seconds < math.inf:
         raise BadValue(key, value, "give a number of seconds above 0")
     return seconds

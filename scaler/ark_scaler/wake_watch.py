@@ -19,6 +19,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, cast
 
+import structlog
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.connection import AbstractConnection
@@ -37,6 +38,8 @@ _UNBLOCK_TRIES = 50
 _UNBLOCK_PAUSE_SECONDS = 0.005
 _REFUSED_ROUNDS, _REFUSED_SECONDS = 3, 1.0
 """Rounds that Redis refused one after the other, and the pause between further ones."""
+_POLL_SECONDS = 1.0
+"""Between two readings of all idle queues where none can be watched."""
 _CLUSTER_POLL_SECONDS = 0.25
 _CLUSTER_PAGE = 200
 
@@ -175,7 +178,9 @@ class BlockingWatch:
         self._round = 0
         self._blocked = False
         self._may_unblock = True
+        self._may_watch = True
         self._refused_rounds = 0
+        self._log = structlog.get_logger(component="watch")
 
     def __len__(self) -> int:
         return len(self._streams)
@@ -224,6 +229,9 @@ class BlockingWatch:
         self._watcher.contact()
         command = b""
         while True:
+            if not self._may_watch:
+                await self._poll_instead(connection, connected)
+                continue
             if not len(self._streams):
                 await self._wait_for_streams(connection)
             if self._changed.is_set() or not command:
@@ -238,13 +246,23 @@ class BlockingWatch:
                 await asyncio.sleep(_pause(len(self._streams)))
 
     async def _client_id(self, connection: AbstractConnection) -> int | None:
-        """Answer what CLIENT UNBLOCK needs; None where the user may not ask."""
+        """Return what CLIENT UNBLOCK needs; None where the user may not ask, or the server does not answer it."""
         try:
             client_id: int = await _ask(connection, "CLIENT", "ID")
-        except NoPermissionError:
+        except ResponseError as error:
+            if isinstance(from_response(error, "ask for the connection's id"), RedisUnavailable):
+                raise
             self._may_unblock = False
             return None
         return client_id
+
+    async def _poll_instead(self, connection: AbstractConnection, connected: Callable[[], None]) -> None:
+        """Where XREAD is not permitted: have the queues read by themselves, as often as a Cluster's are asked."""
+        await _ask(connection, "PING")
+        connected()
+        self._watcher.contact()
+        self._watcher.unsure(self._streams.pop([stream.key for stream in self._streams.all()]))
+        await asyncio.sleep(_POLL_SECONDS)
 
     async def _wait_for_streams(self, connection: AbstractConnection) -> None:
         """Nothing is watched: only see that Redis lives."""
@@ -301,9 +319,17 @@ class BlockingWatch:
     def _give_up_round(self, error: ResponseError) -> None:
         """One stream of the round became unreadable: have every one read by itself."""
         known = from_response(error, "watch queues")
-        if isinstance(known, RedisUnavailable) or isinstance(error, NoPermissionError):
+        if isinstance(known, RedisUnavailable):
             raise known  # nothing can be watched: the session ends, and the next one comes after a pause
         self._refused_rounds += 1
+        if isinstance(error, NoPermissionError) and self._refused_rounds >= _REFUSED_ROUNDS:
+            # One key that may not be read is refused by its own reading; what is refused again is the command.
+            self._may_watch = False
+            self._log.warning(
+                "Redis does not let this user watch queues, they are polled: wake-ups come up to a second later",
+                error=str(error),
+                remedy="permit XREAD, see docs/security.md",
+            )
         self._watcher.unsure(self._streams.pop([stream.key for stream in self._streams.all()]))
 
     async def _interrupt_on_change(self, client_id: int | None) -> None:
@@ -318,7 +344,7 @@ class BlockingWatch:
                     if await self._commands.execute_command("CLIENT", "UNBLOCK", client_id):
                         return
             except TaskQueueError as error:
-                self._may_unblock = not isinstance(error.__cause__, NoPermissionError)
+                self._may_unblock = isinstance(error, RedisUnavailable)  # else not permitted, or not there
                 return
             await asyncio.sleep(_UNBLOCK_PAUSE_SECONDS)
 

@@ -20,8 +20,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, cast
 from urllib.parse import SplitResult, parse_qs, urlsplit
@@ -230,7 +230,7 @@ def _path(path: str, base: str, kind: Kind) -> tuple[str | None, str]:
         if not service:
             raise InvalidAddress("Redis URL of Sentinels names no service: redis+sentinel://host:26379/mymaster")
     path = path.rstrip("/")
-    if path and (kind == "cluster" or not path.isdecimal()):
+    if path and (kind == "cluster" or not (path.isascii() and path.isdecimal())):
         only = "no database" if kind == "cluster" else "a database number"
         raise InvalidAddress(f"Redis URL has a path that cannot be; a {kind} URL takes {only} there")
     return service, path
@@ -260,7 +260,7 @@ def connect(url: str | Address, *, timeout: float = 5.0, max_connections: int = 
         timeout: the most that one connection attempt or one answer may take, seconds.
         max_connections: connections to one server at a time; further callers wait for a free one, up to `timeout`.
             With Sentinels and Cluster there is no waiting, and so as many as there are callers.
-        name: shown by Redis' CLIENT LIST.
+        name: shown by Redis' CLIENT LIST, where it may be set; not in a Cluster.
 
     Raises:
         InvalidAddress: the URL is malformed.
@@ -269,7 +269,6 @@ def connect(url: str | Address, *, timeout: float = 5.0, max_connections: int = 
     common: dict[str, Any] = {
         "socket_timeout": timeout,
         "socket_connect_timeout": timeout,
-        "client_name": name,
         "protocol": 2,  # the same replies from every server since 6.2
         "retry": Retry(NoBackoff(), 0),
     }
@@ -277,6 +276,7 @@ def connect(url: str | Address, *, timeout: float = 5.0, max_connections: int = 
         login = {key: value for key, value in address.login.items() if key not in ("connection_class", "db")}
         return RedisCluster(
             startup_nodes=[ClusterNode(host, port) for host, port in address.hosts],
+            client_name=None,  # where CLIENT is not permitted, a name would keep every connection from being made
             ssl=address.tls,
             max_connections=_UNLIMITED_CONNECTIONS,
             **common,
@@ -293,13 +293,15 @@ def connect(url: str | Address, *, timeout: float = 5.0, max_connections: int = 
                 **tls,
                 **login,
                 "max_connections": _UNLIMITED_CONNECTIONS,
-                "redis_connect_func": _connect_to_primary,
+                "redis_connect_func": _begin(name, primary=True),
             },
         )
         return cast("Redis", sentinel.master_for(address.service or "", redis_class=_SentinelsRedis))
     place: dict[str, Any] = dict(zip(("host", "port"), address.hosts[0], strict=True)) if address.hosts else {}
     pool = BlockingConnectionPool(
-        max_connections=max_connections, timeout=timeout, **{**common, **address.login, **place}
+        max_connections=max_connections,
+        timeout=timeout,
+        **{**common, **address.login, **place, "redis_connect_func": _begin(name)},
     )
     return Redis.from_pool(pool)
 
@@ -314,9 +316,23 @@ class _SentinelsRedis(Redis):
             await sentinel.aclose()
 
 
-async def _connect_to_primary(connection: AbstractConnection) -> None:
-    """Log in, then make sure that this is the primary: a Sentinel that lags behind may name the one that was."""
-    await connection.on_connect()
+def _begin(name: str, *, primary: bool = False) -> Callable[[AbstractConnection], Awaitable[None]]:
+    """Return what begins a connection: it logs in, and names the connection."""
+
+    async def begin(connection: AbstractConnection) -> None:
+        await connection.on_connect()
+        if primary:
+            await _check_primary(connection)
+        await connection.send_command("CLIENT", "SETNAME", name)
+        # Only for whoever looks at the server: some have no CLIENT, or permit it to nobody.
+        with suppress(ResponseError):
+            await connection.read_response()
+
+    return begin
+
+
+async def _check_primary(connection: AbstractConnection) -> None:
+    """See to it that this is the primary: a Sentinel that lags behind may name the one that was."""
     await connection.send_command("ROLE")
     role = (await connection.read_response())[0]
     if role not in (b"master", "master"):
@@ -416,7 +432,7 @@ def translated(doing: str) -> Iterator[None]:
     except ResponseError as error:
         raise from_response(error, doing) from error
     except _PASSING as error:
-        raise RedisUnavailable(f"cannot {doing}: {str(error) or type(error).__name__}") from error
+        raise RedisUnavailable(f"cannot {doing}: {_explained(error)}") from error
     except RedisError as error:
         raise RedisRefused(f"cannot {doing}: {error}") from error
 
@@ -426,8 +442,16 @@ def error_of(reply: Any, doing: str) -> TaskQueueError | None:
     if isinstance(reply, ResponseError):
         return from_response(reply, doing)
     if isinstance(reply, Exception):
-        return RedisUnavailable(f"cannot {doing}: {str(reply) or type(reply).__name__}")
+        return RedisUnavailable(f"cannot {doing}: {_explained(reply)}")
     return None
+
+
+def _explained(error: Exception) -> str:
+    """Return what an error that passes says, and what it means where it does not say that."""
+    said = str(error) or type(error).__name__
+    if type(error) is ClusterError or isinstance(error, (AskError, TryAgainError)):
+        return f"the Cluster does not settle on a node for the key, as while its slot is moved to another one ({said})"
+    return said
 
 
 def from_response(error: ResponseError, doing: str) -> RedisRefused | RedisUnavailable:

@@ -25,7 +25,7 @@ from ark_taskqueue.connection import Client, from_response, translated
 from ark_taskqueue.consumer import RESERVED
 from ark_taskqueue.errors import NotAStream, RedisUnavailable, TaskQueueError
 from ark_taskqueue.keys import QueueKeys
-from ark_taskqueue.script import Call, Script
+from ark_taskqueue.script import READS, Call, Script
 from ark_taskqueue.task import milliseconds_of, text
 
 COUNT_LIMIT = 10_000
@@ -35,8 +35,8 @@ _COUNT_SECONDS = 0.15
 _PAGE = 500
 """Entries counted in one step, so that Redis is never busy for more than a millisecond or so."""
 
-_DEPTH = Script("depth")
-_COUNT = Script("count")
+_DEPTH = Script("depth", READS)
+_COUNT = Script("count", READS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,9 @@ class Depth:
     """Mean service time of the last tasks, milliseconds; None before the first one was completed."""
     watch_after: str | None
     """The id from which XREAD sees every entry that this depth does not count; None where it was not asked for."""
+
+    orphaned: int = 0
+    """Pending entries, at least, whose tasks were trimmed or deleted: nobody can do them, and they count for ever."""
 
     @property
     def demand(self) -> int:
@@ -98,6 +101,7 @@ class _Snapshot:
             oldest_waiting_ms=max(0, self.now_ms - milliseconds_of(self.oldest_id)) if self.oldest_id else 0,
             mean_service_ms=float(self.mean_service_ms) if self.mean_service_ms else None,
             watch_after=self.watch_after or None,
+            orphaned=max(0, self.pending - (self.length - undelivered)) if exact else 0,
         )
 
 

@@ -19,11 +19,11 @@ from typing import Any
 from ark_taskqueue.connection import Client, error_of, translated
 from ark_taskqueue.errors import BudgetExceeded, TaskQueueError
 from ark_taskqueue.keys import QueueKeys
-from ark_taskqueue.script import Script
+from ark_taskqueue.script import READS_AND_CLEARS_AWAY, Script
 
 _RESERVE = Script("reserve_tokens")
 _SETTLE = Script("settle_tokens")
-_USAGE = Script("token_usage")
+_USAGE = Script("token_usage", READS_AND_CLEARS_AWAY)
 _NO_LIMIT = -1
 _NEVER = -1
 

@@ -10,14 +10,22 @@ import hashlib
 import re
 from collections.abc import Sequence
 from importlib import resources
-from typing import Any
+from typing import Any, Literal, TypeAlias
+from weakref import WeakSet
 
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
 
 from ark_taskqueue.connection import Client, pipelined, translated
 
 _USES = re.compile(r"^-- uses: (\w+)$", re.MULTILINE)
 """How the head of a Lua file asks for the local functions of another one."""
+_UNKNOWN_COMMAND = re.compile(r"(?:ERR )?unknown command", re.IGNORECASE)
+"""What Redis says where it lacks a command; that has no code of its own."""
+Kind: TypeAlias = Literal["", "_RO"]
+"""How a script is called: as one that may write, or as one that only reads (Redis 7.0)."""
+READS: tuple[Kind, ...] = ("_RO", "")
+READS_AND_CLEARS_AWAY: tuple[Kind, ...] = ("", "_RO")
+"""For a script that writes where it may, and answers the same where it may not."""
 
 
 Call = tuple[tuple[str, ...], tuple[str | bytes | int, ...]]
@@ -27,8 +35,17 @@ Call = tuple[tuple[str, ...], tuple[str | bytes | int, ...]]
 class Script:
     """One Lua script of this package, called by its hash and sent whole only where the server does not know it."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, kinds: Sequence[Kind] = ("",)) -> None:
+        """
+        Args:
+            name: of the Lua file.
+            kinds: of call, the best one first. A script that writes nothing may be called as ``_RO`` by a user who may
+                only read its keys; Redis 6.2 has no such call, and an older user may not have the right to it.
+        """
         self.name = name
+        self._kinds = kinds
+        self._second_best: WeakSet[Any] = WeakSet()
+        """Clients that cannot call it in the best way."""
         self.text = _source(name)
         self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
@@ -40,6 +57,11 @@ class Script:
             RedisRefused: Redis or the script answered with an error.
         """
         with translated(f"run {self.name}"):
+            if len(self._kinds) > 1:
+                [reply] = await self._replies(client, [(keys, arguments)])
+                if isinstance(reply, Exception):
+                    raise reply
+                return reply
             try:
                 return await client.execute_command("EVALSHA", self.sha, len(keys), *keys, *arguments)
             except NoScriptError:
@@ -51,10 +73,27 @@ class Script:
         Raises:
             RedisError, OSError: nothing was answered; see `ark_taskqueue.connection.translated`.
         """
-        replies = await self._send(client, calls, "EVALSHA", self.sha)
+        return await self._replies(client, calls)
+
+    async def _replies(self, client: Client, calls: Sequence[Call]) -> list[Any]:
+        best, *others = self._kinds
+        if not others:
+            return await self._known(client, calls, best)
+        if client not in self._second_best:
+            replies = await self._known(client, calls, best)
+            if not any(_cannot_be_called(reply) for reply in replies):
+                return replies
+        again = await self._known(client, calls, others[0])
+        if any(not isinstance(reply, Exception) for reply in again):
+            self._second_best.add(client)
+        return again
+
+    async def _known(self, client: Client, calls: Sequence[Call], kind: Kind) -> list[Any]:
+        """Call the script by its hash, and whole where the server does not know it."""
+        replies = await self._send(client, calls, f"EVALSHA{kind}", self.sha)
         unknown = [number for number, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
         if unknown:
-            again = await self._send(client, [calls[number] for number in unknown], "EVAL", self.text)
+            again = await self._send(client, [calls[number] for number in unknown], f"EVAL{kind}", self.text)
             for number, reply in zip(unknown, again, strict=True):
                 replies[number] = reply
         return replies
@@ -62,6 +101,12 @@ class Script:
     async def _send(self, client: Client, calls: Sequence[Call], command: str, script: str) -> list[Any]:
         commands = [(command, script, len(keys), *keys, *arguments) for keys, arguments in calls]
         return await pipelined(client, [keys[0] for keys, _ in calls], commands)
+
+
+def _cannot_be_called(reply: Any) -> bool:
+    """Whether a server does not know a command, or does not let this user call it, or not with these keys."""
+    unknown = type(reply) is ResponseError and _UNKNOWN_COMMAND.match(str(reply)) is not None
+    return unknown or isinstance(reply, NoPermissionError)
 
 
 def _source(name: str) -> str:

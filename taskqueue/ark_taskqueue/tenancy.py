@@ -7,7 +7,6 @@ be allowed in the server's settings.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
@@ -40,8 +39,24 @@ class StreamRule:
 
 
 def _matches(pattern: str, name: str) -> bool:
-    """Whether a name matches a pattern in which only ``*`` is special; streams' names may have any other character."""
-    return re.fullmatch(".*".join(re.escape(part) for part in pattern.split("*")), name, re.DOTALL) is not None
+    """Whether a name matches a pattern in which only ``*`` is special; streams' names may have any other character.
+
+    Each part between two stars is looked for once, as early as it can be: a regular expression would go back and try
+    again, and for ``*-*-*-v1`` and a long name take seconds.
+    """
+    first, *rest = pattern.split("*")
+    if not rest:
+        return pattern == name
+    *middle, last = rest
+    if len(name) < len(first) + len(last) or not name.startswith(first) or not name.endswith(last):
+        return False
+    at, end = len(first), len(name) - len(last)
+    for part in middle:
+        found = name.find(part, at, end)
+        if found < 0:
+            return False
+        at = found + len(part)
+    return True
 
 
 @dataclass(frozen=True, slots=True)

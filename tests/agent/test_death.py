@@ -62,8 +62,11 @@ async def test_only_the_task_that_kills_its_worker_uses_up_attempts(
         while await producer.result(culprit) is None:
             # As a kubelet does: the container again, with the Pod's name.
             with handling(folder, redis_server, lease_seconds=1, max_retries=2) as process:
-                while process.exit_code is None and await producer.result(culprit) is None:
-                    await asyncio.sleep(0.05)
+
+                async def is_over(process: ChildProcess = process) -> bool:
+                    return process.exit_code is not None or await producer.result(culprit) is not None
+
+                await eventually(is_over, "the end of a worker, or of the task", 60, every=0.05)
                 deaths += process.exit_code is not None
         with handling(folder, redis_server, lease_seconds=1, max_retries=2):
             for task_id in innocent:

@@ -199,7 +199,7 @@ async def make_pool(
 def _certificates(namespace: str, host: str) -> tuple[Object, Credentials]:
     """Answer the scaler's Secret, and the credentials of a client that it lets in."""
     ca = trustme.CA()
-    server, client = ca.issue_cert(host), ca.issue_cert("keda-operator.keda")
+    server, client = ca.issue_cert(host), ca.issue_cert("keda-operator")
     authority = ca.cert_pem.bytes().decode()
     chain, key = (leaf.cert_chain_pems[0].bytes().decode() for leaf in (server, client)), client.private_key_pem
     server_chain, client_chain = chain

@@ -6,6 +6,7 @@ whole of its grace period, and an agent went on taking tasks for minutes.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
@@ -76,7 +77,7 @@ async def test_a_signal_while_it_starts_ends_a_program(
         # On a busy machine the interpreter itself may not have begun after a tenth of a second.
         outer.wait_until(lambda: _handles(pid, signal.SIGTERM), 30, "the program's first lines", every=0.002)
         handled = time.monotonic() - began
-        time.sleep(max(0.0, delay - handled))
+        await asyncio.sleep(max(0.0, delay - handled))
         await Producer(client, queue).submit("x")
         os.kill(pid, signal.SIGTERM)
         sent = time.monotonic()

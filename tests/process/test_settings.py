@@ -62,3 +62,10 @@ def test_every_bad_value_is_told_at_once(capsys: pytest.CaptureFixture[str]) -> 
     with pytest.raises(SystemExit):
         load(Sample, ["--port=x", "--log-level=loud"])
     assert len(capsys.readouterr().err.splitlines()) == 2
+
+
+@pytest.mark.parametrize("value", ["6_000", "\u0666\u0660\u0660\u0660", "6000\u00a0"])
+def test_a_number_is_written_in_plain_digits(value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        load(Sample, [f"--port={value}"])
+    assert "give a number in plain digits" in capsys.readouterr().err

@@ -153,3 +153,29 @@ async def test_an_idle_queue_costs_no_read_of_its_budget(keda: Keda, client: Cli
     for _ in range(20):
         assert await keda.metric(keda.reference(**METADATA)) == 0
     assert await ledger_reads() == before
+
+
+async def test_a_budget_is_shown_while_the_queue_is_idle(keda: Keda, client: Client, queue: QueueKeys) -> None:
+    """The series vanished a minute after the last task: nobody reads a ledger for a queue without demand."""
+    from ark_scaler.budgets import Budgets, UsageReader
+    from ark_scaler.metrics import ScalerMetrics
+
+    now = [1000.0]
+    budgets = Budgets("default", UsageReader("default", client, 5, ScalerMetrics()), 60, lambda: now[0])
+    budget = Budget(10_000, 1000)
+    ledger = TokenLedger(client, queue)
+    await ledger.settle(await ledger.reserve(budget, 60), 100, 0)
+    running = asyncio.create_task(budgets.run())
+    budgets.note(queue, budget)
+    for _ in range(3):
+        await budgets.refresh()
+        [(_, shown, usage)] = budgets.known()
+        assert (shown, usage.input) == (budget, 100)
+        now[0] += 120
+        budgets.note(queue, budget)
+    now[0] += 1000
+    budgets.note(queue, Budget(5, 5))
+    await budgets.refresh()
+    assert [shown.daily for _, shown, _ in budgets.known()] == [5], "one that nobody asks about any more is forgotten"
+    running.cancel()
+    await asyncio.wait([running])

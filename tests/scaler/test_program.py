@@ -53,7 +53,7 @@ def test_help_explains_every_setting_with_its_flag_and_its_variable() -> None:
         ),
         (["--redis-timeout-seconds=0"], {}, "--redis-timeout-seconds (ARK_SCALER_REDIS_TIMEOUT_SECONDS) is '0'"),
         (["--redis=http://u:geheim@x"], {}, "Redis URL has the scheme 'http'; allowed are redis"),
-        (["--redis=redis://x EU=redis://y"], {}, "connection name 'EU' is not made of lower-case letters"),
+        (["--redis=redis://x EU=redis://y"], {}, "a connection's name, before '=', is not made of lower-case"),
         (["--redis=redis://x redis://y"], {}, "connection 'default' is given twice"),
         (["--allow-streams=agent-tasks"], {}, "'agent-tasks' is not NAMESPACE=STREAM"),
         (["--tls-cert=c.pem"], {}, "--tls-cert and --tls-key go together"),

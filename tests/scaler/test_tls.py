@@ -69,10 +69,10 @@ async def test_with_mtls_only_a_client_with_a_certificate_of_the_ca_gets_in(
     stranger = trustme.CA()
     async with running(settings(**pki.settings(redis_server.url))) as scaler:
         port = scaler.grpc_port
-        assert await spec_over(channel(port, pki.ca, pki.ca.issue_cert("keda"))) == "OK"
+        assert await spec_over(channel(port, pki.ca, pki.ca.issue_cert("keda-operator"))) == "OK"
         assert await spec_over(channel(port, pki.ca)) == "UNAVAILABLE"
-        assert await spec_over(channel(port, pki.ca, stranger.issue_cert("keda"))) == "UNAVAILABLE"
-        assert await spec_over(channel(port, stranger, pki.ca.issue_cert("keda"))) == "UNAVAILABLE"
+        assert await spec_over(channel(port, pki.ca, stranger.issue_cert("keda-operator"))) == "UNAVAILABLE"
+        assert await spec_over(channel(port, stranger, pki.ca.issue_cert("keda-operator"))) == "UNAVAILABLE"
         async with grpc.aio.insecure_channel(f"localhost:{port}") as plain:
             assert await spec_over(plain) == "UNAVAILABLE"
 
@@ -92,11 +92,11 @@ async def test_a_renewed_certificate_and_a_new_client_ca_are_used_without_a_rest
     new_ca = trustme.CA()
     async with running(settings(**pki.settings(redis_server.url))) as scaler:
         port = scaler.grpc_port
-        assert await spec_over(channel(port, pki.ca, pki.ca.issue_cert("keda"))) == "OK"
+        assert await spec_over(channel(port, pki.ca, pki.ca.issue_cert("keda-operator"))) == "OK"
         new_ca.cert_pem.write_to_path(pki.client_ca)
         pki.issue(new_ca)
-        assert await spec_over(channel(port, new_ca, new_ca.issue_cert("keda"))) == "OK"
-        assert await spec_over(channel(port, pki.ca, pki.ca.issue_cert("keda"))) == "UNAVAILABLE"
+        assert await spec_over(channel(port, new_ca, new_ca.issue_cert("keda-operator"))) == "OK"
+        assert await spec_over(channel(port, pki.ca, pki.ca.issue_cert("keda-operator"))) == "UNAVAILABLE"
 
 
 async def test_a_half_written_renewal_leaves_the_old_certificate_in_use(
@@ -106,7 +106,7 @@ async def test_a_half_written_renewal_leaves_the_old_certificate_in_use(
     async with running(settings(**pki.settings(redis_server.url))) as scaler:
         good = pki.certificate.read_bytes()
         pki.certificate.write_bytes(good[:100])
-        client = pki.ca.issue_cert("keda")
+        client = pki.ca.issue_cert("keda-operator")
         assert await spec_over(channel(scaler.grpc_port, pki.ca, client)) == "OK"
         pki.issue(pki.ca)
         assert await spec_over(channel(scaler.grpc_port, pki.ca, client)) == "OK"
@@ -146,3 +146,28 @@ def test_the_program_says_it_in_one_line(tmp_path: Path) -> None:
     )
     assert ended.returncode == 2
     assert ended.stderr == "ark-scaler: certificate /nowhere/tls.crt cannot be read: No such file or directory\n"
+
+
+@pytest.mark.parametrize(("name", "expected"), [("keda-operator", "OK"), ("tenant", "PERMISSION_DENIED")])
+async def test_a_certificate_of_the_ca_is_not_enough_it_must_be_kedas(
+    redis_server: RedisServer, tmp_path: Path, name: str, expected: str
+) -> None:
+    pki = Pki(tmp_path)
+    async with running(settings(**pki.settings(redis_server.url))) as scaler:
+        assert await spec_over(channel(scaler.grpc_port, pki.ca, pki.ca.issue_cert(name))) == expected
+        async with channel(scaler.grpc_port, pki.ca, pki.ca.issue_cert(name)) as open_channel:
+            stream = Keda(open_channel).stub.StreamIsActive(Keda.reference(), timeout=1)
+            with pytest.raises(grpc.aio.AioRpcError) as ended:
+                await stream.read()
+        wanted = {"OK": "DEADLINE_EXCEEDED"}.get(expected, expected)
+        assert ended.value.code().name == wanted
+
+
+async def test_another_name_may_be_allowed_and_none_at_all_be_asked_for(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    pki = Pki(tmp_path)
+    for names, expected in (("other keda.example", "OK"), ("", "OK"), ("else", "PERMISSION_DENIED")):
+        async with running(settings(**pki.settings(redis_server.url), tls_client_names=names)) as scaler:
+            client = pki.ca.issue_cert("keda.example")
+            assert await spec_over(channel(scaler.grpc_port, pki.ca, client)) == expected

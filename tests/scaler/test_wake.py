@@ -9,9 +9,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, cast
 
+import aiohttp
 import grpc
 import pytest
 from redis.asyncio.cluster import RedisCluster
+from structlog.testing import capture_logs
 
 from ark_taskqueue import Budget, Client, Consumer, Outcome, QueueKeys, TokenLedger, connect
 from hack.local.redis_server import RedisServer
@@ -20,7 +22,7 @@ from tests.eventually import DEADLINE_SECONDS, eventually
 from tests.scaler.keda import Keda, add_task, failure, scaler_and_keda, watched
 from tests.taskqueue.moving_time import age_ledger
 
-AUTOSCALING = (Path(__file__).resolve().parents[2] / "docs" / "autoscaling.md").read_text()
+REDIS_ACL = (Path(__file__).parents[2] / "docs" / "redis-acl.md").read_text()
 TRIALS = 2000
 QUEUES = 50
 
@@ -169,7 +171,7 @@ async def test_no_wake_up_is_lost_whenever_the_task_comes(keda: Keda, client: Cl
 
 
 async def test_the_documented_acl_user_is_enough(redis_server: RedisServer, client: Client, queue: QueueKeys) -> None:
-    [rules] = re.findall(r"`ACL SETUSER (ark-scaler [^`]+)`", AUTOSCALING)
+    [rules] = re.findall(r"^ACL SETUSER (ark-scaler .*)$", REDIS_ACL, re.MULTILINE)
     assert redis_server.command("ACL", "SETUSER", *rules.split()).startswith(b"+OK")
     try:
         url = f"redis://ark-scaler:password@127.0.0.1:{redis_server.port}"
@@ -288,3 +290,42 @@ async def test_in_a_cluster_a_dead_node_is_its_own_queues_failure_only(folder: P
             code, _ = await failure(keda.is_active(keda.reference(dead.pop())))
             assert code == "UNAVAILABLE"
             await client.aclose()
+
+
+async def test_a_user_that_may_not_watch_is_no_outage_and_is_polled_for(
+    redis_server: RedisServer, client: Client
+) -> None:
+    """NOPERM for XREAD showed as ``redis_up 0``, a critical alert, with "reachable" and "not reachable" in turns."""
+    redis_server.command("ACL", "SETUSER", "scaler", "on", ">secret", "~ark:*", "+@all", "-@admin", "-xread")
+    try:
+        with capture_logs() as logs:
+            url = f"redis://scaler:secret@127.0.0.1:{redis_server.port}"
+            async with scaler_and_keda(redis=url) as (scaler, keda):
+                stream = keda.stream(keda.reference())
+                assert await keda.metric(keda.reference()) == 0
+                await asyncio.sleep(3)
+                await add_task(client)
+                await pushed(stream)
+                metrics = f"http://127.0.0.1:{scaler.http_port}/metrics"
+                async with aiohttp.ClientSession() as session, session.get(metrics) as answer:
+                    assert 'ark_scaler_redis_up{redis="default"} 1.0' in await answer.text()
+        said = [entry["event"] for entry in logs if entry["log_level"] != "debug"]
+        assert len([event for event in said if "does not let this user watch" in event]) == 1
+        assert said.count("redis is not reachable") == 0
+        assert said.count("redis is reachable") == 1
+    finally:
+        redis_server.command("ACL", "DELUSER", "scaler")
+
+
+async def test_where_client_is_not_there_queues_are_watched_all_the_same(folder: Path) -> None:
+    """Where CLIENT was renamed or forbidden the scaler never became ready."""
+    with RedisServer(folder) as server:
+        server.command("ACL", "SETUSER", "default", "-client")
+        client = connect(server.url)
+        async with scaler_and_keda(redis=server.url) as (_, keda):
+            for number in range(2):
+                stream = keda.stream(keda.reference(f"default/agent-{number}"))
+                await watched(client)
+                await add_task(client, f"default/agent-{number}")
+                await pushed(stream)
+        await client.aclose()
