@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from ark_cli import budget, dead, doctor, sizing, status, tasks, top
+from ark_cli import budget, dead, doctor, output, sizing, status, tasks, top
 from ark_cli.errors import CliError, Exit, shown
 from ark_cli.options import where_options
 from ark_taskqueue import TaskQueueError
@@ -73,5 +73,5 @@ def run(arguments: list[str]) -> int:
 
 
 def _failed(message: str, code: Exit) -> int:
-    print(f"{NAME}: {message}", file=sys.stderr)
+    output.say(f"{NAME}: {message}")
     return code

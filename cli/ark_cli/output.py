@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,6 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 FORMATS = ("table", "json", "yaml")
+_UNPRINTABLE = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""What JSON need not escape, and a terminal takes for an order or for the end of a line."""
 _BAR = 10
 _WIDE = 10_000
 
@@ -31,20 +34,26 @@ def console() -> Console:
 def emit(content: Any, kind: str) -> None:
     """Print for programs."""
     if kind == "json":
-        json.dump(content, sys.stdout, indent=2, ensure_ascii=False)
-        sys.stdout.write("\n")
+        # JSON leaves most of what moves a terminal as it is: U+009B begins an order like ESC [.
+        text = json.dumps(content, indent=2, ensure_ascii=False)
+        sys.stdout.write(_UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n")
     else:
         yaml.safe_dump(content, sys.stdout, sort_keys=False, allow_unicode=True)
 
 
 def say(text: str) -> None:
-    """Print a line for people that is no answer, to standard error."""
-    print(text, file=sys.stderr)
+    """Print a line for people that is no answer, to standard error; it may quote what anybody has sent."""
+    print(clean(text), file=sys.stderr)
+
+
+def show(text: str) -> None:
+    """Print an answer: as it is for a program that reads it, harmless at a terminal."""
+    print(clean(text) if sys.stdout.isatty() else text)
 
 
 def clean(text: str) -> str:
-    """Answer a text without what a terminal would take for an order."""
-    return "".join(one if one.isprintable() or one == "\n" else "\N{REPLACEMENT CHARACTER}" for one in text)
+    """Return a text without what a terminal would take for an order."""
+    return "".join(one if one.isprintable() or one in "\n\t" else "\N{REPLACEMENT CHARACTER}" for one in text)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], numbers: Sequence[str] = ()) -> Table:

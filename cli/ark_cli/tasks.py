@@ -16,8 +16,9 @@ from ark_cli.errors import CliError, Exit
 from ark_cli.kubectl import Kubectl
 from ark_cli.options import agent_argument, connected, output_option, redis_option, where_options
 from ark_cli.redis_access import RedisAccess
-from ark_taskqueue import Producer, RedisRefused, Result
+from ark_taskqueue import Producer, RedisRefused, Result, ResultGone
 
+_CLEAN_STOPS = frozenset({"end_turn", "stop", "stop_sequence"})
 _WAIT = click.option(
     "--timeout", type=click.FloatRange(min=0), default=300.0, show_default=True, help="Seconds to wait at most."
 )
@@ -112,6 +113,8 @@ async def _wait(producer: Producer, task: str, seconds: float, kind: str) -> int
             found = await producer.wait_for_result(task)
     except TimeoutError:
         raise CliError(f"task {task} has no result after {seconds:g} s; it goes on", Exit.NOT_YET) from None
+    except ResultGone as error:
+        raise CliError(f"{error}; if it failed for good, kubectl ark dead list has it") from None
     return _print(found, kind)
 
 
@@ -119,9 +122,11 @@ def _print(found: Result, kind: str) -> int:
     if kind != "table":
         output.emit(asdict(found), kind)
     elif found.status == "completed":
-        print(found.output)
+        output.show(found.output)
         if found.stop in ("max_tokens", "length"):
             output.say(f"the LLM's answer was cut off: {found.stop}")
+        elif found.stop and found.stop not in _CLEAN_STOPS:
+            output.say(f"the LLM stopped for a reason of its own: {found.stop}")
     else:
         output.say(f"the task failed after {found.attempts} attempts: {found.error}")
     return 0 if found.status == "completed" else Exit.BAD
@@ -145,9 +150,13 @@ def _meta(text: str | None) -> Any:
     if text is None:
         return None
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=_no_number)
     except ValueError as error:
         raise click.BadParameter(f"{text!r} is no JSON: {error}", param_hint="--meta") from None
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is a number for Python alone")
 
 
 def _fields(items: tuple[str, ...]) -> dict[str, str]:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from hack.bench.report import Report
-from hack.local.process import end_by_interrupt
+from hack.local import command
 
 BENCHMARKS = ("cap", "defaults", "ledger", "operator", "scale", "scaler", "soak", "status", "trace", "wake")
 _FOLDER = Path(__file__).resolve().parents[2] / ".bench"
@@ -18,7 +18,6 @@ _FOLDER = Path(__file__).resolve().parents[2] / ".bench"
 
 def main() -> int:
     """Run one benchmark; answer 1 when a bar is missed."""
-    end_by_interrupt()
     parser = argparse.ArgumentParser(prog="make bench", description="Run a benchmark against its bars.")
     parser.add_argument("name", choices=BENCHMARKS, help="the benchmark: make bench NAME=...")
     parser.add_argument(
@@ -40,7 +39,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    command.run(main)

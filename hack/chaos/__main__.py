@@ -19,7 +19,7 @@ from hack.chaos.faults import FAULTS, Fault
 from hack.chaos.play import Outcome, Play
 from hack.chaos.stack import deployed
 from hack.cluster import programs
-from hack.local.process import end_by_interrupt
+from hack.local import command
 
 _RECOVERY_SECONDS = 10.0
 _FOLDER = Path(__file__).resolve().parents[2] / ".bench"
@@ -77,7 +77,6 @@ def _show(outcomes: list[Outcome]) -> None:
 
 def main() -> int:
     """Play the faults; answer 1 where a bar is missed."""
-    end_by_interrupt()
     parser = argparse.ArgumentParser(prog="make chaos", description="Break one thing after the other under load.")
     parser.add_argument("--only", action="append", default=[], help="faults whose names contain this (ONLY=)")
     options = parser.parse_args()
@@ -95,7 +94,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    command.run(main)

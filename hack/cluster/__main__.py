@@ -14,7 +14,7 @@ from hack.cluster.access import Access, local
 from hack.cluster.kubectl import KubectlFailed
 from hack.cluster.manifests import REDIS, REDIS_PORT, SCALER, SCALER_PORT
 from hack.cluster.process_cluster import CannotStart, ProcessCluster
-from hack.local.process import end_by_interrupt
+from hack.local import command
 
 _NAMESPACE = "ark"
 _DEMO, _AGENT = "demo", "writer"
@@ -23,7 +23,6 @@ _DEMO, _AGENT = "demo", "writer"
 def main() -> int:
     """Run the cluster."""
     argparse.ArgumentParser(prog="make cluster", description=__doc__).parse_args()
-    end_by_interrupt()
     began = time.monotonic()
     try:
         with tempfile.TemporaryDirectory(prefix="ark-cluster-", ignore_cleanup_errors=True) as folder:
@@ -88,4 +87,4 @@ The agent {_DEMO}/{_AGENT} goes from 0 to 8 replicas at once, and back; with 20,
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main)

@@ -50,7 +50,7 @@ class Components:
     def launch(self, component: Component) -> None:
         """Start a program without waiting for it."""
         log, environment = self.log(component.name), component.environment
-        process = ChildProcess(component.command, log, environment=environment, dies_with_parent=True)
+        process = ChildProcess(component.command, log, environment=environment)
         self._running[component.name] = (component, process)
 
     def wait(self, name: str) -> None:

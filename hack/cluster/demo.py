@@ -28,6 +28,8 @@ from hack.demo import chart, picture, program, result, summary, trace
 from hack.demo.clock import DemoClock
 from hack.demo.load import Load
 from hack.demo.measure import Sampler, outcomes
+from hack.local import command
+from hack.local.options import file, number, whole
 
 _NAMESPACE = "demo"
 _AGENT = "agent"
@@ -78,20 +80,20 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         description="Replay a stretch of a trace on a real Kubernetes and KEDA, at real speed.",
     )
     parser.add_argument("--trace", type=Path, default=summary.DEFAULT, help="CSV file (TRACE=); default: %(default)s")
-    parser.add_argument("--minutes", type=float, default=5.0, help="length of the stretch (MINUTES=); default: 5")
-    parser.add_argument("--from-minute", type=float, default=0.0, help="where it begins (FROM=); default: 0")
     parser.add_argument(
-        "--max-replicas", type=int, default=10, help="the pool's greatest size (REPLICAS=); default: %(default)s"
+        "--minutes", type=number(above=True), default=5.0, help="length of the stretch (MINUTES=); default: 5"
     )
-    parser.add_argument("--picture", type=Path, default=Path(".demo/cluster.png"), help="png or svg file to write")
-    options = parser.parse_args(arguments)
-    if not 0 < options.minutes < float("inf") or not 0 <= options.from_minute < float("inf"):
-        parser.error("--minutes must be above 0 and --from-minute 0 or more")
-    if not 1 <= options.max_replicas <= 100:
-        parser.error("--max-replicas must be from 1 to 100")
-    if options.picture.suffix not in (".png", ".svg"):
-        parser.error(f"--picture: {str(options.picture)!r} ends neither in .png nor in .svg")
-    return options
+    parser.add_argument("--from-minute", type=number(), default=0.0, help="where it begins (FROM=); default: 0")
+    parser.add_argument(
+        "--max-replicas",
+        type=whole(1, 100),
+        default=10,
+        help="the pool's greatest size (REPLICAS=); default: %(default)s",
+    )
+    parser.add_argument(
+        "--picture", type=file((".png", ".svg")), default=Path(".demo/cluster.png"), help="png or svg file to write"
+    )
+    return parser.parse_args(arguments)
 
 
 def stretch(arrivals: Sequence[trace.Arrival], from_minute: float, minutes: float) -> list[trace.Arrival]:
@@ -207,4 +209,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main)

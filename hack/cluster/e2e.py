@@ -20,7 +20,8 @@ from hack.cluster import kind, programs
 from hack.cluster.access import KINDS, NoCluster, current
 from hack.cluster.kubectl import KubectlFailed
 from hack.cluster.process_cluster import CannotStart, ProcessCluster
-from hack.local.process import end_by_interrupt, heed_interrupts
+from hack.local import command
+from hack.local.process import heed_interrupts, watch_over
 
 CLUSTER_VARIABLE = "ARK_E2E_CLUSTER"
 """Tells the tests which cluster to use: ``current``, or the folder of a running process cluster."""
@@ -39,7 +40,6 @@ def main() -> int:
         "pytest", nargs="*", help="arguments for pytest; default: all end-to-end tests, three at a time"
     )
     options = parser.parse_args()
-    end_by_interrupt()
     try:
         with ExitStack() as stack:
             environment, restarted = _prepare(options, stack)
@@ -53,8 +53,6 @@ def main() -> int:
     except (CannotStart, KubectlFailed, NoCluster, kind.CannotMake, programs.CannotBuild) as error:
         print(f"e2e: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        return 130
 
 
 def _prepare(options: argparse.Namespace, stack: ExitStack) -> tuple[dict[str, str], Callable[[], Sequence[str]]]:
@@ -75,15 +73,16 @@ def _prepare(options: argparse.Namespace, stack: ExitStack) -> tuple[dict[str, s
 
 
 def _run_tests(arguments: Sequence[str], environment: dict[str, str]) -> int:
-    command = [sys.executable, "-m", "pytest", "--timeout=600", *arguments]
+    program = [sys.executable, "-m", "pytest", "--timeout=600", *arguments]
     # In a session of its own it gets one SIGINT, this program's; a second one would cut its cleaning up short.
     with subprocess.Popen(
-        command,
+        program,
         cwd=_ROOT,
         env={**os.environ, **environment},
         start_new_session=True,
         preexec_fn=heed_interrupts,  # noqa: PLW1509 - one call
     ) as process:
+        watch_over(process.pid)
         try:
             return process.wait()
         except BaseException:
@@ -107,4 +106,4 @@ def _keep_logs(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main)

@@ -59,8 +59,8 @@ class Helm:
         return ended.stdout
 
     def rendered(self, *arguments: str, values: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
-        """Answer the objects that ``helm template`` makes of the chart."""
-        text = self.run("template", "ark", str(CHART), *arguments, values=values)
+        """Return the objects that ``helm template`` makes of the chart."""
+        text = self.run("template", "ark", str(CHART), "--set", "tls.newOnEachRender=true", *arguments, values=values)
         return [item for item in yaml.safe_load_all(text) if item]
 
 

@@ -7,16 +7,17 @@ import asyncio
 import sys
 
 from ark_taskqueue import InvalidAddress, InvalidQueueName, Producer, QueueKeys, TaskQueueError, connect
+from hack.local.options import number, whole
 
 
 async def _submit(options: argparse.Namespace) -> None:
     client = connect(options.redis)
     try:
         producer = Producer(client, QueueKeys.for_queue(options.queue))
-        for number in range(options.tasks):
+        for place in range(options.tasks):
             wrote = options.tokens * 2 // 5
             meta = {"latency_seconds": options.seconds, "input_tokens": options.tokens - wrote, "output_tokens": wrote}
-            await producer.submit(f"task {number}", meta=meta)
+            await producer.submit(f"task {place}", meta=meta)
     finally:
         await client.aclose()
 
@@ -26,9 +27,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m hack.cluster.submit", description="Submit tasks to a queue.")
     parser.add_argument("redis", help="URL of Redis")
     parser.add_argument("queue", help="<namespace>/<agent>")
-    parser.add_argument("--tasks", type=int, default=1, help="how many; default: %(default)s")
-    parser.add_argument("--seconds", type=float, default=10.0, help="how long each takes; default: %(default)s")
-    parser.add_argument("--tokens", type=int, default=0, help="how many each costs; default: %(default)s")
+    parser.add_argument("--tasks", type=whole(1), default=1, help="how many; default: %(default)s")
+    parser.add_argument("--seconds", type=number(), default=10.0, help="how long each takes; default: %(default)s")
+    parser.add_argument("--tokens", type=whole(0), default=0, help="how many each costs; default: %(default)s")
     options = parser.parse_args()
     try:
         asyncio.run(_submit(options))

@@ -22,6 +22,8 @@ from hack.demo.keda import KedaStandIn, ScaledObject
 from hack.demo.load import Load
 from hack.demo.measure import Sampler, outcomes
 from hack.demo.pods import PodDeployment
+from hack.local import command
+from hack.local.options import file, number, whole
 from hack.local.process import StartFailed
 from hack.local.redis_binary import NoServer
 from hack.local.redis_server import RedisServer
@@ -63,37 +65,22 @@ def parse_options(arguments: Sequence[str]) -> Options:
         prog="make demo", description="Replay a trace through queue, scaler and workers, faster than it was."
     )
     parser.add_argument("--trace", type=Path, default=summary.DEFAULT, help="CSV file (TRACE=); default: %(default)s")
-    parser.add_argument("--speed", type=_positive, help="trace seconds in a second (SPEED=); default: a minute in all")
     parser.add_argument(
-        "--max-replicas", type=_count, default=20, help="the pool's greatest size (REPLICAS=); default: %(default)s"
+        "--speed", type=number(above=True), help="trace seconds in a second (SPEED=); default: a minute in all"
     )
     parser.add_argument(
-        "--picture", type=_picture, default=_RESULTS_FOLDER / "demo.png", help="png or svg file to write"
+        "--max-replicas",
+        type=whole(1, 100),
+        default=20,
+        help="the pool's greatest size (REPLICAS=); default: %(default)s",
+    )
+    parser.add_argument(
+        "--picture", type=file((".png", ".svg")), default=_RESULTS_FOLDER / "demo.png", help="png or svg file to write"
     )
     parser.add_argument(
         "--no-budget", dest="budget", action="store_false", help="leave out the second act, the daily token cap"
     )
     return Options(**vars(parser.parse_args(arguments)))
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return value
-
-
-def _picture(text: str) -> Path:
-    if Path(text).suffix not in (".png", ".svg"):
-        raise argparse.ArgumentTypeError(f"{text!r} ends neither in .png nor in .svg")
-    return Path(text)
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= 100:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 100")
-    return value
 
 
 async def play(options: Options, arrivals: Sequence[trace.Arrival], console: Console) -> int:
@@ -203,4 +190,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main)

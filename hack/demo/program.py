@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine
 
-_INTERRUPTED = 130
+from hack.local import command
 
 
 def run(play: Callable[[], Coroutine[None, None, int]]) -> int:
@@ -20,11 +20,12 @@ def run(play: Callable[[], Coroutine[None, None, int]]) -> int:
     async def played() -> int:
         playing = asyncio.current_task()
         assert playing is not None
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, playing.cancel)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, playing.cancel)
         return await play()
 
     try:
         return asyncio.run(played())
     except (KeyboardInterrupt, asyncio.CancelledError):
         print("demo: stopped", file=sys.stderr)
-        return _INTERRUPTED
+        return command.INTERRUPTED

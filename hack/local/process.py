@@ -9,11 +9,14 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from hack.local import guard
 
 _FIRST_PORT, _LAST_PORT = 12_000, 32_000
 _CHANCE = random.SystemRandom()
@@ -39,16 +42,15 @@ class ChildProcess:
         *,
         environment: Mapping[str, str] | None = None,
         stop_signal: signal.Signals = signal.SIGTERM,
-        dies_with_parent: bool = False,
     ) -> None:
         """
+        It does not outlive this process, however that ends.
+
         Args:
             command: program and arguments.
             log: file that gets its standard output and standard error, appended.
             environment: variables added to this process's own.
             stop_signal: how it is asked to end.
-            dies_with_parent: it is killed when this process is gone, even by SIGKILL (on Linux). Only for processes
-                that the main thread starts: the kernel looks at the thread.
         """
         self.command = list(command)
         self.log = log
@@ -62,8 +64,8 @@ class ChildProcess:
                 env={**os.environ, **(environment or {})},
                 # Its own process group: Ctrl-C reaches the parent alone, which then ends it in order.
                 start_new_session=True,
-                preexec_fn=die_with_parent if dies_with_parent else None,  # noqa: PLW1509 - one system call
             )
+        watch_over(self._process.pid)
 
     @property
     def pid(self) -> int:
@@ -130,6 +132,25 @@ class ChildProcess:
         self.stop()
 
 
+_guards: dict[int, subprocess.Popen[str]] = {}
+"""The guard of this process, by its id: a forked one needs one of its own."""
+_guards_lock = threading.Lock()
+
+
+def watch_over(pid: int) -> None:
+    """Have a child process, which leads a session of its own, ended when this process is gone."""
+    with _guards_lock:
+        known = _guards.get(os.getpid())
+        if known is None or known.poll() is not None:
+            program = [sys.executable, "-I", "-S", guard.__file__]
+            known = _guards[os.getpid()] = subprocess.Popen(
+                program, stdin=subprocess.PIPE, text=True, start_new_session=True
+            )
+        assert known.stdin is not None
+        known.stdin.write(f"{pid} {guard.started_at(pid)}\n")
+        known.stdin.flush()
+
+
 def die_with_parent() -> None:
     """Have the kernel kill this process when the thread that started it is gone; does nothing but on Linux."""
     if _PRCTL is not None:
@@ -143,15 +164,6 @@ def heed_interrupts() -> None:
     no program under test could be interrupted.
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def end_by_interrupt() -> None:
-    """Have this program end by SIGTERM as it does by Ctrl-C, what it has started included, also in the background.
-
-    There SIGINT is ignored, and with it whatever SIGTERM would make of itself, until somebody handles it again.
-    """
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
 def free_port() -> int:

@@ -6,6 +6,8 @@ more for objects that were stored before a field had one.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +23,11 @@ KIND = "ArkAgent"
 API_VERSION = "arkonis.dev/v1alpha1"
 MIRROR = "arkonis.dev/autoscaled-replicas"
 """Annotation with the number that the operator wrote into ``spec.replicas``; any other number there is a person's."""
+SEEN_APPLY = "arkonis.dev/seen-apply"
+"""Annotation with a hash of kubectl's last-applied configuration at the time of the mirror, where that has a number:
+what was applied before the operator's number was written is no new word of a person's."""
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+FIELD_MANAGER = "ark-operator"
 PIN_END = "arkonis.dev/pin"
 """Annotation with a person's number and when it ends, ``5 until 2026-11-25T12:00:00Z``; set by `kubectl ark pin`.
 
@@ -143,8 +150,35 @@ class Agent:
 
     @property
     def persons_number(self) -> int | None:
-        """The number that a person wants (contract C4); None where ``spec.replicas`` is absent or the operator's."""
-        return self.replicas if self.replicas != self.mirrored else None
+        """The number that a person wants (contract C4); None where ``spec.replicas`` is absent or the operator's.
+
+        A person may write the very number that the operator has mirrored (ADR 12). Then the number does not tell, but
+        who owns the field, and what kubectl has applied last, may.
+        """
+        if self.replicas is None or (self.replicas == self.mirrored and not self._is_applied):
+            return None
+        return self.replicas
+
+    @property
+    def _is_applied(self) -> bool:
+        """Whether a manifest says the number that is there: by server-side apply, or by kubectl's own since then."""
+        if any(owns_replicas(entry) for entry in self.object["metadata"].get("managedFields") or []):
+            return True
+        return self.applied_number == self.replicas and self.applied_digest != self.annotations.get(SEEN_APPLY)
+
+    @cached_property
+    def applied_number(self) -> int | None:
+        """``spec.replicas`` of the manifest that kubectl applied last; None where that leaves it out."""
+        try:
+            number = json.loads(self.annotations.get(LAST_APPLIED, "{}"))["spec"]["replicas"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return None
+        return number if isinstance(number, int) and not isinstance(number, bool) else None
+
+    @property
+    def applied_digest(self) -> str:
+        """What tells one manifest that kubectl applied from another."""
+        return hashlib.sha256(self.annotations.get(LAST_APPLIED, "").encode()).hexdigest()[:16]
 
     @property
     def pin_end(self) -> PinEnd | None:
@@ -228,6 +262,26 @@ class Agent:
         """Whether an object is this agent's child."""
         owners = item["metadata"].get("ownerReferences") or []
         return any(owner.get("uid") == self.uid and owner.get("controller") for owner in owners)
+
+
+def owns_replicas(entry: Object) -> bool:
+    """Whether an entry of ``managedFields`` says that somebody's manifest has ``spec.replicas`` as it is."""
+    fields = ((entry.get("fieldsV1") or {}).get("f:spec") or {}) if isinstance(entry, Mapping) else {}
+    return entry.get("operation") == "Apply" and entry.get("manager") != FIELD_MANAGER and "f:replicas" in fields
+
+
+def slim_agent(item: Object) -> Object:
+    """Keep of who owns which field what decisions rest on."""
+    metadata = item["metadata"]
+    if "managedFields" not in metadata:
+        return item
+    kept = [
+        {"manager": entry["manager"], "operation": "Apply", "fieldsV1": {"f:spec": {"f:replicas": {}}}}
+        for entry in metadata["managedFields"]
+        if owns_replicas(entry)
+    ]
+    rest = {name: value for name, value in metadata.items() if name != "managedFields"}
+    return {**item, "metadata": {**rest, "managedFields": kept} if kept else rest}
 
 
 def _tasks_per_replica(limits: Limits, target_wait_seconds: float | None) -> int:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ark_operator.agent import KIND, Agent
+from ark_operator.agent import KIND, Agent, slim_agent
 from ark_operator.inputs import Inputs
 from ark_operator.kinds import ARK_AGENTS, AUTOSCALERS, DEPLOYMENTS, SCALED_OBJECTS
 from ark_operator.observed import Observed
 from ark_operator.runtime.client import Client, Object
-from ark_operator.runtime.reflector import Key, Reflector
+from ark_operator.runtime.reflector import Key, Reflector, without_managers
 
 _SUFFIX = "-agent"
 _KEDAS_AUTOSCALER = "keda-hpa-"
@@ -36,7 +36,7 @@ class Cluster:
         """
         self._touched = touched
         self._woken = woken
-        self.agents = Reflector(client, ARK_AGENTS.path(namespace), self._agent_changed)
+        self.agents = Reflector(client, ARK_AGENTS.path(namespace), self._agent_changed, project=slim_agent)
         self.deployments = Reflector(
             client,
             DEPLOYMENTS.path(namespace),
@@ -131,7 +131,9 @@ class Cluster:
 def _asks_of(item: Object) -> tuple[object, ...]:
     """Answer what of an agent decisions rest on, the status excepted."""
     metadata = item["metadata"]
-    return metadata["uid"], metadata.get("generation"), metadata.get("annotations"), metadata.get("deletionTimestamp")
+    return tuple(
+        metadata.get(name) for name in ("uid", "generation", "annotations", "deletionTimestamp", "managedFields")
+    )
 
 
 def _is_of_an_agent(item: Object) -> bool:
@@ -152,6 +154,7 @@ def slim_autoscaler(item: Object) -> Object:
 
 def slim_deployment(item: Object) -> Object:
     """Keep of a Deployment's status what decisions rest on."""
+    item = without_managers(item)
     status = item.get("status") or {}
     names = ("replicas", "readyReplicas", "updatedReplicas", "observedGeneration")
     kept = {name: status[name] for name in names if name in status}

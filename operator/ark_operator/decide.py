@@ -43,6 +43,10 @@ def decide(agent: Agent, observed: Observed, usage: Usage | None, now: datetime,
         now: UTC.
         options: the operator's settings.
     """
+    owner = _other_operator(agent, observed, options)
+    if owner is not None:
+        was = agent.status.get("mode", Mode.STATIC)
+        return Plan(Mode(was), yields=status.yields(agent, owner, options.identity, now))
     pin = _pin(agent, now)
     expired = pin is not None and pin.until is not None and pin.until <= now
     if expired:
@@ -63,6 +67,15 @@ def decide(agent: Agent, observed: Observed, usage: Usage | None, now: datetime,
     notes = (*status.notes(agent, found), *status.burst_notes(agent, observed, plan.scale))
     changed = content if content != dict(agent.status) else None
     return replace(plan, status=changed, notes=notes)
+
+
+def _other_operator(agent: Agent, observed: Observed, options: Options) -> str | None:
+    """Return the operator that writes this agent's Deployment, where it is another one; two would never end."""
+    existing = observed.deployment
+    if existing is None or not agent.owns(existing) or not options.identity:
+        return None
+    owner = (existing["metadata"].get("annotations") or {}).get(deployment.OPERATOR)
+    return owner if owner and owner != options.identity else None
 
 
 def _pin(agent: Agent, now: datetime) -> Pin | None:
@@ -93,7 +106,9 @@ def _number(agent: Agent, mode: Mode, pin: Pin | None) -> int | None:
     if mode is Mode.BUDGET:
         return 0
     if mode is Mode.STATIC:
-        return _DEFAULT_STATIC if agent.replicas is None else agent.replicas
+        # A number that KEDA's pool had when autoscaling was removed is kept, but a zero of its would be for ever.
+        idle = agent.replicas is None or (agent.replicas == 0 and agent.persons_number is None)
+        return _DEFAULT_STATIC if idle else agent.replicas
     return None if pin is None else pin.replicas
 
 
@@ -220,20 +235,27 @@ def _scaled_object(mode: Mode, agent: Agent, autoscaling: Autoscaling, options: 
 
 
 def _mirror(plan: Plan, agent: Agent, observed: Observed, pin: Pin | None, *, expired: bool) -> Mirror | None:
-    """Keep ``spec.replicas`` filled: GET ``/scale`` of a custom resource fails while it is absent."""
+    """Mirror the pool's number into ``spec.replicas``: GET ``/scale`` of a custom resource fails while it is absent.
+
+    But for a pool at zero, which has no number there: else `kubectl scale --replicas=0` would change nothing, and could
+    not be told from no word at all (ADR 12).
+    """
     over = agent.pin_end is not None and (pin is None or agent.pin_end.replicas != pin.replicas)
     if pin is not None:
         # Else a person who goes from 5 to the number that the operator wrote before would not be pinned to it.
         return Mirror(agent.replicas, None, forget_end=over) if over or agent.mirrored is not None else None
     if plan.mode is Mode.STATIC:
-        return Mirror(None, _DEFAULT_STATIC) if agent.replicas is None else None
+        if agent.replicas is None or (agent.replicas == 0 and agent.persons_number is None):
+            return Mirror(agent.replicas, _DEFAULT_STATIC)
+        return None
     if plan.mode is not Mode.AUTO:
         # A pin whose time is over while the budget is exceeded is taken back all the same.
         return Mirror(agent.replicas, 0, forget_end=over) if expired else None
     replicas = _expected(plan, observed)
     if replicas is None and expired:
         replicas = agent.replicas  # no Deployment can be made, but the person's number is taken back all the same
-    if replicas is None or (agent.replicas == replicas and agent.mirrored == replicas and not over):
+    written = replicas or None
+    if replicas is None or (agent.replicas == written and agent.mirrored == written and not over):
         return None
     return Mirror(agent.replicas, replicas, forget_end=over)
 

@@ -17,6 +17,8 @@ CONTAINER = "agent"
 """Name of the agent's container, for templates."""
 HASH = "arkonis.dev/applied-hash"
 """Annotation with a hash of what was applied: a field that is not wanted any more shows in nothing else."""
+OPERATOR = "arkonis.dev/operator"
+"""Annotation with the identity of the operator that writes a child: another one leaves it, and its agent, alone."""
 _END_SECONDS = 20
 """What a Pod has after its tasks' time is over: for giving tasks back while Redis is slow."""
 _REPORT_SECONDS = 15
@@ -89,6 +91,7 @@ def build(agent: Agent, options: Options) -> Object:
     template = merge(own, agent.spec.get("template") or {}, "spec.template")
     _check_shape(template)
     template["metadata"]["labels"] = {**(template["metadata"].get("labels") or {}), **labels(agent)}
+    _keep_limits(own, template)
     _set_grace(agent, template)
     spec = {"selector": {"matchLabels": labels(agent)}, "template": template}
     return {
@@ -98,11 +101,16 @@ def build(agent: Agent, options: Options) -> Object:
             "name": agent.deployment_name,
             "namespace": agent.namespace,
             "labels": labels(agent),
-            "annotations": {HASH: hash_of(spec)},
+            "annotations": {HASH: hash_of(spec), **written_by(options)},
             "ownerReferences": [agent.owner_reference],
         },
         "spec": spec,
     }
+
+
+def written_by(options: Options) -> dict[str, str]:
+    """Return the annotation that says whose a child is."""
+    return {OPERATOR: options.identity} if options.identity else {}
 
 
 def hash_of(content: Any) -> str:
@@ -131,6 +139,38 @@ def _check_shape(template: Object) -> None:
             raise InvalidTemplate(
                 f"spec.template.spec.containers[{number}].env must be a list of maps with a name each"
             )
+
+
+_LIMITS = frozenset(
+    {
+        "AGENT_DAILY_TOKEN_LIMIT",
+        "AGENT_GROUP",
+        "AGENT_MAX_CONCURRENT_TASKS",
+        "AGENT_MAX_RETRIES",
+        "AGENT_MAX_TOKENS",
+        "AGENT_QUEUE",
+        "AGENT_TIMEOUT_SECONDS",
+    }
+)
+"""Variables that carry out what the spec says, and a limit is one only where nobody can set another."""
+
+
+def _keep_limits(own: Object, template: Object) -> None:
+    """Refuse a template that sets what ``spec.limits`` and ``spec.queue`` say, or leaves it out.
+
+    Raises:
+        InvalidTemplate: it does.
+    """
+    [container] = own["spec"]["containers"]
+    wanted = {variable["name"]: variable for variable in container["env"] if variable["name"] in _LIMITS}
+    for number, given in enumerate(template["spec"]["containers"]):
+        variables = {variable["name"]: variable for variable in given.get("env") or []}
+        for name in sorted(_LIMITS & (wanted.keys() | variables.keys())):
+            if variables.get(name) != wanted.get(name) and (given.get("name") == CONTAINER):
+                raise InvalidTemplate(
+                    f"spec.template.spec.containers[{number}].env must leave {name} as it is: "
+                    "spec.limits and spec.queue say it"
+                )
 
 
 def _set_grace(agent: Agent, template: Object) -> None:

@@ -24,5 +24,7 @@ class Options:
     """Secret in each agent's namespace whose keys become variables of the agents; it need not be there."""
     scaler_authentication: str | None = None
     """ClusterTriggerAuthentication that KEDA has its certificate for the scaler from."""
+    identity: str = ""
+    """This operator's, the same for all of its replicas; children carry it. Empty: none is written or looked at."""
     polling_seconds: int = 37
     """KEDA's pollingInterval."""

@@ -28,7 +28,8 @@ class Mirror:
 
     before: int | None
     replicas: int | None
-    """None: only forget which number was the operator's, so that whatever a person sets next is a person's."""
+    """0: leave the field empty. None: only forget which number was the operator's, so that whatever a person sets next
+    is a person's."""
     forget_end: bool = False
     """Whether to forget when a person's number ends: it has ended, or there is another one."""
 
@@ -70,6 +71,9 @@ class Plan:
     mirror: Mirror | None = None
     status: Object | None = None
     """The whole status, where it differs."""
+    yields: Object | None = None
+    """Condition to write instead of anything else, where another operator looks after the agent; empty where it stands
+    there already."""
     notes: tuple[Note, ...] = ()
     again_after: float | None = None
     """Seconds after which to decide again though nothing has changed."""

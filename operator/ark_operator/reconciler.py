@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from ark_operator.agent import API_VERSION, KIND, MIRROR, PIN_END, Agent
+from ark_operator.agent import API_VERSION, KIND, MIRROR, PIN_END, SEEN_APPLY, Agent
 from ark_operator.cluster import Cluster
 from ark_operator.decide import decide, name_taken
 from ark_operator.inputs import Inputs
@@ -96,6 +96,9 @@ class Reconciler:
             known = self._cluster.observe(agent, self._inputs)
             observed = replace(known, refusals=dict(progress.refusals), applied=frozenset(progress.applied))
             plan = decide(agent, observed, self._inputs.usage(key), self._now(), self._options)
+            if plan.yields is not None:
+                await self._yield(agent, plan.yields)
+                break
             if not plan.changes_children or progress.failures:
                 break
             await self._write_children(agent, plan, observed, progress)
@@ -107,6 +110,25 @@ class Reconciler:
         if refused or progress.failures:
             raise Failed("; ".join([*refused, *progress.failures]))
         return plan.again_after
+
+    async def _yield(self, agent: Agent, condition: Object) -> None:
+        """Say that another operator looks after an agent, and touch nothing else of it."""
+        known = agent.status.get("conditions") or []
+        types = [entry.get("type") for entry in known]
+        place = str(types.index(condition["type"])) if condition["type"] in types else "-"
+        path = f"/status/conditions/{place}"
+        patch: list[Mapping[str, Any]] = [
+            {"op": "add" if place == "-" else "replace", "path": path, "value": condition}
+        ]
+        if place != "-":
+            patch.insert(0, {"op": "test", "path": f"{path}/type", "value": condition["type"]})
+        self._log.warning(
+            "another operator looks after this agent, leaving it alone",
+            agent=f"{agent.namespace}/{agent.name}",
+            why=condition["message"],
+        )
+        status = ARK_AGENTS.path(agent.namespace, agent.name, "status")
+        self._cluster.agents.observe(await self._client.patch(status, patch, "json"))
 
     async def _write_children(self, agent: Agent, plan: Plan, observed: Observed, progress: _Progress) -> None:
         """Write what the plan has for the children.
@@ -240,20 +262,28 @@ def mirror_patch(agent: Agent, mirror: Mirror) -> list[Mapping[str, Any]]:
     The annotations are tested too: `kubectl ark pin` to the number that is there changes nothing but them.
     """
     tests: list[Mapping[str, Any]] = [{"op": "test", "path": "/spec/replicas", "value": mirror.before}]
-    known = [name for name in (MIRROR, PIN_END) if name in agent.annotations]
+    known = [name for name in (MIRROR, PIN_END, SEEN_APPLY) if name in agent.annotations]
     tests += [{"op": "test", "path": _path(name), "value": agent.annotations[name]} for name in known]
     gone = [PIN_END] if mirror.forget_end else []
-    if mirror.replicas is None:
-        gone += [MIRROR] if MIRROR in known else []
+    if not mirror.replicas:
+        gone += [name for name in (MIRROR, SEEN_APPLY) if name in known]
+        if mirror.replicas == 0 and mirror.before is not None:
+            tests.append({"op": "remove", "path": "/spec/replicas"})
         return [*tests, *({"op": "remove", "path": _path(name)} for name in gone)]
-    number = str(mirror.replicas)
+    notes = {MIRROR: str(mirror.replicas)}
+    if agent.applied_number is not None:
+        notes[SEEN_APPLY] = agent.applied_digest
+    elif SEEN_APPLY in known:
+        gone.append(SEEN_APPLY)
     if agent.annotations:
-        note: Mapping[str, Any] = {"op": "add", "path": _path(MIRROR), "value": number}
+        written: list[Mapping[str, Any]] = [
+            {"op": "add", "path": _path(name), "value": value} for name, value in notes.items()
+        ]
     else:
-        note = {"op": "add", "path": "/metadata/annotations", "value": {MIRROR: number}}
+        written = [{"op": "add", "path": "/metadata/annotations", "value": notes}]
         tests.append({"op": "test", "path": "/metadata/annotations", "value": None})
     removals = [{"op": "remove", "path": _path(name)} for name in gone]
-    return [*tests, {"op": "add", "path": "/spec/replicas", "value": mirror.replicas}, note, *removals]
+    return [*tests, {"op": "add", "path": "/spec/replicas", "value": mirror.replicas}, *written, *removals]
 
 
 def _path(annotation: str) -> str:

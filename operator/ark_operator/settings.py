@@ -169,5 +169,6 @@ class OperatorSettings(ProgramSettings):
             agent_redis=urls,
             agent_secret=self.agent_secret or None,
             scaler_authentication=self.scaler_authentication,
+            identity=f"{self.namespace}/{self.lease_name}",
             polling_seconds=self.polling_seconds,
         )

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from ark_operator.agent import Agent, Autoscaling
-from ark_operator.deployment import selector
+from ark_operator.deployment import OPERATOR, selector
 from ark_operator.observed import Observed, Usage
 from ark_operator.plan import Mode, Note, Scale
 from ark_operator.runtime.client import Object
@@ -20,6 +20,9 @@ from ark_operator.scaled_object import blocks_scale_out
 
 NAME_TAKEN, INVALID_QUEUE, UNKNOWN_REDIS = "NameTaken", "InvalidQueue", "UnknownRedis"
 READY, BUDGET_EXCEEDED, AUTOSCALING = "Ready", "BudgetExceeded", "Autoscaling"
+OPERATOR_CONFLICT = "OperatorConflict"
+"""Condition that an operator writes on agents that another one looks after, and that one leaves alone for a while."""
+_CONFLICT_KEPT = timedelta(minutes=30)
 _LONGEST_MESSAGE = 1024
 Truth = Literal["True", "False", "Unknown"]
 Saying = tuple[Truth, str, str]
@@ -100,8 +103,51 @@ def build(agent: Agent, found: Found, now: datetime) -> Object:
     if tokens is not None:
         content["dailyTokenUsage"] = tokens
     known = before.get("conditions") or []
-    content["conditions"] = [_written(condition, known, agent, now) for condition in _conditions(agent, found)]
+    content["conditions"] = [
+        *(_written(condition, known, agent, now) for condition in _conditions(agent, found)),
+        *(entry for entry in known if _is_another_operators(entry, now)),
+    ]
     return content
+
+
+def yields(agent: Agent, owner: str, own: str, now: datetime) -> Object | None:
+    """Return the condition with which an operator says that it leaves an agent to another one.
+
+    None where it is there, or the other one has not written a status yet.
+    """
+    known = agent.status.get("conditions")
+    if not known:
+        return None
+    message = (
+        f"Operator {owner} looks after this agent, and {own} leaves it alone. Uninstall one of them, or give each a "
+        f"namespace of its own (watchNamespace). To hand this agent over to {own}: "
+        f"kubectl annotate deployment {agent.deployment_name} {OPERATOR}-"
+    )
+    before = condition_of(agent.status, OPERATOR_CONFLICT)
+    if (
+        before is not None
+        and before.get("message") == message
+        and _is_another_operators(before, now + _CONFLICT_KEPT / 2)
+    ):
+        return None
+    return {
+        "type": OPERATOR_CONFLICT,
+        "status": "True",
+        "reason": "AnotherOperator",
+        "message": message[:_LONGEST_MESSAGE],
+        "observedGeneration": agent.generation,
+        "lastTransitionTime": _text(now),
+    }
+
+
+def _is_another_operators(entry: Mapping[str, Any], now: datetime) -> bool:
+    """Whether a condition is another operator's that has said so lately: it says it again as long as it is there."""
+    if entry.get("type") != OPERATOR_CONFLICT:
+        return False
+    try:
+        return now - _parsed(str(entry.get("lastTransitionTime"))) < _CONFLICT_KEPT
+    except ValueError:
+        return False
 
 
 def notes(agent: Agent, found: Found) -> Iterator[Note]:

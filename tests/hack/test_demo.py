@@ -70,9 +70,9 @@ def test_a_trace_is_played_from_zero_to_zero_with_every_task_done_once(tmp_path:
     [
         (["--trace=/nowhere.csv"], "demo: trace /nowhere.csv cannot be read: No such file or directory"),
         (["--speed=0"], "'0' is not a number above 0"),
-        (["--speed=fast"], "invalid _positive value: 'fast'"),
+        (["--speed=fast"], "--speed: 'fast' is not a number above 0"),
         (["--max-replicas=0"], "'0' is not a whole number from 1 to 100"),
-        (["--picture=out.docx"], "--picture: 'out.docx' ends neither in .png nor in .svg"),
+        (["--picture=out.docx"], "--picture: 'out.docx' does not end in .png or .svg"),
     ],
 )
 def test_bad_input_ends_with_a_line_that_names_it(flags: list[str], message: str) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from ark_operator.agent import MIRROR, Agent
+from ark_operator.agent import LAST_APPLIED, MIRROR, SEEN_APPLY, Agent
 from ark_operator.decide import decide
+from ark_operator.deployment import OPERATOR
 from ark_operator.observed import Keda, Observed, Refusal, Usage
 from ark_operator.plan import Mirror, Mode, Plan, Scale
+from ark_operator.reconciler import mirror_patch
 from ark_operator.runtime.client import Object
 from tests.operator.builders import OPTIONS, agent, depth, its_deployment, its_scaled_object
 
@@ -92,7 +95,12 @@ def test_nothing_is_done_where_all_is_as_it_should_be() -> None:
 @pytest.mark.parametrize(
     ("spec", "mirrored", "deployed", "mirror"),
     [
-        ({"autoscaling": {}}, None, 0, Mirror(None, 0)),
+        # At zero the field is empty: a zero in it is a person's.
+        ({"autoscaling": {}}, None, 0, None),
+        ({"autoscaling": {}, "replicas": 3}, 3, 0, Mirror(3, 0)),
+        ({"autoscaling": {}, "replicas": 0}, 0, 0, Mirror(0, 0)),
+        ({"autoscaling": {}}, None, 2, Mirror(None, 2)),
+        ({"replicas": 0}, 0, 0, Mirror(0, 1)),
         ({"autoscaling": {}, "replicas": 3}, 3, 5, Mirror(3, 5)),
         ({"autoscaling": {}, "replicas": 5}, 5, 5, None),
         ({"autoscaling": {}}, 5, 5, Mirror(None, 5)),
@@ -289,7 +297,7 @@ def test_an_annotation_that_pauses_nothing_pauses_nothing(value: str) -> None:
 
 def test_a_deployment_of_somebody_else_gets_no_scaled_object() -> None:
     """KEDA would take it to zero: the queue is empty."""
-    of = agent(autoscaling={})
+    of = agent(autoscaling={"minReplicas": 1})
     theirs = its_deployment(of, 5)
     theirs["metadata"]["ownerReferences"] = []
     for observed in (
@@ -299,7 +307,8 @@ def test_a_deployment_of_somebody_else_gets_no_scaled_object() -> None:
     ):
         plan = decided(of, observed)
         assert plan.autoscale is None
-        assert (plan.scale, plan.mirror is None) == (None, observed != Observed())
+        assert plan.scale is None
+        assert (plan.mirror is None) is (observed.deployment is not None or bool(observed.refusals))
     plan = decided(of, Observed(deployment=theirs, scaled_object=its_scaled_object(of)))
     assert plan.stop_autoscaling == "s1"
     assert plan.status is not None
@@ -359,3 +368,100 @@ def test_a_scaled_object_that_is_going_is_waited_for() -> None:
     assert decided(of, Observed(its_deployment(of, 0), going)).autoscale is None
     static = agent()
     assert decided(static, Observed(its_deployment(static, 1), going)).stop_autoscaling is None
+
+
+def test_a_pool_that_was_at_zero_when_autoscaling_was_removed_has_one_agent() -> None:
+    """It stayed at zero for ever: the operator's own zero was taken for a person's."""
+    was_idle = agent(mirrored=0, replicas=0)
+    plan = decided(was_idle, Observed(deployment=its_deployment(was_idle, 0)))
+    assert (plan.mode, plan.scale, plan.mirror) == (Mode.STATIC, Scale(1), Mirror(0, 1))
+    ran = agent(mirrored=4, replicas=4)
+    assert decided(ran, Observed(deployment=its_deployment(ran, 4))).scale is None, "a pool that ran keeps its size"
+    drained = agent(replicas=0)
+    assert decided(drained, Observed(deployment=its_deployment(drained, 0))).scale is None, "a person's zero is meant"
+
+
+def applied(number: int | None, *, seen: str | None = None, **metadata: Any) -> Agent:
+    """Return an agent at 4 replicas, mirrored, with a manifest that kubectl has applied."""
+    made = agent(autoscaling={}, replicas=4, mirrored=4).object
+    spec = {} if number is None else {"replicas": number}
+    annotations = {**made["metadata"]["annotations"], LAST_APPLIED: json.dumps({"spec": spec})}
+    if seen is not None:
+        annotations[SEEN_APPLY] = seen
+    return Agent({**made, "metadata": {**made["metadata"], "annotations": annotations, **metadata}})
+
+
+def managed(manager: str, operation: str = "Apply", field: str = "f:replicas") -> dict[str, Any]:
+    return {"managedFields": [{"manager": manager, "operation": operation, "fieldsV1": {"f:spec": {field: {}}}}]}
+
+
+@pytest.mark.parametrize(
+    ("of", "number"),
+    [
+        (applied(None), None),
+        (applied(4), 4),
+        (applied(5), None),
+        (applied(4, seen=applied(4).applied_digest), None),
+        (applied(4, seen="an earlier manifest's"), 4),
+        (applied(None, **managed("argocd")), 4),
+        (applied(None, **managed("argocd", field="f:model")), None),
+        (applied(None, **managed("kubectl-edit", "Update")), None),
+        (applied(None, **managed("ark-operator")), None),
+    ],
+)
+def test_a_manifest_that_says_the_pools_own_number_pins_it(of: Agent, number: int | None) -> None:
+    assert of.persons_number == number
+    plan = decided(of, Observed(deployment=its_deployment(of, 4)))
+    assert plan.mode is (Mode.AUTO if number is None else Mode.PINNED)
+
+
+def test_a_manifest_that_was_applied_before_the_mirror_is_remembered() -> None:
+    of = applied(7)
+    patch = mirror_patch(of, Mirror(4, 7))
+    assert {"op": "add", "path": "/metadata/annotations/arkonis.dev~1seen-apply", "value": of.applied_digest} in patch
+    assert {"op": "add", "path": "/spec/replicas", "value": 7} in patch
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"spec": 3}', '{"spec": {"replicas": "x"}}', '{"spec": {"replicas": true}}']
+)
+def test_whatever_the_annotation_holds_is_no_number(text: str) -> None:
+    made = agent(autoscaling={}, replicas=4, mirrored=4).object
+    annotations = {**made["metadata"]["annotations"], LAST_APPLIED: text}
+    assert Agent({**made, "metadata": {**made["metadata"], "annotations": annotations}}).persons_number is None
+
+
+def owned_by(operator: str, of: Agent) -> Object:
+    made = its_deployment(of, 3)
+    return {**made, "metadata": {**made["metadata"], "annotations": {OPERATOR: operator}}}
+
+
+def test_an_agent_that_another_operator_looks_after_is_left_alone_with_a_condition() -> None:
+    """Two operators of two releases took a Deployment's generation from 1 to 111 in 30 s."""
+    ours = replace(OPTIONS, identity="ark-system/ark-operator")
+    since = {"reason": "AllReplicasReady", "lastTransitionTime": "2026-11-24T00:00:00Z"}
+    status = {"mode": "Static", "conditions": [{"type": "Ready", "status": "True", "message": "", **since}]}
+    of = agent(replicas=5, status=status)
+    plan = decide(of, Observed(deployment=owned_by("other/ark-operator", of)), None, NOW, ours)
+    assert plan == Plan(Mode.STATIC, yields=plan.yields)
+    assert plan.yields is not None
+    assert "other/ark-operator looks after this agent" in plan.yields["message"]
+    again = agent(replicas=5, status={**status, "conditions": [*status["conditions"], plan.yields]})
+    assert decide(again, Observed(deployment=owned_by("other/ark-operator", of)), None, NOW, ours).yields is None
+    # The other one keeps the condition for a while, and drops it when nobody says it again.
+    theirs = replace(OPTIONS, identity="other/ark-operator")
+    for minutes, kept in ((5, True), (31, False)):
+        now = NOW + timedelta(minutes=minutes)
+        content = decide(again, Observed(deployment=owned_by("other/ark-operator", of)), None, now, theirs).status
+        assert content is not None
+        assert any(entry["type"] == "OperatorConflict" for entry in content["conditions"]) is kept
+
+
+@pytest.mark.parametrize("operator", ["", "ark-system/ark-operator"])
+def test_a_deployment_of_its_own_or_of_an_operator_without_a_name_is_taken_on(operator: str) -> None:
+    ours = replace(OPTIONS, identity="ark-system/ark-operator")
+    of = agent(replicas=5)
+    plan = decide(of, Observed(deployment=owned_by(operator, of)), None, NOW, ours)
+    assert plan.yields is None
+    assert plan.apply is not None
+    assert plan.apply["metadata"]["annotations"][OPERATOR] == "ark-system/ark-operator"

@@ -153,14 +153,38 @@ app.kubernetes.io/component: {{ . }}
 {{- else if gt $ways 1 -}}
 {{- fail "redis.url, redis.existingSecret.name and redis.bundled.enabled: only one of them may be set" -}}
 {{- end -}}
-{{- if regexMatch "://[^/@ ]*:[^/@ ]+@|[?&]sentinel_password=" ($redis.url | default "") -}}
+{{- $password := "://[^@ ]*:[^ ]*@|[?&]sentinel_password=" -}}
+{{- if regexMatch $password ($redis.url | default "") -}}
 {{- fail "redis.url has a password, and whoever may read Deployments would see it: put the URL into a Secret, and its name into redis.existingSecret.name" -}}
 {{- end -}}
-{{- if regexMatch "://[^/@ ]*:[^/@ ]+@|[?&]sentinel_password=" (.Values.agents.redisUrl | default "") -}}
+{{- range $part := list "scaler" "operator" -}}
+{{- $values := get $.Values $part -}}
+{{- range $name, $value := $values.settings -}}
+{{- if regexMatch $password (toString $value) -}}
+{{- fail (printf "%s.settings.%s has a password, and whoever may read Deployments would see it: put the URL into a Secret, and its name into redis.existingSecret.name" $part $name) -}}
+{{- end -}}
+{{- end -}}
+{{- range $variable := $values.extraEnv -}}
+{{- if regexMatch $password ($variable.value | default "" | toString) -}}
+{{- fail (printf "%s.extraEnv has a password in %s, and whoever may read Deployments would see it: use valueFrom.secretKeyRef" $part $variable.name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- range $word := $redis.bundled.extraArgs -}}
+{{- if regexMatch "^--?(requirepass|masterauth|user)" $word -}}
+{{- fail "redis.bundled.extraArgs would show a password to whoever may read Deployments: the bundled Redis is for trials, use a Redis of your own with redis.existingSecret" -}}
+{{- end -}}
+{{- end -}}
+{{- if regexMatch $password (.Values.agents.redisUrl | default "") -}}
 {{- fail "agents.redisUrl has a password, and whoever may read Deployments would see it: put it as AGENT_REDIS into the agents' Secret (agents.secret)" -}}
 {{- end -}}
 {{- if and .Values.tls.enabled (eq .Values.tls.source "secrets") (not (and .Values.tls.secrets.server .Values.tls.secrets.client)) -}}
 {{- fail "tls.source is secrets: set tls.secrets.server and tls.secrets.client" -}}
+{{- end -}}
+{{- if and .Values.tls.enabled (eq .Values.tls.source "chart") (not .Values.tls.newOnEachRender) (not .Values.watchNamespace) -}}
+{{- if not (lookup "v1" "Namespace" "" "kube-system") -}}
+{{- fail "tls.source is chart, and there is no cluster to look for its certificates: each rendering would make new ones, and KEDA would be locked out at each sync. Set tls.source to cert-manager or secrets, or tls.newOnEachRender=true for a look" -}}
+{{- end -}}
 {{- end -}}
 {{- if and .Values.metrics.authorization (not (and .Values.metrics.tls .Values.tls.enabled)) -}}
 {{- fail "metrics.authorization needs metrics.tls and tls.enabled: callers send a token" -}}

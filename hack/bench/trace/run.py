@@ -71,7 +71,7 @@ async def play(contender: Contender, arrivals: Sequence[Arrival], worked: asynci
 def _nursery(folder: str) -> Iterator[Path]:
     socket = Path(folder) / "nursery"
     command = [sys.executable, "-m", "hack.bench.trace.nursery", str(socket)]
-    with ChildProcess(command, Path(folder) / "nursery.log", dies_with_parent=True) as process:
+    with ChildProcess(command, Path(folder) / "nursery.log") as process:
         process.wait_until(lambda: "ready" in process.output(), _SET_UP_SECONDS, "the nursery")
         yield socket
 

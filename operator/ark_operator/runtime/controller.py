@@ -60,6 +60,8 @@ class Controller(Generic[K]):
         self._workers = workers
         self._longest_seconds = longest_seconds
         self._active = 0
+        self._said: dict[K, str] = {}
+        """What the last failure of a key was: it is said once, however often the same comes of trying again."""
         self._log = structlog.get_logger(component="controller")
 
     async def run(self) -> None:
@@ -93,6 +95,8 @@ class Controller(Generic[K]):
             self._try_again(key, "a defect of the operator", defect=True)
         else:
             self._queue.forget(key)
+            if self._said.pop(key, None) is not None:
+                self._log.info("reconcile works again", key=key)
             result: Result = "success"
             if again_after is not None:
                 result = "requeue_after"
@@ -103,5 +107,7 @@ class Controller(Generic[K]):
 
     def _try_again(self, key: K, error: str, *, defect: bool = False) -> None:
         pause = self._queue.add_failed(key)
-        log = self._log.error if defect else self._log.warning
+        known = self._said.get(key) == error and not defect
+        self._said[key] = error
+        log = self._log.debug if known else self._log.error if defect else self._log.warning
         log("reconcile failed, trying again", key=key, error=error, pause_seconds=round(pause, 2), exc_info=defect)

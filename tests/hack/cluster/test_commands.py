@@ -69,9 +69,9 @@ def test_a_current_cluster_that_does_not_answer_is_said_so(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--minutes=0"], "--minutes must be above 0"),
-        (["--max-replicas=0"], "--max-replicas must be from 1 to 100"),
-        (["--picture=x.docx"], "'x.docx' ends neither in .png nor in .svg"),
+        (["--minutes=0"], "--minutes: '0' is not a number above 0"),
+        (["--max-replicas=0"], "--max-replicas: '0' is not a whole number from 1 to 100"),
+        (["--picture=x.docx"], "'x.docx' does not end in .png or .svg"),
         (["--trace=/nowhere.csv"], "trace /nowhere.csv cannot be read"),
         (["--from-minute=9999"], "the trace has no request in the 5 minutes from minute 9999 on"),
     ],
