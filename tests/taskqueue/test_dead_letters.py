@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from ark_taskqueue import Client, Consumer, DeadLetters, Producer, QueueKeys, RetryPolicy
+import asyncio
+
+from ark_taskqueue import (
+    Client,
+    Consumer,
+    Counts,
+    DeadLetters,
+    LettersKept,
+    Producer,
+    QueueKeys,
+    RetryPolicy,
+    read_counts,
+)
 
 
 async def bury(client: Client, queue: QueueKeys, prompts: list[str]) -> None:
@@ -62,3 +74,36 @@ async def test_one_is_found_by_its_id_and_all_are_deleted_in_pages(client: Clien
     assert await letters.delete_all() == 249
     assert await letters.delete_all() == 0
     assert await letters.count() == 0
+
+
+async def test_dead_letters_are_bounded_by_number_and_age_and_counted(each_client: Client, queue: QueueKeys) -> None:
+    producer, letters = Producer(each_client, queue), DeadLetters(each_client, queue)
+    worker = Consumer(each_client, queue, "w", letters=LettersKept(count=3, seconds=3600))
+    dropped = 0
+    for number in range(5):
+        await producer.submit(f"{number}")
+        dropped += (await worker.fail((await worker.claim(1))[0], "boom", final=True)).dropped
+    assert [letter.fields["prompt"] for letter in await letters.list()] == ["2", "3", "4"]
+    assert dropped == 2
+    old = Consumer(each_client, queue, "w", letters=LettersKept(count=3, seconds=0.001))
+    await asyncio.sleep(0.01)
+    reclaimed = await old.reclaim(0)
+    assert reclaimed is not None
+    assert reclaimed.dropped == 3, "they go by their age, also when no further task dies"
+    [counts] = await read_counts(each_client, [queue])
+    assert isinstance(counts, Counts)
+    assert (counts.dead, counts.dropped) == (5, 5)
+
+
+async def test_an_entry_of_thousands_of_fields_is_buried_in_part(each_client: Client, queue: QueueKeys) -> None:
+    """It could not be buried, and was tried, and paid for, for ever: attempt 8 at two retries."""
+    fields = [part for number in range(9000) for part in (f"f{number}", "x")]
+    await each_client.execute_command("XADD", queue.stream, "*", *fields)
+    worker = Consumer(each_client, queue, "w", retries=RetryPolicy(max_failures=1))
+    [task] = await worker.claim(1)
+    assert len(task.fields) == 9000
+    assert (await worker.fail(task, "boom")).outcome == "dead"
+    [letter] = await DeadLetters(each_client, queue).list()
+    assert (letter.task_id, letter.error, len(letter.fields)) == (task.id, "boom", 3500)
+    [requeued] = (await DeadLetters(each_client, queue).requeue([letter.id])).values()
+    assert requeued

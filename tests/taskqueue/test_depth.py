@@ -11,6 +11,7 @@ from ark_taskqueue import (
     Client,
     Consumer,
     NotAStream,
+    Producer,
     QueueKeys,
     RedisUnavailable,
     connect,
@@ -246,3 +247,19 @@ async def test_a_queue_that_takes_long_to_count_is_bounded_and_keeps_no_other_wa
 def test_what_passes_is_told_from_what_does_not(code: str) -> None:
     assert isinstance(from_response(ResponseError(code), "read"), RedisUnavailable)
     assert not isinstance(from_response(ResponseError("ERR x"), "read"), RedisUnavailable)
+
+
+async def test_pending_entries_whose_tasks_are_gone_are_counted(each_client: Client, queue: QueueKeys) -> None:
+    """A stream that was trimmed below what was in flight kept its pool up for ever, and nothing said why."""
+    producer, worker = Producer(each_client, queue), Consumer(each_client, queue, "w")
+    ids = [(await producer.submit("x")).task_id for _ in range(5)]
+    await worker.claim(3)
+    assert (await read_depth(each_client, queue)).orphaned == 0
+    await each_client.execute_command("XDEL", queue.stream, *ids[:2])
+    depth = await read_depth(each_client, queue)
+    assert (depth.orphaned, depth.in_flight, depth.waiting) == (2, 3, 2)
+    await each_client.execute_command("XDEL", queue.stream, *ids[2:])
+    depth = await read_depth(each_client, queue)
+    assert (depth.orphaned, depth.demand) == (3, 3)
+    await each_client.execute_command("XACK", queue.stream, queue.group, *ids[:3])
+    assert (await read_depth(each_client, queue)).orphaned == 0

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from ark_taskqueue import Client, Consumer, Outcome, Producer, QueueFull, QueueKeys
+from ark_taskqueue import Client, Consumer, KeyInUse, Outcome, Producer, QueueFull, QueueKeys, ResultGone, read_depth
 
 
 async def test_a_task_is_an_entry_with_the_fields_of_the_contract(client: Client, queue: QueueKeys) -> None:
@@ -78,3 +78,61 @@ async def test_bytes_that_are_no_text_survive_the_way_to_the_worker(client: Clie
     await Producer(client, queue).submit(prompt)
     [task] = await Consumer(client, queue, "w").claim(1)
     assert task.prompt == prompt
+
+
+async def test_a_key_that_was_used_for_something_else_is_refused(each_client: Client, queue: QueueKeys) -> None:
+    producer = Producer(each_client, queue)
+    first = await producer.submit("one", meta={"a": 1}, idempotency_key="k")
+    again = await producer.submit("one", meta={"a": 1}, idempotency_key="k")
+    assert (again.task_id, again.is_new) == (first.task_id, False)
+    for other in (
+        producer.submit("two", meta={"a": 1}, idempotency_key="k"),
+        producer.submit("one", meta={"a": 2}, idempotency_key="k"),
+        producer.submit("one", meta={"a": 1}, fields={"b": "1"}, idempotency_key="k"),
+    ):
+        with pytest.raises(KeyInUse, match=first.task_id):
+            await other
+    assert (await read_depth(each_client, queue)).demand == 1
+
+
+async def test_a_key_of_an_earlier_version_has_no_digest_and_is_taken_as_it_is(
+    each_client: Client, queue: QueueKeys
+) -> None:
+    await each_client.execute_command("SET", queue.once("k"), "123-0")
+    submission = await Producer(each_client, queue).submit("anything", idempotency_key="k")
+    assert (submission.task_id, submission.is_new) == ("123-0", False)
+
+
+async def test_the_key_of_a_dead_task_is_free_again(each_client: Client, queue: QueueKeys) -> None:
+    producer, worker = Producer(each_client, queue), Consumer(each_client, queue, "w")
+    first = await producer.submit("x", idempotency_key="k")
+    await worker.fail((await worker.claim(1))[0], "boom", final=True)
+    second = await producer.submit("x", idempotency_key="k")
+    assert second.is_new
+    assert second.task_id != first.task_id
+    # A field that names another task's key frees nothing.
+    await producer.submit("x", fields={"ark.once": "k"})
+    [mine, forged] = await worker.claim(2)
+    await worker.fail(forged, "boom", final=True)
+    assert not (await producer.submit("x", idempotency_key="k")).is_new
+    assert await worker.complete(mine, Outcome("y"), 0)
+    assert not (await producer.submit("x", idempotency_key="k")).is_new, "a completed task's key is kept"
+
+
+@pytest.mark.parametrize("gone", ["expired", "deleted", "never there"])
+async def test_waiting_for_what_will_never_be_ends(client: Client, queue: QueueKeys, gone: str) -> None:
+    producer, worker = Producer(client, queue), Consumer(client, queue, "w")
+    task_id = (await producer.submit("x")).task_id if gone != "never there" else "123-0"
+    if gone == "deleted":
+        await client.execute_command("XDEL", queue.stream, task_id)
+    if gone == "expired":
+        await worker.complete((await worker.claim(1))[0], Outcome("y"), 0)
+        await client.execute_command("DEL", queue.result(task_id))
+    with pytest.raises(ResultGone, match=task_id):
+        async with asyncio.timeout(30):
+            await producer.wait_for_result(task_id)
+
+
+async def test_a_number_that_json_does_not_know_is_refused_at_once(client: Client, queue: QueueKeys) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        await Producer(client, queue).submit("x", meta={"a": float("nan")})

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from ark_cli.checks.finding import Finding, fault, ok, unknown, warning
 from ark_cli.checks.installation import Installation
 from ark_cli.errors import CliError
 from ark_cli.kubectl import Kubectl
 from ark_cli.redis_access import RedisAccess
-from ark_taskqueue import Client, RedisRefused, RedisUnavailable, ServerFacts, read_server
+from ark_taskqueue import (
+    Client,
+    Depth,
+    QueueKeys,
+    RedisRefused,
+    RedisUnavailable,
+    ServerFacts,
+    TaskQueueError,
+    read_depths,
+    read_server,
+)
 
 _MOST = 5
 _OLDEST, _LAGLESS = (6, 2), (7, 0)
@@ -22,6 +32,7 @@ async def redis(_: Kubectl, access: RedisAccess, installation: Installation) -> 
         return
     await access.look_up(installation.agents)
     seen: set[int] = set()
+    queues: dict[int, tuple[Client, list[QueueKeys]]] = {}
     problems: set[str] = set()
     for agent in installation.agents:
         try:
@@ -33,6 +44,10 @@ async def redis(_: Kubectl, access: RedisAccess, installation: Installation) -> 
             seen.add(id(client))
             for finding in await _asked(client, f"Redis {agent.redis} of {agent.namespace}/{agent.name}"):
                 yield finding
+        queues.setdefault(id(client), (client, []))[1].append(agent.queue)
+    for client, of_client in queues.values():
+        for finding in await _orphans(client, of_client):
+            yield finding
     for problem in sorted(problems)[:_MOST]:
         yield unknown(problem)
     if len(problems) > _MOST:
@@ -47,6 +62,23 @@ async def _asked(client: Client, whose: str) -> list[Finding]:
     except RedisRefused as error:
         # It answers; agents need not be allowed INFO.
         return [unknown(f"{whose}: {error}")]
+
+
+async def _orphans(client: Client, queues: Sequence[QueueKeys]) -> list[Finding]:
+    """Find queues with pending entries whose tasks are gone; one that cannot be read is told of elsewhere."""
+    try:
+        depths = await read_depths(client, queues)
+    except TaskQueueError:
+        return []
+    return [
+        warning(
+            f"queue {queue.name} has {depth.orphaned} pending entries whose tasks were trimmed or deleted: they count "
+            "as in flight, and keep its pool up, for ever",
+            f"XPENDING {queue.stream} {queue.group} - + 100, then XACK those ids; see docs/troubleshooting.md",
+        )
+        for queue, depth in zip(queues, depths, strict=True)
+        if isinstance(depth, Depth) and depth.orphaned
+    ][:_MOST]
 
 
 def judged(whose: str, facts: ServerFacts) -> list[Finding]:

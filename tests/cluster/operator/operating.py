@@ -72,7 +72,16 @@ class World:
         await self.api.scale(DEPLOYMENTS.path(self.namespace, f"{name}-agent"), replicas)
 
     async def keda_says(self, status: str = "True", message: str = "", name: str = "writer") -> None:
-        """Set the Ready condition of a ScaledObject, as KEDA does."""
+        """Set the Ready condition of a ScaledObject, as KEDA does, as soon as there is one."""
+
+        async def made() -> bool:
+            try:
+                await self.scaled_object(name)
+            except ApiError:
+                return False
+            return True
+
+        await eventually(made, f"the ScaledObject of {name}", every=0.05)
         condition = {"type": "Ready", "status": status, "reason": "r", "message": message}
         path = SCALED_OBJECTS.path(self.namespace, name, "status")
         await self.api.patch(path, {"status": {"conditions": [condition]}})
@@ -117,12 +126,14 @@ class World:
         await eventually(there, f"{name} at {replicas} replicas", seconds, every=0.05)
 
     async def mirror(self, replicas: int, name: str = "writer") -> None:
-        """Wait until the operator has written a number into ``spec.replicas``."""
+        """Wait until ``spec.replicas`` has the operator's number: nothing, for a pool at zero."""
 
         async def there() -> bool:
             item = await self.agent(name)
             note = item["metadata"].get("annotations", {}).get("arkonis.dev/autoscaled-replicas")
-            return bool(item["spec"].get("replicas") == replicas and note == str(replicas))
+            if replicas:
+                return bool(item["spec"].get("replicas") == replicas and note == str(replicas))
+            return "mode" in item.get("status", {}) and "replicas" not in item["spec"] and note is None
 
         await eventually(there, f"{name} mirrors {replicas}", every=0.05)
 

@@ -36,14 +36,92 @@ async def test_in_auto_mode_the_deployments_number_is_mirrored(here: World) -> N
         await here.make(agent(autoscaling={}))
         await here.mirror(0)
         await here.mode("Auto")
-        for number in (1, 12, 3, 0):
+        for number in (1, 12, 3):
             await here.scale_deployment(number)
             await here.mirror(number)
+        scale = await here.api.get(ARK_AGENTS.path(here.namespace, "writer", "scale"))
+        assert scale["spec"]["replicas"] == 3, "GET /scale would fail without the mirror"
+        assert scale["status"]["selector"]
+        await here.scale_deployment(0)
+        await here.mirror(0)
         assert not await paused(here)
         assert (await here.deployment())["spec"]["replicas"] == 0
         assert await here.events("Pinned") == []
-        scale = await here.api.get(ARK_AGENTS.path(here.namespace, "writer", "scale"))
-        assert scale["status"]["selector"], "GET /scale would fail without the mirror"
+
+
+async def test_a_zero_pins_an_idle_pool(here: World) -> None:
+    """`kubectl scale --replicas=0` on an idle pool changed nothing, and 12 tasks later 4 replicas ran."""
+    async with operating(here):
+        for name in ("scaled", "patched", "applied", "by-server"):
+            await here.make(agent(name, autoscaling={}))
+            await here.mirror(0, name)
+        await kubectl(here, "scale", "arkagent", "scaled", "--replicas=0")
+        await kubectl(here, "patch", "arkagent", "patched", "--type=merge", "-p", '{"spec": {"replicas": 0}}')
+        for name, further in (("applied", ()), ("by-server", ("--server-side", "--force-conflicts"))):
+            item = agent(name, autoscaling={}, replicas=0)
+            item["metadata"]["namespace"] = here.namespace
+            await kubectl(here, "apply", *further, "-f", "-", stdin=json.dumps(item))
+        for name in ("scaled", "patched", "applied", "by-server"):
+            await here.mode("Pinned", name)
+            await here.scale_deployment(1, name)  # KEDA, in the moment before it is paused
+            await here.replicas(0, name)
+
+
+async def test_a_manifest_with_the_pools_own_number_pins_it(here: World) -> None:
+    async with operating(here):
+        for name, further in (("applied", ()), ("by-server", ("--server-side", "--force-conflicts"))):
+            item = agent(name, autoscaling={})
+            item["metadata"]["namespace"] = here.namespace
+            await kubectl(here, "apply", *further, "-f", "-", stdin=json.dumps(item))
+            await here.mirror(0, name)
+            await here.scale_deployment(3, name)
+            await here.mirror(3, name)
+            item["spec"]["replicas"] = 3
+            await kubectl(here, "apply", *further, "-f", "-", stdin=json.dumps(item))
+            await here.mode("Pinned", name)
+            # Taken back, the manifest of before is no word of today: the pool may come by that number again.
+            await kubectl(here, "patch", "arkagent", name, "--type=merge", "-p", '{"spec": {"replicas": null}}')
+            await here.mode("Auto", name)
+            for number in (5, 3):
+                await here.scale_deployment(number, name)
+                await here.mirror(number, name)
+            assert (await here.agent(name))["status"]["mode"] == "Auto"
+
+
+async def test_removing_autoscaling_at_zero_leaves_one_agent(here: World) -> None:
+    """The pool stayed at zero for ever, though the same manifest applied afresh gives one."""
+    async with operating(here):
+        await here.make(agent(autoscaling={}))
+        await here.mirror(0)
+        await here.patch(autoscaling=None)
+        await here.mode("Static")
+        await here.replicas(1)
+
+
+async def test_two_operators_do_not_fight_and_the_second_one_says_so(here: World) -> None:
+    """A second release took a Deployment's generation from 1 to 111 in 30 s."""
+    async with operating(here):
+        await here.make(agent(replicas=2))
+        await here.mode("Static")
+        await here.replicas(2)
+        generation = (await here.deployment())["metadata"]["generation"]
+        # With an administrator's rights: those of the chart are for one Lease.
+        everything = here.control_plane.kubectl.kubeconfig
+        async with operating(here, lease_name="second", kubeconfig=everything):
+
+            async def conflict() -> bool:
+                conditions = (await here.agent())["status"].get("conditions", [])
+                return any(
+                    entry["type"] == "OperatorConflict"
+                    and f"{here.namespace}/second leaves it alone" in entry["message"]
+                    for entry in conditions
+                )
+
+            await eventually(conflict, "the second operator's condition", every=0.05)
+            await here.patch(replicas=3)
+            await here.replicas(3)
+            await eventually(conflict, "the condition, which the first one leaves alone", every=0.05)
+            assert (await here.deployment())["metadata"]["generation"] == generation + 1
 
 
 async def test_kubectl_scale_pins_and_null_goes_back_to_auto(here: World) -> None:
