@@ -208,9 +208,10 @@ class Calls:
                 busy += 1
                 seconds = _busy_seconds(error, busy) * random.uniform(1, 1.2)  # noqa: S311 - no secret
                 waited += seconds
-                if self._gate.probing or waited > LONGEST_WAIT_SECONDS:
+                long = waited > LONGEST_WAIT_SECONDS
+                if long or (self._gate.probing and not request.task.refused):
                     self._gate.refused(busy=True)
-                    raise RefusedForNow(str(error)) from error
+                    raise RefusedForNow(str(error), may_count=long) from error
                 self._gate.close("provider", seconds)
                 self._log.info("provider is busy, waiting", error=str(error), seconds=round(seconds, 1))
                 await self._wait(seconds, clock, str(error))
@@ -232,11 +233,6 @@ class Calls:
             self._log.error("provider refuses this agent's calls, its tasks stay in the queue", error=problem)
         self.problem = problem
         self._gate.refused(busy=False)
-
-    def answers_others(self) -> None:
-        """Note that a refusal was one task's fault, since others are answered."""
-        self.problem = None
-        self._gate.answered(self._gate.now())
 
     async def pay(self, clock: AttemptClock | None = None) -> None:
         """Write down what calls have cost, as far as Redis takes it now; the rest is tried again beside the work."""

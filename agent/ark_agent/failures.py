@@ -46,7 +46,11 @@ def full(error: BaseException) -> str:
     """Return all that there is to say of an error, for the dead letter."""
     if isinstance(error, TooLate):
         return str(error)
-    return f"{type(error).__name__}: {error.full if isinstance(error, ProviderError) else error}"
+    try:
+        text = error.full if isinstance(error, ProviderError) else str(error)
+    except Exception:  # noqa: BLE001 - an exception of a user's whose text raises another one
+        text = "its text cannot be read"
+    return f"{type(error).__name__}: {text}"
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:

@@ -36,6 +36,11 @@ class Postponed(NotNow):
 class RefusedForNow(NotNow):
     """The provider refuses a task, and may refuse every other: it goes back, and is offered last from now on."""
 
+    def __init__(self, message: str, *, may_count: bool = True) -> None:
+        super().__init__(message)
+        self.may_count = may_count
+        """Whether it may turn out to be the task's fault; not where a busy provider was not waited for."""
+
 
 class Gate:
     """Closed for a while, for one reason or several."""

@@ -40,6 +40,8 @@ _FURTHER_CONNECTIONS = 3
 _UPKEEP_CONNECTIONS = 2
 _HARD_END_SECONDS = 5.0
 """After the grace period: then the process ends, whatever still runs in it."""
+_CLOSING_SECONDS = 8.0
+"""Beyond that, where the last costs are being written down; a Pod has 15 s after the grace period."""
 _LONGEST_BLOCK_MARGIN_SECONDS = 10.0
 """A handler that blocks the event loop cannot be told that its time is over: the process ends so much later."""
 _SCRAPE_SECONDS = 2.0
@@ -142,6 +144,8 @@ class _Stopping:
         self._loop = asyncio.get_running_loop()
         self._worker: Worker | None = None
         self._came = False
+        self._timer: threading.Timer | None = None
+        self._extended = False
         self._before = {number: signal.signal(number, self._stop) for number in signals}
 
     def tell(self, worker: Worker) -> None:
@@ -152,20 +156,34 @@ class _Stopping:
 
     def restore(self) -> None:
         """Leave signals to whoever had them before."""
+        if self._timer is not None and not self._stuck_threads():
+            self._timer.cancel()  # what the caller does next is the caller's
         for number, handler in self._before.items():
             signal.signal(number, signal.SIG_IGN if self._came else handler)
+
+    def _stuck_threads(self) -> bool:
+        """Whether threads of handlers still run: nothing can end those but the process's end."""
+        return any(thread.name.startswith("asyncio_") for thread in threading.enumerate())
 
     def _stop(self, *_: object) -> None:
         if self._came:
             return
         self._came = True
-        timer = threading.Timer(self._seconds, self._end)
-        timer.daemon = True
-        timer.start()
+        self._arm(self._seconds)
         if self._worker is not None:
             self._loop.call_soon_threadsafe(self._worker.stop)
 
+    def _arm(self, seconds: float) -> None:
+        self._timer = threading.Timer(seconds, self._end)
+        self._timer.daemon = True
+        self._timer.start()
+
     def _end(self) -> None:
+        if self._worker is not None and self._worker.is_closing and not self._extended:
+            # Nothing is stuck: costs are being written down, and Redis is slow.
+            self._extended = True
+            self._arm(_CLOSING_SECONDS)
+            return
         structlog.get_logger(component="agent").error(
             "something does not end after the grace period, the process ends", seconds=self._seconds
         )

@@ -14,12 +14,13 @@ then only the one that still holds it may complete it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
@@ -135,6 +136,8 @@ class Worker:
         """Tasks that were cancelled from here."""
         self._ending: set[tuple[str, int]] = set()
         """Tasks whose end is being reported: they may be gone already."""
+        self.is_closing = False
+        """Whether all of its tasks have ended, and what they have cost is being written down."""
         self._stopping = asyncio.Event()
         self._slot_free = asyncio.Event()
         self._log = structlog.get_logger(component="worker").bind(worker=consumer.name)
@@ -167,7 +170,9 @@ class Worker:
 
     async def run(self) -> None:
         """Work until `stop` is called, then drain."""
-        asyncio.get_running_loop().set_task_factory(task_factory)
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(task_factory)
+        loop.set_exception_handler(self._unretrieved)
         async with asyncio.TaskGroup() as upkeep:
             paying = upkeep.create_task(self._calls.debts.run())
             try:
@@ -176,8 +181,12 @@ class Worker:
                     await self._drain()
             finally:
                 paying.cancel()
-        await self._calls.debts.pay_at_last(_LAST_PAYMENT_SECONDS)
-        await self._retire()
+        self.is_closing = True
+        try:
+            await self._calls.debts.pay_at_last(_LAST_PAYMENT_SECONDS)
+            await self._retire()
+        finally:
+            self.is_closing = False
 
     async def _fetch(self, work: asyncio.TaskGroup) -> None:
         """Take tasks whenever there is a free slot and they could be done, until stopped."""
@@ -187,7 +196,9 @@ class Worker:
             free = self._free
             if free <= 0:
                 self._slot_free.clear()
-                await self._slot_free.wait()
+                with contextlib.suppress(TimeoutError):  # an answer of the provider's frees slots too
+                    async with asyncio.timeout(_WAIT_SECONDS):
+                        await self._slot_free.wait()
                 continue
             try:
                 if not budget_known:
@@ -212,6 +223,12 @@ class Worker:
                 job = work.create_task(self._work_on(task, others), name=f"task {task.id}")
                 self._running[task.id, task.delivery] = (task, job)
 
+    def _unretrieved(self, _: asyncio.AbstractEventLoop, what: Mapping[str, Any]) -> None:
+        """Log what asyncio reports, mostly a task of a handler's that nobody waits for, without a text of its own."""
+        error = what.get("exception")
+        kind = self._loggable(error) if isinstance(error, BaseException) else ""
+        self._log.error("a task that nobody waits for has failed", what=str(what.get("message", "")), error=kind)
+
     @property
     def _free(self) -> int:
         """Slots for further tasks: none beside a task that is to be alone, one while the provider refuses."""
@@ -225,8 +242,14 @@ class Worker:
         return most - len(self._running)
 
     async def _take(self, free: int) -> list[Task]:
+        began = time.monotonic()
         tasks = await self._consumer.claim(free, refused=self._gate.takes_refused)
-        return tasks or await self._consumer.wait_for_new(free, _WAIT_SECONDS)
+        tasks = tasks or await self._consumer.wait_for_new(free, _WAIT_SECONDS)
+        if tasks and time.monotonic() - began > self._consumer.leases.renew_every:
+            # A handler has blocked the event loop meanwhile: they may be somebody else's by now.
+            lost = await self._consumer.renew(tasks)
+            tasks = [task for task in tasks if task not in lost]
+        return tasks
 
     async def _work_on(self, task: Task, others: Sequence[asyncio.Task[None]]) -> None:
         """Work on one task and report its end; a cancelled one is left to whoever cancelled it.
@@ -240,6 +263,8 @@ class Worker:
                 await self._attempt(task)
             else:
                 await self._give_back([task])
+        except Exception as error:  # noqa: BLE001 - a defect of ours, or an exception that cannot even be shown
+            self._log.error("end of the task cannot be told", task=task.id, error=type(error).__name__)
         finally:
             key = task.id, task.delivery
             del self._running[key], self._since[key]
@@ -345,14 +370,13 @@ class Worker:
                 attempt.log.info("task given back", why=str(why))
             return
         refused = isinstance(why, RefusedForNow)
+        may_count = isinstance(why, RefusedForNow) and why.may_count
         if not refused and self._gate.seconds == 0 and not self._stopping.is_set():
             self._gate.close("handler", _NOT_NOW_SECONDS)  # else it would be taken again at once, and so on
         text = self._reports.scrub(full(why.__cause__ if refused and why.__cause__ is not None else why))
         ended = await self._insist(
-            lambda: self._consumer.refuse(attempt.task, text, "proved" if refused else "never"), attempt.log
+            lambda: self._consumer.refuse(attempt.task, text, "proved" if may_count else "never"), attempt.log
         )
-        if ended is not None and ended.outcome in ("retry", "dead"):
-            self._calls.answers_others()
         self._count(attempt, ended)
         attempt.log.info("task refused", why=self._loggable(why), ended=ended.outcome if ended else "unknown")
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from hack.cluster import kind, programs
+from hack.cluster import kind, planted, programs
 from hack.cluster.access import KINDS, NoCluster, current
 from hack.cluster.kubectl import KubectlFailed
 from hack.cluster.process_cluster import CannotStart, ProcessCluster
@@ -27,6 +27,8 @@ CLUSTER_VARIABLE = "ARK_E2E_CLUSTER"
 """Tells the tests which cluster to use: ``current``, or the folder of a running process cluster."""
 _ROOT = Path(__file__).resolve().parents[2]
 _KEPT = _ROOT / ".e2e"
+_SHOWN = 20
+"""Lines of logs that are shown where something private is in them."""
 _CLEANING_SECONDS = 60.0
 """How long interrupted tests may take to remove what they have made."""
 
@@ -44,6 +46,10 @@ def main() -> int:
         with ExitStack() as stack:
             environment, restarted = _prepare(options, stack)
             code = _run_tests(options.pytest or ["-n", "3", "tests/cluster"], environment)
+            folder = Path(environment[CLUSTER_VARIABLE])
+            if options.cluster == "local" and (leaks := planted.in_files(_logs(folder))):
+                print("e2e: a prompt or a key is in the logs:", *leaks[:_SHOWN], sep="\n  ", file=sys.stderr)
+                return code or 1
             if names := restarted():
                 print(
                     f"e2e: crashed and started again while the tests ran: {', '.join(names)}; see .e2e", file=sys.stderr
@@ -94,11 +100,15 @@ def _run_tests(arguments: Sequence[str], environment: dict[str, str]) -> int:
             raise
 
 
+def _logs(folder: Path) -> list[Path]:
+    """Return the logs of a run: the cluster's programs', and the Pods'."""
+    return [*folder.glob("*.log"), *folder.glob("logs/*.log"), *folder.glob("pods/*/*.log")]
+
+
 def _keep_logs(folder: Path) -> None:
     """Leave the logs of the last run where a person looks for them."""
     shutil.rmtree(_KEPT, ignore_errors=True)
-    wanted = [*folder.glob("*.log"), *folder.glob("logs/*.log"), *folder.glob("pods/*/*.log")]
-    for path in wanted:
+    for path in _logs(folder):
         target = _KEPT / path.relative_to(folder)
         with suppress(FileNotFoundError):  # another run may be clearing the same folder
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -24,8 +24,8 @@ API_VERSION = "arkonis.dev/v1alpha1"
 MIRROR = "arkonis.dev/autoscaled-replicas"
 """Annotation with the number that the operator wrote into ``spec.replicas``; any other number there is a person's."""
 SEEN_APPLY = "arkonis.dev/seen-apply"
-"""Annotation with a hash of kubectl's last-applied configuration at the time of the mirror, where that has a number:
-what was applied before the operator's number was written is no new word of a person's."""
+"""Annotation with a hash of kubectl's last-applied configuration at the time of the mirror: what was applied before the
+operator's number was written is no new word of a person's."""
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 FIELD_MANAGER = "ark-operator"
 PIN_END = "arkonis.dev/pin"
@@ -164,7 +164,8 @@ class Agent:
         """Whether a manifest says the number that is there: by server-side apply, or by kubectl's own since then."""
         if any(owns_replicas(entry) for entry in self.object["metadata"].get("managedFields") or []):
             return True
-        return self.applied_number == self.replicas and self.applied_digest != self.annotations.get(SEEN_APPLY)
+        seen = self.annotations.get(SEEN_APPLY)  # absent where an earlier version of the operator wrote the mirror
+        return self.applied_number == self.replicas and seen is not None and self.applied_digest != seen
 
     @cached_property
     def applied_number(self) -> int | None:

@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ark_operator import deployment, scaled_object, status
-from ark_operator.agent import Agent, Autoscaling
+from ark_operator.agent import SEEN_APPLY, Agent, Autoscaling
 from ark_operator.burst import burst_replicas
 from ark_operator.covers import covers
 from ark_operator.observed import Observed, Usage
@@ -255,7 +255,9 @@ def _mirror(plan: Plan, agent: Agent, observed: Observed, pin: Pin | None, *, ex
     if replicas is None and expired:
         replicas = agent.replicas  # no Deployment can be made, but the person's number is taken back all the same
     written = replicas or None
-    if replicas is None or (agent.replicas == written and agent.mirrored == written and not over):
+    # A mirror of an earlier version's does not say which manifest it has seen.
+    complete = written is None or SEEN_APPLY in agent.annotations
+    if replicas is None or (agent.replicas == written and agent.mirrored == written and complete and not over):
         return None
     return Mirror(agent.replicas, replicas, forget_end=over)
 

@@ -270,11 +270,7 @@ def mirror_patch(agent: Agent, mirror: Mirror) -> list[Mapping[str, Any]]:
         if mirror.replicas == 0 and mirror.before is not None:
             tests.append({"op": "remove", "path": "/spec/replicas"})
         return [*tests, *({"op": "remove", "path": _path(name)} for name in gone)]
-    notes = {MIRROR: str(mirror.replicas)}
-    if agent.applied_number is not None:
-        notes[SEEN_APPLY] = agent.applied_digest
-    elif SEEN_APPLY in known:
-        gone.append(SEEN_APPLY)
+    notes = {MIRROR: str(mirror.replicas), SEEN_APPLY: agent.applied_digest}
     if agent.annotations:
         written: list[Mapping[str, Any]] = [
             {"op": "add", "path": _path(name), "value": value} for name, value in notes.items()

@@ -29,7 +29,7 @@ _REQUEST_SECONDS = 10.0
 _KEEP_SECONDS = 75.0
 """A connection is kept for a further request for so long: longer than Prometheus' usual interval."""
 _MOST_CONNECTIONS = 512
-"""At a time. Probes and Prometheus need a handful; beyond this the one that is idle for longest goes."""
+"""At a time. Probes and Prometheus need a handful; beyond this one goes for each that comes."""
 _BACKLOG = 1024
 
 
@@ -79,22 +79,22 @@ class _Connections:
 
     def __init__(self, server: Callable[[], asyncio.Protocol]) -> None:
         self._server = server
-        self._open: dict[asyncio.BaseTransport, asyncio.TimerHandle | None] = {}
-        """With what closes those that have not sent a request yet; the oldest is the first."""
+        self._open: dict[asyncio.Transport, asyncio.TimerHandle | None] = {}
+        """With what closes those that have not sent a request yet; the one that has asked longest ago is the first."""
 
     def accept(self) -> asyncio.Protocol:
         """Make the protocol of a new connection."""
         return _Connection(self, self._server())
 
     def opened(self, transport: asyncio.Transport) -> None:
-        """Take a connection in; where there are too many, one that sends nothing goes for it."""
-        silent = next((known for known, closing in self._open.items() if closing is not None), None)
+        """Take a connection in; where there are too many, one goes for it: of those that never asked, else of all."""
         if len(self._open) >= _MOST_CONNECTIONS:
-            (silent or transport).abort()  # type: ignore[attr-defined]
+            silent = (known for known, closing in self._open.items() if closing is not None)
+            next(silent, next(iter(self._open))).abort()
         timer = asyncio.get_running_loop().call_later(_REQUEST_SECONDS, transport.abort)
         self._open[transport] = timer
 
-    def asked(self, transport: asyncio.BaseTransport | None) -> None:
+    def asked(self, transport: asyncio.Transport | None) -> None:
         """Note that a connection has sent a request."""
         if transport is not None and transport in self._open:
             timer = self._open.pop(transport)
@@ -102,7 +102,7 @@ class _Connections:
                 timer.cancel()
             self._open[transport] = None
 
-    def closed(self, transport: asyncio.BaseTransport) -> None:
+    def closed(self, transport: asyncio.Transport) -> None:
         """Forget a connection."""
         timer = self._open.pop(transport, None)
         if timer is not None:
@@ -115,12 +115,12 @@ class _Connection(asyncio.Protocol):
     def __init__(self, connections: _Connections, inner: asyncio.Protocol) -> None:
         self._connections = connections
         self._inner = inner
-        self._transport: asyncio.BaseTransport | None = None
+        self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
         self._inner.connection_made(transport)
         if isinstance(transport, asyncio.Transport):
+            self._transport = transport
             self._connections.opened(transport)
 
     def data_received(self, data: bytes) -> None:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import sys
+import sysconfig
+from functools import lru_cache
 from typing import Any
 
 import structlog
 
 from ark_process.secrets import Scrubber
 
-_QUIET = {
-    **dict.fromkeys(
-        ("aiohttp", "anthropic", "asyncio", "grpc", "kubernetes", "openai", "opentelemetry", "redis", "urllib3"),
-        logging.INFO,
-    ),
-    **dict.fromkeys(("httpcore", "httpx"), logging.WARNING),
-}
-"""Least level of libraries whose lower lines hold requests and answers, prompts and Secrets included."""
+_LIBRARIES = tuple(sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib", "platstdlib"))
+_OWN = "ark_"
+_TALKATIVE = ("httpcore", "httpx")
+"""HTTP libraries, also under the names that the SDKs bring them by: their info lines have URLs, queries included."""
 
 
 def configure(level: str, style: str, scrub: Scrubber | None = None) -> None:
@@ -60,9 +59,26 @@ def configure(level: str, style: str, scrub: Scrubber | None = None) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
+    handler.addFilter(lambda record: record.levelno >= _least(record.name))
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
-    for name, least in _QUIET.items():
-        logging.getLogger(name).setLevel(max(least, logging.getLogger().level))
+
+
+@lru_cache(1000)
+def _least(logger: str) -> int:
+    """Return the least level of a logger that is shown.
+
+    Debug lines of libraries hold requests and answers, prompts and Secrets included. Which libraries do so changes with
+    their versions; so it is none of them, but this project's packages, and what a user runs outside of a package.
+    """
+    package = logger.partition(".")[0]
+    if package.startswith(_TALKATIVE):
+        return logging.WARNING
+    try:
+        spec = importlib.util.find_spec(package) if package else None
+    except ValueError:  # a script's own "__main__"
+        spec = None
+    installed = spec is not None and (spec.origin or "").startswith(_LIBRARIES)
+    return logging.INFO if installed and not package.startswith(_OWN) else logging.NOTSET
 
 
 class _ScrubbedFormatter(structlog.stdlib.ProcessorFormatter):

@@ -12,6 +12,7 @@ import hashlib
 import math
 import ssl
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -38,7 +39,7 @@ _MOST_REMEMBERED = 1000
 _MOST_QUESTIONS = 4
 """So many at a time: whoever reaches this endpoint can make us ask."""
 _MOST_WAITING = 16
-"""Callers who wait for their turn to be asked about; further ones are told to come back."""
+"""Tokens that wait for their turn to be asked about; callers with further ones are told to come back."""
 _SCHEME = "bearer "
 
 
@@ -103,7 +104,8 @@ class MetricsAccess:
         self._questions = asyncio.Semaphore(_MOST_QUESTIONS)
         self._question_of_known = asyncio.Semaphore(_MOST_QUESTIONS)
         """For callers who might see the metrics the last time: strangers do not stand in their way."""
-        self._waiting = 0
+        self._waiting: Counter[bytes] = Counter()
+        """Callers who wait for the API server's answer, by their tokens."""
         self._log = structlog.get_logger(component="metrics-access")
 
     async def refusal(self, authorization: str | None) -> Refusal | None:
@@ -121,9 +123,9 @@ class MetricsAccess:
         if known:
             return answer
         trusted = self._good.age(key, self._clock()) < _TRUST_SECONDS
-        if not trusted and self._waiting >= _MOST_WAITING:
+        if not trusted and key not in self._waiting and len(self._waiting) >= _MOST_WAITING:
             return _LATER
-        self._waiting += not trusted
+        self._waiting[key] += 1
         try:
             async with asyncio.timeout(_SECONDS), self._question_of_known if trusted else self._questions:
                 known, answer = self._remembered(key)
@@ -133,7 +135,9 @@ class MetricsAccess:
         except TimeoutError:
             answer = _UNKNOWN
         finally:
-            self._waiting -= not trusted
+            self._waiting[key] -= 1
+            if not self._waiting[key]:
+                del self._waiting[key]
         if answer is _UNKNOWN:
             return None if trusted else answer
         self._good.forget(key)

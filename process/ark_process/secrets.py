@@ -16,7 +16,9 @@ HIDDEN = "[hidden]"
 """Stands where a secret was."""
 _SHORTEST = 6
 """Characters; a shorter value occurs in too many texts by chance."""
-_NAMES = re.compile(r"(?:^|_)(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$", re.IGNORECASE)
+_NAMES = re.compile(
+    r"(?:^|_)(?:APIKEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASS|PWD|CREDENTIALS?|HEADERS|SIG|SIGNATURE)$", re.IGNORECASE
+)
 """What the names of environment variables with a secret end with: ANTHROPIC_API_KEY, SENTRY_AUTH_TOKEN, DB_PASSWORD."""
 _URL_NAMES = re.compile(r"(?:^|_)(?:URL|URI|DSN|REDIS)$", re.IGNORECASE)
 """Variables whose values may be URLs with a password."""

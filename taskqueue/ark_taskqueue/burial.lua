@@ -61,8 +61,8 @@ local function bury(keys, task, result_ms, kept, kept_ms, now)
       local key = keys.once .. entry[2][i + 1]
       local remembered = redis.pcall('GET', key)
       -- Whoever may XADD may write this field: only a key that remembers this very task is forgotten.
-      if type(remembered) == 'string' and string.match(remembered, '^%S+') == task.id then
-        redis.call('DEL', key)
+      if remembered == task.id then
+        redis.call('DEL', key, key .. ':digest')
       end
     end
   end

@@ -19,15 +19,15 @@
 -- ARGV[8]  time after which a refused task has waited for very long, milliseconds
 -- ARGV[9]  time for which suspects are left to workers that have nothing to do, milliseconds
 --
--- Returns {now in milliseconds, {id, delivery count, fields, 1 for a suspect else 0}, ...}.
+-- Returns {now in milliseconds, {id, delivery count, fields, 1 for a suspect, 2 for a refused one, else 0}, ...}.
 local tasks, group, consumer, wanted = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3])
 local claimed = {now_in_ms()}
 
-local function take(entries, alone)
+local function take(entries, kind)
   for _, entry in ipairs(entries) do
     local claim = redis.call('XCLAIM', tasks, group, consumer, 0, entry[1])[1]
     if claim then
-      claimed[#claimed + 1] = {entry[1], entry[4] + 1, claim[2], alone}
+      claimed[#claimed + 1] = {entry[1], entry[4] + 1, claim[2], kind}
     else
       -- The entry was deleted while it waited. Redis 7 drops it from the pending list by itself, 6.2 does not.
       redis.call('XACK', tasks, group, entry[1])
@@ -48,7 +48,7 @@ else
     return claimed
   end
   if ARGV[7] == '1' then
-    take(pending(tasks, group, 'IDLE', ARGV[8], '-', '+', wanted, ARGV[5]), 0)
+    take(pending(tasks, group, 'IDLE', ARGV[8], '-', '+', wanted, ARGV[5]), 2)
   end
   if rest() > 0 then
     take(pending(tasks, group, '-', '+', rest(), ARGV[4]), 0)
@@ -61,6 +61,6 @@ if rest() > 0 then
   end
 end
 if rest() > 0 and ARGV[7] == '1' then
-  take(pending(tasks, group, '-', '+', rest(), ARGV[5]), 0)
+  take(pending(tasks, group, '-', '+', rest(), ARGV[5]), 2)
 end
 return claimed

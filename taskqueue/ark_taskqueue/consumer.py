@@ -69,6 +69,8 @@ _SUSPECT_WAIT_SECONDS = 5.0
 DEFAULT_LETTERS_KEPT = 10_000
 DEFAULT_LETTERS_SECONDS = 30 * 24 * 3600.0
 _PAGE = 100
+_ALONE, _REFUSED = 1, 2
+"""What ``claim.lua`` says of a task that is no ordinary one."""
 _NOTHING_TO_SETTLE = ("",) * 6
 
 _CLAIM = Script("claim")
@@ -189,8 +191,8 @@ class Consumer:
         now_ms = int(reply[0])
         self._server_minus_local_ms = now_ms - time.monotonic() * 1000
         return [
-            Task(text(id_), delivery, now_ms, fields_from(fields), alone=bool(alone))
-            for id_, delivery, fields, alone in reply[1:]
+            Task(text(id_), delivery, now_ms, fields_from(fields), alone=kind == _ALONE, refused=kind == _REFUSED)
+            for id_, delivery, fields, kind in reply[1:]
         ]
 
     async def wait_for_new(self, count: int, seconds: float) -> list[Task]:

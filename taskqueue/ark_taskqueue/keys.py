@@ -7,6 +7,7 @@ use them together::
     ark:{<namespace>/<agent>}:dead           stream of dead letters
     ark:{<namespace>/<agent>}:results:<id>   hash, one finished task's result, with a time to live
     ark:{<namespace>/<agent>}:once:<key>     string, the task submitted under an idempotency key
+    ark:{<namespace>/<agent>}:once:<key>:digest  string, what was submitted under it
     ark:{<namespace>/<agent>}:stats          hash, service times and counts
     ark:{<namespace>/<agent>}:refused        hash, when tasks that the LLM's provider refuses were refused first
     ark:{<namespace>/<agent>}:tokens         hash, sums of the token ledger

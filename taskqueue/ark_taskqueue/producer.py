@@ -89,7 +89,8 @@ class Producer:
         digest = _digest(entry)
         keys: tuple[str, ...] = (self._queue.stream,)
         if idempotency_key is not None:
-            keys += (self._queue.once(idempotency_key),)
+            once = self._queue.once(idempotency_key)
+            keys += (once, f"{once}:digest")
             entry += [ONCE, raw(idempotency_key)]
         with tracing.submission(self._queue, traceparent) as context:
             if context:

@@ -46,7 +46,9 @@ end
 -- Without memory this is refused, and what follows is needed all the more.
 redis.pcall('HSET', KEYS[3], 'reclaimed_at_ms', string.format('%.0f', now))
 
-local dropped = bound_dead_letters(KEYS[2], KEYS[3], ARGV[13], ARGV[14], now)
+-- What keeps this from being done, a right or a key of another type, must not keep tasks from coming back.
+local bounded, dropped = pcall(bound_dead_letters, KEYS[2], KEYS[3], ARGV[13], ARGV[14], now)
+dropped = bounded and dropped or 0
 
 local function hand_over(to, id, idle, deliveries)
   redis.call('XCLAIM', tasks, group, to, 0, id, 'IDLE', idle, 'RETRYCOUNT', deliveries, 'JUSTID')

@@ -32,9 +32,11 @@ local tasks, group, id, delivery = KEYS[1], ARGV[1], ARGV[3], tonumber(ARGV[4])
 if not owns(tasks, group, ARGV[2], id, delivery) then
   return {'lost', 0}
 end
-redis.call('HSETNX', KEYS[5], id, string.format('%.0f', now_in_ms()))
-redis.call('PEXPIRE', KEYS[5], ARGV[15])
-local first = tonumber(redis.call('HGET', KEYS[5], id))
+if ARGV[14] ~= 'never' then
+  redis.call('HSETNX', KEYS[5], id, string.format('%.0f', now_in_ms()))
+  redis.call('PEXPIRE', KEYS[5], ARGV[15])
+end
+local first = tonumber(redis.call('HGET', KEYS[5], id) or nil)
 local stored = redis.pcall('HGET', KEYS[4], 'proved_at_ms')
 local proved = type(stored) == 'string' and tonumber(stored) or 0
 if ARGV[14] == 'always' or (ARGV[14] == 'proved' and first and proved > first) then

@@ -79,14 +79,18 @@ class Script:
         best, *others = self._kinds
         if not others:
             return await self._known(client, calls, best)
-        if client not in self._second_best:
-            replies = await self._known(client, calls, best)
-            if not any(_cannot_be_called(reply) for reply in replies):
-                return replies
-        again = await self._known(client, calls, others[0])
-        if any(not isinstance(reply, Exception) for reply in again):
-            self._second_best.add(client)
-        return again
+        if client in self._second_best:
+            return await self._known(client, calls, others[0])
+        replies = await self._known(client, calls, best)
+        refused = [number for number, reply in enumerate(replies) if _cannot_be_called(reply)]
+        if refused:
+            # Only these: it may be one key that may not be read, and then the second answer is an error too.
+            again = await self._known(client, [calls[number] for number in refused], others[0])
+            for number, reply in zip(refused, again, strict=True):
+                replies[number] = reply
+            if any(not isinstance(reply, Exception) for reply in again):
+                self._second_best.add(client)
+        return replies
 
     async def _known(self, client: Client, calls: Sequence[Call], kind: Kind) -> list[Any]:
         """Call the script by its hash, and whole where the server does not know it."""

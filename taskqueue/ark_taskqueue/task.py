@@ -25,6 +25,8 @@ class Task:
     """The entry as it was submitted: ``prompt`` or whatever the worker's handler reads."""
     alone: bool = False
     """Whether nothing else may be worked on beside it: its last worker died, perhaps of it."""
+    refused: bool = False
+    """Whether it was refused before, and has waited behind the others."""
 
     @property
     def prompt(self) -> str:

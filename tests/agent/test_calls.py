@@ -417,7 +417,7 @@ async def test_no_text_without_a_clean_stop_is_a_failure_with_its_reason(
     client: Client, queue: QueueKeys, stop: str
 ) -> None:
     calls = calls_of(client, queue, FakeLLM(lambda _: Reply("", 10, 5, stop)), BUDGET)
-    with pytest.raises(NoText, match=stop or "no reason"):
+    with pytest.raises(NoText, match=stop or "no known reason"):
         await call(calls, last=True)
     usage = await usage_of(client, queue)
     assert (usage.total, usage.reserved) == (15, 0), "what it has cost is known"

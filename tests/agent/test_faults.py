@@ -84,7 +84,7 @@ def test_an_error_in_a_success_is_handled_like_its_status(error: object, expecte
     assert type(error_of(fault_in_success("openai", error), {})) is expected
 
 
-@pytest.mark.parametrize("code", ["say: my prompt", "x" * 65, "line\nbreak", {"a": 1}])
+@pytest.mark.parametrize("code", ["hello", "say: my prompt", "x" * 65, "line\nbreak", {"a": 1}])
 def test_a_code_that_is_a_text_is_not_repeated(code: Any) -> None:
     assert str(error_of(fault_of("openai", 400, {"error": {"code": code}}), {})) == "openai answered 400"
 
@@ -118,4 +118,5 @@ def test_when_to_come_back_is_bounded(headers: dict[str, str], seconds: float | 
 
 def test_why_an_llm_gave_no_text_is_named_where_it_is_a_name() -> None:
     assert "stopped with content_filter" in str(no_text("content_filter"))
-    assert "no reason that it names" in str(no_text("because of your prompt"))
+    assert str(no_text("prompt")) == "the LLM gave no text and named no known reason"
+    assert no_text("prompt").full.endswith("prompt")

@@ -14,13 +14,14 @@ from http import HTTPStatus
 import trustme
 
 from ark_taskqueue import Client, Producer, QueueKeys, Result, connect, read_depth
-from hack.cluster import api, manifests
+from hack.cluster import api, manifests, planted
 from hack.cluster.access import Access
 from hack.cluster.api import DEPLOYMENTS, PODS, SCALED_OBJECTS, SERVICES, Api, ApiError
 from hack.cluster.manifests import Object, Scaling
 from tests.eventually import eventually
 
 _TLS = "scaler-tls"
+_AGENTS_KEYS = "arkonis-api-keys"
 _LOOKS_ALONE = 20
 """So often in a row nobody else is connected to Redis, a tenth of a second apart: longer than anybody's pause."""
 SYNC_SECONDS = 15.0
@@ -127,7 +128,7 @@ class Pool:
         pipeline = self.stack.redis.pipeline(transaction=True)
         for latency in seconds:
             meta = json.dumps({"latency_seconds": latency})
-            pipeline.xadd(self.queue.stream, {"prompt": "x", "attempt": "1", "meta": meta})
+            pipeline.xadd(self.queue.stream, {"prompt": planted.PROMPT, "attempt": "1", "meta": meta})
         return [task_id.decode() for task_id in await pipeline.execute()]
 
     async def results(self, task_ids: Sequence[str], seconds: float = 240.0) -> list[Result]:
@@ -221,7 +222,8 @@ async def deployed(
     namespace = f"e2e-{uuid.uuid4().hex[:8]}"
     kubectl = access.kubectl
     service = manifests.scaler_service(namespace)
-    await asyncio.to_thread(kubectl.apply, [manifests.namespace(namespace), *manifests.redis(namespace), service])
+    keys = manifests.secret(namespace, _AGENTS_KEYS, {"ANTHROPIC_API_KEY": planted.KEY})
+    await asyncio.to_thread(kubectl.apply, [manifests.namespace(namespace), keys, *manifests.redis(namespace), service])
     try:
         credentials = None
         if tls:
@@ -243,6 +245,8 @@ async def deployed(
                     yield Stack(access, connected, namespace, client, redis_url, scaler_address, credentials)
             finally:
                 await client.aclose()
+        shown = await asyncio.to_thread(kubectl.run, "get", "events,scaledobjects", "-n", namespace, "-o", "json")
+        assert not planted.in_text(shown), "an event or a condition has a prompt or a key"
     finally:
         await asyncio.to_thread(kubectl.run, "delete", "namespace", namespace, "--wait=false")
 

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from hack.cluster import api, manifests, operator_manifests, programs
 from hack.cluster.access import Access
 from hack.cluster.api import DEPLOYMENTS, SECRETS, ApiError, Object
 from hack.cluster.helm import CHART, Helm, HelmFailed, helm, process_cluster_values
+from hack.cluster.kubectl import KubectlFailed
 from tests.cluster.stack import Pool, Stack, recorded
 from tests.eventually import eventually
 
@@ -382,7 +384,7 @@ async def test_the_doctor_finds_what_is_broken_and_nothing_else(cluster: Access)
                 code, said = await doctor(release)
                 return code == 1 and any("FAULT" in line and told in line for line in said.splitlines())
 
-            await eventually(found, f"the doctor's {told!r}", 60, every=0.5)
+            await eventually(found, f"the doctor's {told!r}", 240, every=0.5)
 
         namespace, client = release.namespace, f"{release.namespace}-ark-client-tls"
         other = trustme.CA().issue_cert("keda-operator")
@@ -460,3 +462,133 @@ async def test_a_release_lives_under_load_through_upgrade_rollback_and_uninstall
         for path in (DEPLOYMENTS.path(release.namespace, "ark-operator"), SECRETS.path(release.namespace, "ark-tls")):
             with pytest.raises(ApiError, match="not found"):
                 await pool.stack.api.get(path)
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"redis": {"url": "redis://:p/w@h:6379/0"}}, "redis.url has a password"),
+        ({"redis": {"url": "redis://:p#w@h"}}, "redis.url has a password"),
+        ({"redis": {"url": "redis://a/0 big=rediss://u:p@h"}}, "redis.url has a password"),
+        ({"redis": {"url": "redis+sentinel://a/main?sentinel_password=p"}}, "redis.url has a password"),
+        ({**BUNDLED, "agents": {"redisUrl": "redis://:p/w@h"}}, "agents.redisUrl has a password"),
+        (
+            {**BUNDLED, "scaler": {"extraEnv": [{"name": "ARK_SCALER_REDIS", "value": "redis://:p/w@h"}]}},
+            "scaler.extraEnv has a password in ARK_SCALER_REDIS",
+        ),
+        (
+            {**BUNDLED, "operator": {"settings": {"ARK_OPERATOR_AGENT_REDIS": "redis://u:p@h"}}},
+            "operator.settings.ARK_OPERATOR_AGENT_REDIS has a password",
+        ),
+        ({"redis": {"bundled": {"enabled": True, "extraArgs": ["--requirepass", "p"]}}}, "would show a password"),
+    ],
+)
+def test_a_password_outside_of_a_secret_is_refused_in_every_form(values: dict[str, Any], named: str) -> None:
+    with pytest.raises(HelmFailed, match=re.escape(named)):
+        helm().rendered(values=values)
+
+
+@pytest.mark.parametrize("url", ["redis://user@h:6379/0", "redis://a:1/0 big=redis://b:2/0", "redis+cluster://a:1,b:2"])
+def test_a_url_without_a_password_is_taken(url: str) -> None:
+    assert helm().rendered(values={"redis": {"url": url}})
+
+
+def test_without_a_cluster_no_new_certificates_are_made_unless_that_is_wanted() -> None:
+    """`helm template` made new ones each time, without a word: with GitOps KEDA was locked out at each sync."""
+    with pytest.raises(HelmFailed, match=r"each rendering would make new ones.*tls.newOnEachRender=true"):
+        helm().run("template", "ark", str(CHART), values=BUNDLED)
+    assert helm().run("template", "ark", str(CHART), "--set", "tls.enabled=false", values=BUNDLED)
+
+
+def test_the_metrics_are_open_to_those_alone_who_are_named() -> None:
+    def open_ports(**policy: Any) -> dict[str, list[Any]]:
+        objects = helm().rendered(values={**BUNDLED, "networkPolicy": {"enabled": True, **policy}})
+        policies = [item for item in objects if item["kind"] == "NetworkPolicy"]
+        return {
+            item["metadata"]["name"]: [
+                rule for rule in item["spec"].get("ingress") or [] if {"port": "http"} in rule["ports"]
+            ]
+            for item in policies
+        }
+
+    assert not any(open_ports().values())
+    peer = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+    opened = open_ports(metricsFrom=[peer])
+    assert [rule["from"] for rule in opened["ark-scaler"]] == [[peer]]
+    assert opened["ark-operator"]
+
+
+def test_a_user_id_may_be_left_to_the_cluster() -> None:
+    """OpenShift gives each namespace a range of its own, and takes no fixed one."""
+    none = {"runAsUser": None, "runAsGroup": None, "fsGroup": None}
+    parts: dict[str, Any] = {name: {"podSecurityContext": none} for name in ("scaler", "operator")}
+    values = {**parts, "redis": {"bundled": {"enabled": True, "podSecurityContext": none}}}
+    for item in helm().rendered(values=values):
+        if item["kind"] == "Deployment":
+            context = item["spec"]["template"]["spec"]["securityContext"]
+            assert context == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+
+
+async def test_a_template_is_for_those_who_may_create_deployments(cluster: Access) -> None:
+    kubectl = cluster.kubectl
+    suffix = uuid.uuid4().hex[:6]
+    namespace = f"policy-{suffix}"
+    objects = helm(kubectl.kubeconfig).run(
+        "template",
+        "ark",
+        str(CHART),
+        "-n",
+        namespace,
+        "--set",
+        "tls.newOnEachRender=true",
+        "--validate",
+        "--show-only",
+        "templates/policy.yaml",
+        values={**BUNDLED, "watchNamespace": namespace},
+    )
+    rules = [{"apiGroups": ["arkonis.dev"], "resources": ["arkagents"], "verbs": ["get", "create", "update", "patch"]}]
+    role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "rules": rules}
+    binding = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "agents"},
+        "subjects": [{"kind": "User", "name": f"author-{suffix}", "apiGroup": "rbac.authorization.k8s.io"}],
+    }
+    metadata = {"name": "agents", "namespace": namespace}
+    await asyncio.to_thread(
+        kubectl.apply,
+        [
+            operator_manifests.crd(),
+            manifests.namespace(namespace),
+            {**role, "metadata": metadata},
+            {**binding, "metadata": metadata},
+            *[item for item in yaml.safe_load_all(objects) if item],
+        ],
+    )
+    try:
+        plain = operator_manifests.agent(namespace, "plain")
+        templated = operator_manifests.agent(namespace, "templated", template={"spec": {"serviceAccountName": "rich"}})
+
+        def apply_as(user: str, item: Object) -> str:
+            return kubectl.run("apply", f"--as={user}", "-f", "-", stdin=json.dumps(item))
+
+        author = f"author-{suffix}"
+        await asyncio.to_thread(apply_as, author, plain)
+
+        async def refused() -> bool:
+            try:
+                await asyncio.to_thread(apply_as, author, templated)
+            except KubectlFailed as error:
+                return "only for those who may create Deployments" in str(error)
+            await asyncio.to_thread(kubectl.run, "delete", "arkagent", "templated", "-n", namespace)
+            return False
+
+        await eventually(refused, "the policy takes effect", 60, every=0.5)
+        await asyncio.to_thread(kubectl.apply, [templated])  # an administrator's
+        templated["spec"]["systemPrompt"] = "Another."
+        await asyncio.to_thread(apply_as, author, templated)  # the template is what it was
+    finally:
+        for kind in ("validatingadmissionpolicybinding", "validatingadmissionpolicy"):
+            name = f"{namespace}-ark-agent-templates"
+            await asyncio.to_thread(kubectl.run, "delete", kind, name, "--ignore-not-found")
+        await asyncio.to_thread(kubectl.run, "delete", "namespace", namespace, "--wait=false")

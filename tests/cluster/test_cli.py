@@ -94,8 +94,11 @@ async def test_a_task_is_submitted_waited_for_and_looked_up(ark: Ark) -> None:
     assert (waited.code, waited.out) == (0, "Hello\n")
     piped = await ark("submit", ark.pool.agent, "-", "--key", "once", stdin="from a pipe\n")
     assert re.fullmatch(r"\d+-\d+\n", piped.out)
-    again = await ark("submit", ark.pool.agent, "other", "--key", "once")
+    again = await ark("submit", ark.pool.agent, "-", "--key", "once", stdin="from a pipe\n")
     assert again.out == piped.out
+    other = await ark("submit", ark.pool.agent, "other", "--key", "once")
+    assert (other.code, other.out) == (3, "")
+    assert "which has other contents" in other.err
     assert "had been used" in again.err
     found = await ark("result", ark.pool.agent, piped.out.strip(), "--wait")
     assert (found.code, found.out) == (0, "from a pipe\n\n")
@@ -161,7 +164,7 @@ async def test_what_cannot_be_read_from_redis_is_said_and_the_rest_is_shown(ark:
 async def test_a_pin_holds_as_long_as_it_was_set_for_and_auto_ends_it(ark: Ark) -> None:
     agent = ark.pool.agent
     # The number that is there already: kubectl scale could not pin the pool to it.
-    number = (await ark.agent())["spec"]["replicas"]
+    number = (await ark.agent())["spec"].get("replicas", 0)
     pinned = await ark("pin", agent, str(number), "--for", "1h")
     assert f"pinned to {number} for 1h" in pinned.out
     await ark.has_mode("Pinned")

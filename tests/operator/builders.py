@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from ark_operator import deployment, scaled_object
-from ark_operator.agent import MIRROR, PIN_END, Agent
+from ark_operator.agent import MIRROR, PIN_END, SEEN_APPLY, Agent
 from ark_operator.options import Options
 from ark_operator.runtime.client import Object
 from ark_taskqueue import Depth
@@ -22,7 +23,8 @@ def agent(
     **spec: Any,
 ) -> Agent:
     """Answer an agent; `mirrored` is the number that the operator wrote into ``spec.replicas``."""
-    annotations = {} if mirrored is None else {MIRROR: str(mirrored)}
+    seen = {SEEN_APPLY: hashlib.sha256(b"").hexdigest()[:16]}
+    annotations = {} if mirrored is None else {MIRROR: str(mirrored), **seen}
     if pin_end is not None:
         annotations[PIN_END] = pin_end
     metadata = {"name": name, "namespace": "team", "uid": "u1", "generation": 3, "resourceVersion": "7"}

@@ -37,7 +37,9 @@ async def planted(config, *_):
     # What a library repeats of what it was given.
     logging.error("cannot log in with %s", "PLANTED-password")
     logging.getLogger("openai").debug("Request options: %s", {"prompt": "PLANTED-debug"})
-    logging.getLogger("httpx").info("POST %s", "https://h/?key=PLANTED-url")
+    logging.getLogger("httpx").info("POST %s", "https://h/?key=PLANTED-info")
+    import redis
+    logging.getLogger("redis.anything").debug("AUTH %s", "PLANTED-debug-of-any-library")
     print(repr(config), file=sys.stderr)
     return 0
 

@@ -144,6 +144,21 @@ def name_of(options: ProviderOptions) -> Name:
     )
 
 
+def key_of(variable: str) -> str | None:
+    """Return the key in a variable of the environment; None where there is none.
+
+    Raises:
+        BadProvider: it cannot be sent in a header, and every call would fail for that. It is not repeated.
+    """
+    key = os.environ.get(variable) or None
+    if key is not None and (key != key.strip() or not key.isascii() or not key.isprintable()):
+        raise BadProvider(
+            f"{variable} has characters that a key cannot have, a line end or a space at its end perhaps: put it into "
+            "the agents' Secret as it is (kubectl create secret generic --from-literal)"
+        )
+    return key
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """Where a provider's API is."""

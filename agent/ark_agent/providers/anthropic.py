@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,7 +10,16 @@ from typing import Any
 
 import anthropic
 
-from ark_agent.providers import ProviderOptions, Reply, Request, endpoint_of, estimated_tokens, most_tokens, text_tokens
+from ark_agent.providers import (
+    ProviderOptions,
+    Reply,
+    Request,
+    endpoint_of,
+    estimated_tokens,
+    key_of,
+    most_tokens,
+    text_tokens,
+)
 from ark_agent.providers.answers import joined, object_in, of_connection, unreadable
 from ark_agent.providers.errors import BadProvider, CallUnclear, InputRefused, ProviderError
 from ark_agent.providers.faults import error_of, fault_of
@@ -32,7 +42,7 @@ def make(options: ProviderOptions) -> AnthropicProvider:
     Raises:
         BadProvider: there is no key.
     """
-    if not (os.environ.get("ANTHROPIC_API_KEY") or os.environ.get("ANTHROPIC_AUTH_TOKEN")):
+    if all(key_of(variable) is None for variable in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")):
         raise BadProvider("ANTHROPIC_API_KEY is not set: put it into the agents' Secret (see docs/worker.md)")
     return AnthropicProvider(options)
 
@@ -92,10 +102,14 @@ class AnthropicProvider:
     async def _counted(self, request: Request) -> int | None:
         try:
             with _translated():
-                answer = await self._client.messages.with_raw_response.count_tokens(
-                    timeout=min(self._timeout, _COUNT_SECONDS), **_content(request)
-                )
+                # The SDK's own timeout is for each piece of an answer.
+                async with asyncio.timeout(_COUNT_SECONDS):
+                    answer = await self._client.messages.with_raw_response.count_tokens(
+                        timeout=min(self._timeout, _COUNT_SECONDS), **_content(request)
+                    )
             counted = tokens(object_in(_NAME, answer.http_response.content, answer.headers).get("input_tokens"))
+        except TimeoutError:
+            return None
         except ProviderError as error:
             cause = error.__cause__
             if isinstance(cause, anthropic.APIStatusError) and cause.status_code in _UNKNOWN_ENDPOINT:

@@ -17,7 +17,20 @@ prompt or the key, and the text goes into logs, spans and answers of the HTTP en
 
 from __future__ import annotations
 
-import re
+_STOPS = frozenset(
+    {
+        "content_filter",
+        "error",
+        "length",
+        "max_tokens",
+        "model_context_window_exceeded",
+        "pause_turn",
+        "recitation",
+        "refusal",
+        "safety",
+    }
+)
+"""Reasons to stop without an answer, as providers name them; any other may be a text, and is not repeated."""
 
 
 class BadProvider(Exception):
@@ -65,8 +78,11 @@ class NoText(ProviderError):
 
 def no_text(stop: str) -> NoText:
     """Return the error for a call that was answered without a text, and stopped for such a reason."""
-    named = stop if re.fullmatch(r"[A-Za-z0-9_.\-]{1,64}", stop) else ""
-    return NoText(f"the LLM gave no text and stopped with {named or 'no reason that it names'}")
+    named = stop.lower() in _STOPS
+    return NoText(
+        f"the LLM gave no text and stopped with {stop}" if named else "the LLM gave no text and named no known reason",
+        "" if named else stop,
+    )
 
 
 class CallRefused(ProviderError):

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -92,8 +91,14 @@ _STATUSES: Mapping[str, int] = {
     "tokens": 429,
 }
 """The HTTP status that goes with a code or type, where an error comes in the body of a success."""
-_TOKEN = re.compile(r"[A-Za-z0-9_.\-]{1,64}")
-"""What a code looks like; anything else is a text, and texts are not repeated."""
+_KNOWN = (
+    _INPUT
+    | _ACCOUNT
+    | _MODEL
+    | _STATUSES.keys()
+    | {"badrequesterror", "invalid_value", "unsupported_parameter", "unsupported_value", "missing_required_parameter"}
+)
+"""Codes that are repeated; any other may be whatever the server was sent, a prompt included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +121,7 @@ class Fault:
 
     def __str__(self) -> str:
         """Name provider, status and code, and nothing that may be a text of somebody's."""
-        code = next((name for name in (self.code, self.kind) if _TOKEN.fullmatch(name) and not name.isdecimal()), "")
+        code = next((name for name in (self.code, self.kind) if name.lower() in _KNOWN), "")
         return f"{self.provider} answered {self.status}{f' {code}' if code else ''}"
 
 

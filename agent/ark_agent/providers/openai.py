@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import openai
 
-from ark_agent.providers import ProviderOptions, Reply, Request, endpoint_of, estimated_tokens, text_tokens
+from ark_agent.providers import ProviderOptions, Reply, Request, endpoint_of, estimated_tokens, key_of, text_tokens
 from ark_agent.providers.answers import joined, object_in, of_connection, unreadable
 from ark_agent.providers.errors import BadProvider, CallUnclear, InputRefused
 from ark_agent.providers.faults import error_of, fault_in_success, fault_of
@@ -32,7 +32,7 @@ def make(options: ProviderOptions) -> OpenAIProvider:
         BadProvider: there is no key, and it is OpenAI's own server.
     """
     own = options.base_url is None and not os.environ.get("OPENAI_BASE_URL")
-    if own and not os.environ.get("OPENAI_API_KEY"):
+    if key_of("OPENAI_API_KEY") is None and own:
         raise BadProvider("OPENAI_API_KEY is not set: put it into the agents' Secret (see docs/worker.md)")
     return OpenAIProvider(options)
 
@@ -49,7 +49,7 @@ class OpenAIProvider:
         endpoint = endpoint_of(options.base_url or os.environ.get("OPENAI_BASE_URL") or _OWN_URL)
         # The SDK's own retries would hide rate limits from whoever has to wait for them.
         self._client = openai.AsyncOpenAI(
-            api_key=os.environ.get("OPENAI_API_KEY") or _NO_KEY,
+            api_key=key_of("OPENAI_API_KEY") or _NO_KEY,
             base_url=endpoint.base_url,
             default_query=endpoint.query,
             max_retries=0,
