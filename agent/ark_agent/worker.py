@@ -33,7 +33,7 @@ from ark_agent.gate import Gate, NotNow, Postponed, RefusedForNow
 from ark_agent.metrics import AgentMetrics
 from ark_agent.providers.errors import CallRefused, InputRefused, NoText
 from ark_agent.tracing import Tracing
-from ark_taskqueue import Consumer, Ended, Outcome, RedisUnavailable, Task, TaskQueueError
+from ark_taskqueue import Consumer, Counting, Ended, Outcome, RedisUnavailable, Task, TaskQueueError
 
 _WAIT_SECONDS = 1.0
 """How long one wait for new tasks lasts: so soon are given back tasks, and a stop, noticed."""
@@ -370,13 +370,13 @@ class Worker:
                 attempt.log.info("task given back", why=str(why))
             return
         refused = isinstance(why, RefusedForNow)
-        may_count = isinstance(why, RefusedForNow) and why.may_count
+        counts: Counting = "never"
+        if isinstance(why, RefusedForNow):
+            counts = "proved" if why.may_count else "noted"
         if not refused and self._gate.seconds == 0 and not self._stopping.is_set():
             self._gate.close("handler", _NOT_NOW_SECONDS)  # else it would be taken again at once, and so on
         text = self._reports.scrub(full(why.__cause__ if refused and why.__cause__ is not None else why))
-        ended = await self._insist(
-            lambda: self._consumer.refuse(attempt.task, text, "proved" if may_count else "never"), attempt.log
-        )
+        ended = await self._insist(lambda: self._consumer.refuse(attempt.task, text, counts), attempt.log)
         self._count(attempt, ended)
         attempt.log.info("task refused", why=self._loggable(why), ended=ended.outcome if ended else "unknown")
 

@@ -12,7 +12,7 @@ from ark_taskqueue.connection import (
     parse_address,
     parse_connections,
 )
-from ark_taskqueue.consumer import Consumer, Ended, Leases, LettersKept, Reclaimed
+from ark_taskqueue.consumer import Consumer, Counting, Ended, Leases, LettersKept, Reclaimed
 from ark_taskqueue.counts import Counts, read_counts
 from ark_taskqueue.dead_letters import DeadLetters, count_dead_letters
 from ark_taskqueue.depth import Depth, read_depth, read_depths
@@ -45,6 +45,7 @@ __all__ = [
     "BudgetExceeded",
     "Client",
     "Consumer",
+    "Counting",
     "Counts",
     "DeadLetter",
     "DeadLetters",

@@ -29,7 +29,7 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from redis.exceptions import ResponseError
 
@@ -48,6 +48,8 @@ REFUSED = "ark:refused"
 """Reserved consumer that holds the tasks that the provider refuses."""
 SUSPECT = "ark:suspect"
 """Reserved consumer that holds the tasks that may have killed their worker."""
+Counting: TypeAlias = Literal["never", "noted", "proved", "always"]
+"""Whether a refusal is a failure; see `Consumer.refuse`."""
 RESERVED = (READY, BACKOFF, REFUSED, SUSPECT)
 """The consumers that are no workers."""
 HORIZON_MS = 365 * 24 * 3600 * 1000
@@ -279,7 +281,7 @@ class Consumer:
         most = 1 if final else self._retries.max_failures
         return _ended(await _FAIL.run(self._client, self._failure_keys(task), *self._failure(task, error, most)))
 
-    async def refuse(self, task: Task, error: str, counts: Literal["never", "proved", "always"] = "proved") -> Ended:
+    async def refuse(self, task: Task, error: str, counts: Counting = "proved") -> Ended:
         """Say that a task was refused, perhaps as every other would be: it is offered last, and it is no attempt.
 
         Where tasks that were begun after its first refusal have been completed, it is the task: then it is a failure.
@@ -287,7 +289,8 @@ class Consumer:
         Args:
             task: the delivery.
             error: why, for people.
-            counts: whether it is a failure: "proved" as above; the others where the caller knows better.
+            counts: whether it is a failure: "proved" as above, "noted" as the first refusal but no failure this time,
+                "always", or "never", which leaves no trace.
 
         Raises:
             RedisUnavailable, RedisRefused: see `claim`.

@@ -23,7 +23,8 @@
 -- ARGV[11] greatest number of dead letters
 -- ARGV[12] greatest age of a dead letter, milliseconds
 -- ARGV[13] reserved consumer that holds the refused tasks
--- ARGV[14] whether it counts as a failed attempt: "never", "always", or "proved" (see above)
+-- ARGV[14] whether it counts as a failed attempt: "never", nor is the refusal noted; "noted", but this time it does not;
+--          "always"; or "proved" (see above)
 -- ARGV[15] time after which a refusal is forgotten when nobody is refused any more, milliseconds
 --
 -- Returns {'refused', 'retry', 'dead', or 'lost' when the task is no longer this consumer's and nothing is written,
@@ -39,7 +40,8 @@ end
 local first = tonumber(redis.call('HGET', KEYS[5], id) or nil)
 local stored = redis.pcall('HGET', KEYS[4], 'proved_at_ms')
 local proved = type(stored) == 'string' and tonumber(stored) or 0
-if ARGV[14] == 'always' or (ARGV[14] == 'proved' and first and proved > first) then
+local counts = ARGV[14] == 'proved' and first and proved > first
+if ARGV[14] == 'always' or (counts and delivery >= tonumber(ARGV[5])) then
   return fail_task(
     {tasks = tasks, dead = KEYS[2], result = KEYS[3], stats = KEYS[4], refused = KEYS[5], once = KEYS[6]},
     {group = group, id = id, attempts = delivery, error = ARGV[7], consumer = ARGV[9]},
@@ -47,5 +49,9 @@ if ARGV[14] == 'always' or (ARGV[14] == 'proved' and first and proved > first) t
     {result_ms = ARGV[8], kept = ARGV[11], kept_ms = ARGV[12]}
   )
 end
-redis.call('XCLAIM', tasks, group, ARGV[13], 0, id, 'IDLE', 0, 'RETRYCOUNT', delivery - 1, 'JUSTID')
-return {'refused', 0}
+-- Without a backoff: it waits behind the others.
+redis.call('XCLAIM', tasks, group, ARGV[13], 0, id, 'IDLE', 0, 'RETRYCOUNT', counts and delivery or delivery - 1, 'JUSTID')
+if counts then
+  redis.call('HINCRBY', KEYS[4], 'retried', 1)
+end
+return {counts and 'retry' or 'refused', 0}

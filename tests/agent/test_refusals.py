@@ -12,6 +12,7 @@ import pytest
 
 from ark_agent import calls as calls_module
 from ark_agent import gate as gate_module
+from ark_agent import worker as worker_module
 from ark_agent.providers import Reply, Request
 from ark_agent.providers.errors import AgentRefused, CallRefused, InputRefused, ProviderBusy, ProviderError
 from ark_agent.worker import WorkLimits
@@ -32,8 +33,9 @@ REFUSALS: dict[str, ProviderError] = {
 
 @pytest.fixture(autouse=True)
 def shorter(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, seconds in (("_PROBE_SECONDS", 0.05), ("_BUSY_PROBE_SECONDS", 0.1), ("_REFUSED_SECONDS", 0.5)):
+    for name, seconds in (("_PROBE_SECONDS", 0.05), ("_BUSY_PROBE_SECONDS", 0.05), ("_REFUSED_SECONDS", 0.2)):
         monkeypatch.setattr(gate_module, name, seconds)
+    monkeypatch.setattr(worker_module, "_WAIT_SECONDS", 0.05)
     monkeypatch.setattr(calls_module, "_BUSY_PAUSES", (0.01, 0.1))
     monkeypatch.setattr(calls_module, "LONGEST_WAIT_SECONDS", 0.3)
 

@@ -381,13 +381,15 @@ def test_a_pool_that_was_at_zero_when_autoscaling_was_removed_has_one_agent() ->
     assert decided(drained, Observed(deployment=its_deployment(drained, 0))).scale is None, "a person's zero is meant"
 
 
-def applied(number: int | None, *, seen: str | None = None, **metadata: Any) -> Agent:
+def applied(number: int | None, *, seen: str | None = None, legacy: bool = False, **metadata: Any) -> Agent:
     """Return an agent at 4 replicas, mirrored, with a manifest that kubectl has applied."""
     made = agent(autoscaling={}, replicas=4, mirrored=4).object
     spec = {} if number is None else {"replicas": number}
     annotations = {**made["metadata"]["annotations"], LAST_APPLIED: json.dumps({"spec": spec})}
     if seen is not None:
         annotations[SEEN_APPLY] = seen
+    if legacy:
+        del annotations[SEEN_APPLY]
     return Agent({**made, "metadata": {**made["metadata"], "annotations": annotations, **metadata}})
 
 
@@ -399,7 +401,9 @@ def managed(manager: str, operation: str = "Apply", field: str = "f:replicas") -
     ("of", "number"),
     [
         (applied(None), None),
-        (applied(4), None),  # an earlier version's mirror: nobody knows which came first
+        (applied(4), 4),
+        (applied(4, seen=""), 4),
+        (applied(4, legacy=True), None),  # an earlier version's mirror: nobody knows which came first
         (applied(5), None),
         (applied(5, seen="an earlier manifest's"), None),
         (applied(4, seen=applied(4).applied_digest), None),

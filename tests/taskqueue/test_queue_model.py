@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -18,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from ark_taskqueue import (
     Consumer,
+    Counting,
     DeadLetters,
     Leases,
     Outcome,
@@ -140,11 +141,11 @@ class QueueMachine(RuleBasedStateMachine):
             self.entries[task.id].state = "dead" if ended == "dead" else "backoff"
 
     @precondition(lambda self: self.deliveries)
-    @rule(data=st.data(), counts=st.sampled_from(("never", "proved", "always")))
-    def refuse(self, data: st.DataObject, counts: Literal["never", "proved", "always"]) -> None:
+    @rule(data=st.data(), counts=st.sampled_from(("never", "noted", "proved", "always")))
+    def refuse(self, data: st.DataObject, counts: Counting) -> None:
         worker, task = data.draw(st.sampled_from(self.deliveries))
         held, entry = self.holds(worker, task), self.entries[task.id]
-        if held and not entry.refused_as:
+        if held and not entry.refused_as and counts != "never":
             self.refusals += 1
             entry.refused_as = self.refusals
         failed = counts == "always" or (counts == "proved" and self.proved >= entry.refused_as > 0)
@@ -152,7 +153,8 @@ class QueueMachine(RuleBasedStateMachine):
         expected = "lost" if not held else "refused" if not failed else "dead" if dead else "retry"
         assert self.play(self.workers[worker].refuse(task, "no", counts)).outcome == expected
         if held:
-            entry.state = {"retry": "backoff"}.get(expected, expected)
+            waits = "backoff" if counts == "always" else "refused"
+            entry.state = waits if expected == "retry" else expected
             entry.delivery -= expected == "refused"
         self.play(asyncio.sleep(0.002))  # the server's clock tells a refusal from what is begun after it
 
