@@ -566,8 +566,10 @@ async def test_a_template_is_for_those_who_may_create_deployments(cluster: Acces
         ],
     )
     try:
-        plain = operator_manifests.agent(namespace, "plain")
-        templated = operator_manifests.agent(namespace, "templated", template={"spec": {"serviceAccountName": "rich"}})
+        spec = {"model": "echo", "systemPrompt": "p"}
+        plain = operator_manifests.agent(namespace, "plain", **spec)
+        template = {"spec": {"serviceAccountName": "rich"}}
+        templated = operator_manifests.agent(namespace, "templated", **spec, template=template)
 
         def apply_as(user: str, item: Object) -> str:
             return kubectl.run("apply", f"--as={user}", "-f", "-", stdin=json.dumps(item))
