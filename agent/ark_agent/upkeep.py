@@ -21,6 +21,7 @@ from typing import Protocol
 
 import structlog
 
+from ark_agent.failures import leaves
 from ark_agent.metrics import AgentMetrics
 from ark_taskqueue import Client, Consumer, Task, TaskQueueError
 
@@ -120,7 +121,8 @@ class Upkeep:
             if not started.done():
                 started.set_exception(error)
             else:
-                self._log.error("upkeep has failed, the process ends", error=type(error).__name__)
+                kinds = ", ".join(type(cause).__name__ for cause in leaves(error))
+                self._log.error("upkeep has failed, the process ends", error=kinds)
                 self._end(1)
         finally:
             ended.set_result(None)

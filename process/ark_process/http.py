@@ -56,6 +56,8 @@ class _Scrapes:
         self._before = before
         self._turn = asyncio.Lock()
         self._begun = 0
+        self._rendered = 0
+        """The last of the begun readings that has succeeded: one that fails is nobody else's answer."""
         self._families: list[Metric] = []
         self._bodies: dict[str, bytes] = {}
 
@@ -64,11 +66,12 @@ class _Scrapes:
         encode, content_type = choose_encoder(accept)
         wanted = self._begun + 1  # the one that is under way may have read before this call
         async with self._turn:
-            if self._begun < wanted:
+            if self._rendered < wanted:
                 self._begun += 1
                 await self._before()
                 # The values are read here, in one piece; the text of thousands of queues is made beside the event loop.
                 self._families, self._bodies = list(self._registry.collect()), {}
+                self._rendered = self._begun
             if content_type not in self._bodies:
                 self._bodies[content_type] = await asyncio.to_thread(encode, _Collected(self._families))
             return self._bodies[content_type], content_type

@@ -35,7 +35,7 @@ _REMEMBER_SECONDS = 60.0
 _TRUST_SECONDS = 600.0
 """How long an earlier yes counts while the API server does not answer: then above all people look at metrics."""
 _MOST_REMEMBERED = 1000
-"""Answers of each kind: those who may see the metrics are not forgotten for those who may not."""
+"""Of each kind: however many tokens are refused, none that was accepted is forgotten for them."""
 _MOST_QUESTIONS = 4
 """So many at a time: whoever reaches this endpoint can make us ask."""
 _MOST_WAITING = 16
@@ -64,7 +64,7 @@ _UNKNOWN = Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "the API server does not say 
 
 
 class _Answers:
-    """Answers by the token's hash, with their time; the oldest is the first."""
+    """The API server's answers, by the hash of the token; the oldest is forgotten first."""
 
     def __init__(self) -> None:
         self._known: dict[bytes, tuple[float, Refusal | None]] = {}

@@ -96,6 +96,28 @@ async def test_scrapes_at_the_same_time_share_one_rendering_that_is_as_fresh_as_
         assert f"value {known + 1}.0" in late, "a later scrape got an earlier one's values"
 
 
+async def test_a_scrape_that_fails_is_no_answer_for_those_who_wait_beside_it() -> None:
+    registry, begun, go_on = CollectorRegistry(), 0, asyncio.Event()
+    value = Gauge("value", "A value", registry=registry)
+
+    async def before() -> None:
+        nonlocal begun
+        begun += 1
+        if begun == 1:
+            await go_on.wait()
+        if begun == 2:
+            raise ValueError("the second reading fails")
+        value.set(begun)
+
+    async with serving(registry, before) as port, asyncio.TaskGroup() as group:
+        scrapes = [group.create_task(get(port, "/metrics")) for _ in range(3)]
+        await asyncio.sleep(0.2)  # as a rule all three wait now; whoever comes later gets the same answer
+        go_on.set()
+    answers = sorted(scrape.result() for scrape in scrapes)
+    assert [status for status, _ in answers] == [200, 200, 500]
+    assert sum("value 3.0" in text for _, text in answers) == 1, "values from before the call were shown"
+
+
 async def test_without_an_address_both_families_are_listened_on() -> None:
     async with serving(host="") as port:
         assert await get(port, "/healthz") == (200, "ok\n")

@@ -10,6 +10,8 @@ from ark_agent.providers.errors import CallFailed, CallUnclear, ProviderError
 from ark_agent.providers.faults import error_of, fault_in_success
 
 _LONGEST_DETAIL = 200
+_TEXTS = frozenset({"text", "output_text"})
+"""Types of parts that are the answer's text."""
 _NEVER_SENT = frozenset(
     {
         "ConnectError",
@@ -69,6 +71,3 @@ def _part(part: object) -> str:
         return part
     text = part.get("text") if isinstance(part, Mapping) and part.get("type", "text") in _TEXTS else None
     return text if isinstance(text, str) else ""
-
-
-_TEXTS = frozenset({"text", "output_text"})
