@@ -41,7 +41,16 @@ from ark_agent.providers.errors import (
 )
 from ark_agent.providers.usage import MOST_TOKENS
 from ark_agent.tracing import Tracing
-from ark_taskqueue import Budget, BudgetExceeded, Reservation, Settlement, TaskQueueError, TokenLedger, TokenUsage
+from ark_taskqueue import (
+    CLEAN_STOPS,
+    Budget,
+    BudgetExceeded,
+    Reservation,
+    Settlement,
+    TaskQueueError,
+    TokenLedger,
+    TokenUsage,
+)
 
 RESERVED_MARGIN_SECONDS = 120.0
 """How much longer than a call a reservation lasts: an outage of Redis of this length frees no room that is spent."""
@@ -59,8 +68,6 @@ _LONGEST_BUSY_SECONDS = 300.0
 """However long a provider asks to stay away, it is asked again after this."""
 _REFUSED_IN_A_ROW = 3
 """So many tasks in a row are hardly refused for what each of them asks."""
-_CLEAN_STOPS = frozenset({"end_turn", "stop", "stop_sequence"})
-"""An LLM that stops for one of these has said all that it wants to say, if nothing."""
 TOOL_STOPS = frozenset({"tool_use", "tool_calls", "function_call"})
 """It wants something done, and says nothing before."""
 
@@ -299,7 +306,7 @@ class Calls:
         self._gate.answered(began)
         cost.outcome = "answered"
         self._book(reply, cost)
-        if not reply.text and reply.stop not in _CLEAN_STOPS | TOOL_STOPS:
+        if not reply.text and reply.stop not in CLEAN_STOPS | TOOL_STOPS:
             raise no_text(reply.stop)
         return reply
 

@@ -7,8 +7,6 @@ it is this project's own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from ark_agent.gate import NotNow
 from ark_agent.providers.errors import ProviderError
 from ark_taskqueue import TaskQueueError
@@ -51,12 +49,3 @@ def full(error: BaseException) -> str:
     except Exception:  # noqa: BLE001 - an exception of a user's whose text raises another one
         text = "its text cannot be read"
     return f"{type(error).__name__}: {text}"
-
-
-def leaves(error: BaseException) -> Iterator[BaseException]:
-    """Yield what an exception consists of."""
-    if isinstance(error, BaseExceptionGroup):
-        for part in error.exceptions:
-            yield from leaves(part)
-    else:
-        yield error

@@ -21,8 +21,8 @@ from typing import Protocol
 
 import structlog
 
-from ark_agent.failures import leaves
 from ark_agent.metrics import AgentMetrics
+from ark_process.exceptions import leaves
 from ark_taskqueue import Client, Consumer, Task, TaskQueueError
 
 _RECLAIM_SECONDS = 1.0

@@ -28,11 +28,12 @@ from ark_agent.attempt_clock import AttemptClock
 from ark_agent.calls import Calls
 from ark_agent.containment import contained, task_factory
 from ark_agent.context import Context, Handler, Rejected
-from ark_agent.failures import NotStorable, TooLate, full, leaves, shown
+from ark_agent.failures import NotStorable, TooLate, full, shown
 from ark_agent.gate import Gate, NotNow, Postponed, RefusedForNow
 from ark_agent.metrics import AgentMetrics
 from ark_agent.providers.errors import CallRefused, InputRefused, NoText
 from ark_agent.tracing import Tracing
+from ark_process.exceptions import leaves
 from ark_taskqueue import Consumer, Counting, Ended, Outcome, RedisUnavailable, Task, TaskQueueError
 
 _WAIT_SECONDS = 1.0

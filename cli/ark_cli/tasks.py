@@ -16,9 +16,8 @@ from ark_cli.errors import CliError, Exit
 from ark_cli.kubectl import Kubectl
 from ark_cli.options import agent_argument, connected, output_option, redis_option, where_options
 from ark_cli.redis_access import RedisAccess
-from ark_taskqueue import Producer, RedisRefused, Result, ResultGone
+from ark_taskqueue import CLEAN_STOPS, Producer, RedisRefused, Result, ResultGone
 
-_CLEAN_STOPS = frozenset({"end_turn", "stop", "stop_sequence"})
 _WAIT = click.option(
     "--timeout", type=click.FloatRange(min=0), default=300.0, show_default=True, help="Seconds to wait at most."
 )
@@ -125,7 +124,7 @@ def _print(found: Result, kind: str) -> int:
         output.show(found.output)
         if found.stop in ("max_tokens", "length"):
             output.say(f"the LLM's answer was cut off: {found.stop}")
-        elif found.stop and found.stop not in _CLEAN_STOPS:
+        elif found.stop and found.stop not in CLEAN_STOPS:
             output.say(f"the LLM stopped for a reason of its own: {found.stop}")
     else:
         output.say(f"the task failed after {found.attempts} attempts: {found.error}")

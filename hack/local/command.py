@@ -8,8 +8,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NoReturn
+
+from ark_process.exceptions import leaves
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
@@ -29,7 +31,7 @@ def run(main: Callable[[], int]) -> NoReturn:
     except KeyboardInterrupt:
         code = INTERRUPTED
     except BaseException as error:
-        if not all(isinstance(part, BrokenPipeError) for part in _leaves(error)):
+        if not all(isinstance(part, BrokenPipeError) for part in leaves(error)):
             raise
         code = BROKEN_PIPE
         mute()
@@ -58,11 +60,3 @@ def mute() -> None:
     for descriptor in (1, 2):
         os.dup2(nowhere, descriptor)
     os.close(nowhere)
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for part in error.exceptions:
-            yield from _leaves(part)
-    else:
-        yield error

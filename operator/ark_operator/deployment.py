@@ -164,9 +164,11 @@ def _keep_limits(own: Object, template: Object) -> None:
     [container] = own["spec"]["containers"]
     wanted = {variable["name"]: variable for variable in container["env"] if variable["name"] in _LIMITS}
     for number, given in enumerate(template["spec"]["containers"]):
+        if given.get("name") != CONTAINER:
+            continue
         variables = {variable["name"]: variable for variable in given.get("env") or []}
         for name in sorted(_LIMITS & (wanted.keys() | variables.keys())):
-            if variables.get(name) != wanted.get(name) and (given.get("name") == CONTAINER):
+            if variables.get(name) != wanted.get(name):
                 raise InvalidTemplate(
                     f"spec.template.spec.containers[{number}].env must leave {name} as it is: "
                     "spec.limits and spec.queue say it"

@@ -34,6 +34,7 @@ from ark_operator.settings import OperatorSettings
 from ark_operator.usage_reader import UsageReader
 from ark_process import http, program, settings
 from ark_process.certificate import BadCertificate
+from ark_process.exceptions import leaves
 from ark_taskqueue import connect
 
 _COMPONENT = "ark-operator"
@@ -249,14 +250,6 @@ async def running(
         yield operator, port
 
 
-def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error
-
-
 def _kubeconfig(config: OperatorSettings) -> Path | None:
     named = config.kubeconfig or os.environ.get("KUBECONFIG")
     return Path(named) if named else None
@@ -285,7 +278,7 @@ async def _run(config: OperatorSettings) -> int:
             log.info("operator has stopped")
         except* (LostLease, NotAllowed) as errors:
             code = 1
-            log.error("operator ends", errors=[str(error) for error in _leaves(errors)])
+            log.error("operator ends", errors=[str(error) for error in leaves(errors)])
     return code
 
 

@@ -34,10 +34,11 @@ from ark_taskqueue.ledger import Budget, Reservation, Settlement, TokenLedger, T
 from ark_taskqueue.producer import Producer, Submission
 from ark_taskqueue.retry import RetryPolicy
 from ark_taskqueue.server import ServerFacts, read_server
-from ark_taskqueue.task import DeadLetter, Outcome, Result, Task
+from ark_taskqueue.task import CLEAN_STOPS, DeadLetter, Outcome, Result, Task
 from ark_taskqueue.tenancy import StreamRule, Tenancy, parse_rules
 
 __all__ = [
+    "CLEAN_STOPS",
     "DEFAULT_CONNECTION",
     "DEFAULT_GROUP",
     "Address",

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 FIRST_ATTEMPT = 1
+CLEAN_STOPS = frozenset({"end_turn", "stop", "stop_sequence"})
+"""An LLM that stops for one of these (see `Outcome.stop`) has said all that it wants to say, if nothing."""
 _ATTEMPT_DIGITS = 9
 
 
