@@ -17,6 +17,7 @@ _CONTROLLERS = (
     "deployment-controller",
     "garbage-collector-controller",
     "horizontal-pod-autoscaler-controller",
+    "job-controller",
     "namespace-controller",
     "replicaset-controller",
     "root-ca-certificate-publisher-controller",
