@@ -214,17 +214,20 @@ def scaled_object(
     }
 
 
-def ark_trigger(scaler_address: str, *, authentication: str | None = None, **metadata: str) -> Object:
+def ark_trigger(
+    scaler_address: str, *, authentication: str | None = None, kind: str = "TriggerAuthentication", **metadata: str
+) -> Object:
     """Answer the trigger that names this project's scaler.
 
     Args:
         scaler_address: what KEDA reaches it by.
-        authentication: name of a TriggerAuthentication.
+        authentication: name of the object with KEDA's credentials.
+        kind: its kind, this or ClusterTriggerAuthentication.
         metadata: the rest of the trigger's metadata.
     """
     trigger: Object = {"type": "external-push", "metadata": {"scalerAddress": scaler_address, **metadata}}
     if authentication:
-        trigger["authenticationRef"] = {"name": authentication}
+        trigger["authenticationRef"] = {"name": authentication, "kind": kind}
     return trigger
 
 

@@ -23,7 +23,9 @@ class Options:
     agent_secret: str | None = None
     """Secret in each agent's namespace whose keys become variables of the agents; it need not be there."""
     scaler_authentication: str | None = None
-    """ClusterTriggerAuthentication that KEDA has its certificate for the scaler from."""
+    """Name of the object that KEDA has its certificate for the scaler from; None: it needs none."""
+    scaler_authentication_kind: str = "ClusterTriggerAuthentication"
+    """Its kind: this, or a TriggerAuthentication in the agents' namespace."""
     identity: str = ""
     """This operator's, the same for all of its replicas; children carry it. Empty: none is written or looked at."""
     polling_seconds: int = 37

@@ -94,5 +94,8 @@ def _trigger(agent: Agent, autoscaling: Autoscaling, options: Options) -> Object
         metadata["maxTokensPerCall"] = str(agent.limits.tokens_per_call)
     trigger: Object = {"type": "external-push", "metadata": metadata}
     if options.scaler_authentication:
-        trigger["authenticationRef"] = {"name": options.scaler_authentication, "kind": "ClusterTriggerAuthentication"}
+        trigger["authenticationRef"] = {
+            "name": options.scaler_authentication,
+            "kind": options.scaler_authentication_kind,
+        }
     return trigger

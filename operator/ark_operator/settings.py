@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
@@ -42,7 +42,10 @@ class OperatorSettings(ProgramSettings):
         "ark-scaler.ark-system:6000", min_length=1, description="host:port that KEDA reaches the scaler by"
     )
     scaler_authentication: str | None = Field(
-        None, description="ClusterTriggerAuthentication with KEDA's certificate for the scaler; None: no TLS"
+        None, description="Name of the object with KEDA's certificate for the scaler; None: no TLS"
+    )
+    scaler_authentication_kind: Literal["ClusterTriggerAuthentication", "TriggerAuthentication"] = Field(
+        "ClusterTriggerAuthentication", description="Its kind; a TriggerAuthentication lies in the agents' namespace"
     )
     redis: Annotated[SecretStr, checked_with(parse_connections)] = Field(
         SecretStr("redis://127.0.0.1:6379/0"),
@@ -169,6 +172,7 @@ class OperatorSettings(ProgramSettings):
             agent_redis=urls,
             agent_secret=self.agent_secret or None,
             scaler_authentication=self.scaler_authentication,
+            scaler_authentication_kind=self.scaler_authentication_kind,
             identity=f"{self.namespace}/{self.lease_name}",
             polling_seconds=self.polling_seconds,
         )

@@ -140,7 +140,7 @@ class Release:
     async def secrets(self) -> list[Object]:
         """Answer the data of the two certificates' Secrets."""
         kubectl = self.access.kubectl
-        places = ((self.namespace, "ark-tls"), ("keda", f"{self.namespace}-ark-client-tls"))
+        places = ((self.namespace, "ark-tls"), (self.agents, f"{self.namespace}-ark-client-tls"))
         return [
             (await asyncio.to_thread(kubectl.get, "secret", name, "-n", namespace))["data"]
             for namespace, name in places
@@ -326,6 +326,18 @@ def test_the_operators_rights_are_those_that_the_tests_run_with() -> None:
     assert mine == rules(operator_manifests.rbac())
 
 
+def test_nothing_of_an_installation_for_one_namespace_is_cluster_wide() -> None:
+    off = {"crd": {"install": False}, "templatePolicy": {"enabled": False}}
+    for tls in ({"source": "chart"}, {"source": "cert-manager", "certManager": {"issuerRef": {"name": "ours"}}}):
+        objects = helm().rendered("-n", "ark-system", values={**BUNDLED, **off, "tls": tls, "watchNamespace": "team"})
+        assert all("namespace" in item["metadata"] for item in objects)
+        [authentication] = [item for item in objects if item["kind"] == "TriggerAuthentication"]
+        secret = authentication["spec"]["secretTargetRef"][0]["name"]
+        secrets = {(o["metadata"]["namespace"], o["metadata"]["name"]) for o in objects if "Auth" not in o["kind"]}
+        assert authentication["metadata"]["namespace"] == "team"
+        assert ("team", secret) in secrets, "KEDA looks for it where the TriggerAuthentication is"
+
+
 def test_the_scaler_has_no_rights() -> None:
     objects = helm().rendered("-n", "ark-system", values=BUNDLED)
     [deployment] = [o for o in objects if o["kind"] == "Deployment" and o["metadata"]["name"] == "ark-scaler"]
@@ -391,27 +403,26 @@ async def test_the_doctor_finds_what_is_broken_and_nothing_else(cluster: Access)
 
         async def with_client(key: str, pem: bytes) -> None:
             patch = json.dumps({"data": {key: base64.b64encode(pem).decode()}})
-            await asyncio.to_thread(kubectl.run, "patch", "secret", client, "-n", "keda", "-p", patch)
+            await asyncio.to_thread(kubectl.run, "patch", "secret", client, "-n", release.agents, "-p", patch)
 
-        path = SECRETS.path("keda", client)
+        path = SECRETS.path(release.agents, client)
         key = base64.b64decode((await pool.stack.api.get(path))["data"]["tls.key"])
         await with_client("tls.key", other.private_key_pem.bytes())
         await broken("does not answer as KEDA asks it")
         await with_client("tls.key", key)
         assert (await doctor(release))[0] == 0
-        await asyncio.to_thread(kubectl.run, "scale", "deployment/ark-scaler", "--replicas=2", "-n", namespace)
-        image = "set", "env", "deployment/ark-scaler", "ARK_SCALER_REDIS=nonsense", "-n", namespace
-        await asyncio.to_thread(kubectl.run, *image)
-        await asyncio.to_thread(
-            kubectl.run, "delete", "pod", "-n", namespace, "-l", "app.kubernetes.io/component=scaler"
-        )
+        container = {"name": "scaler", "env": [{"name": "ARK_SCALER_REDIS", "value": "nonsense"}]}
+        strategy = {"type": "Recreate", "rollingUpdate": None}  # a rolling update keeps the Pods that work
+        spec = {"replicas": 2, "strategy": strategy, "template": {"spec": {"containers": [container]}}}
+        patch = json.dumps({"spec": spec})
+        await asyncio.to_thread(kubectl.run, "patch", "deployment", "ark-scaler", "-n", namespace, "-p", patch)
         await broken("ark-scaler: 0 of 2 ready")
         await asyncio.to_thread(kubectl.run, "delete", "rolebinding", "-n", release.agents, "--all")
         await broken("may not list arkagents.arkonis.dev")
         await with_client("tls.crt", other.cert_chain_pems[0].bytes())
         await broken("KEDA's certificate is of no CA that the scaler trusts")
-        await asyncio.to_thread(kubectl.run, "delete", "secret", client, "-n", "keda")
-        await broken(f"Secret keda/{client} with a certificate is not there")
+        await asyncio.to_thread(kubectl.run, "delete", "secret", client, "-n", release.agents)
+        await broken(f"Secret {release.agents}/{client} with a certificate is not there")
 
 
 @pytest.mark.timeout(600)

@@ -1,7 +1,8 @@
-"""TLS in both directions between KEDA and the scaler, with a TriggerAuthentication."""
+"""TLS in both directions between KEDA and the scaler, with both kinds of object that give KEDA its certificate."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -31,24 +32,31 @@ def authentication(namespace: str, name: str, secret: str, parameters: dict[str,
     }
 
 
-async def install(stack: Stack) -> None:
-    """Apply the client's Secret, and an authentication with its certificate and one without."""
+WHOLE = {"caCert": "ca", "tlsClientCert": "cert", "tlsClientKey": "key"}
+
+
+def certificate(stack: Stack) -> dict[str, str]:
+    """Answer what the client's Secret has."""
     credentials = stack.credentials
     assert isinstance(credentials, Credentials)
-    data = {"ca": credentials.authority, "cert": credentials.certificate, "key": credentials.key}
-    whole = {"caCert": "ca", "tlsClientCert": "cert", "tlsClientKey": "key"}
+    return {"ca": credentials.authority, "cert": credentials.certificate, "key": credentials.key}
+
+
+async def install(stack: Stack) -> None:
+    """Apply the client's Secret, and an authentication with its certificate and one without."""
     await stack.apply(
-        manifests.secret(stack.namespace, "keda-tls", data),
-        authentication(stack.namespace, "with-certificate", "keda-tls", whole),
+        manifests.secret(stack.namespace, "keda-tls", certificate(stack)),
+        authentication(stack.namespace, "with-certificate", "keda-tls", WHOLE),
         authentication(stack.namespace, "without-certificate", "keda-tls", {"caCert": "ca"}),
     )
 
 
-async def secured_pool(stack: Stack, agent: str, authentication: str) -> Pool:
+async def secured_pool(stack: Stack, agent: str, authentication: str, kind: str = "TriggerAuthentication") -> Pool:
     """Deploy a pool whose trigger uses an authentication."""
     trigger = manifests.ark_trigger(
         stack.scaler_address,
         authentication=authentication,
+        kind=kind,
         enableTLS="true",
         queue=f"{stack.namespace}/{agent}",
     )
@@ -70,6 +78,22 @@ async def test_keda_with_a_certificate_scales_and_one_without_is_refused(tls_sta
 
     await eventually(told, "the refusal in the ScaledObject's status", 60.0, every=0.2)
     assert await refused.replicas() == 0
+
+
+async def test_one_authentication_serves_the_whole_cluster_from_kedas_namespace(tls_stack: Stack) -> None:
+    name, kind = tls_stack.namespace, "ClusterTriggerAuthentication"
+    wide = authentication("", name, name, WHOLE)
+    secret = manifests.secret("keda", name, certificate(tls_stack))
+    await tls_stack.apply(secret, {**wide, "kind": kind, "metadata": {"name": name}})
+    try:
+        pool = await secured_pool(tls_stack, "writer", name, kind)
+        await pool.accepted()
+        await pool.submit([0.1])
+        await pool.reaches(1, 10)
+    finally:
+        kubectl = tls_stack.access.kubectl
+        await asyncio.to_thread(kubectl.run, "delete", kind, name)
+        await asyncio.to_thread(kubectl.run, "delete", "secret", name, "-n", "keda")
 
 
 async def test_keda_that_speaks_no_tls_is_refused(tls_stack: Stack) -> None:

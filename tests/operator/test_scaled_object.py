@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -35,6 +36,15 @@ def test_three_slots_in_ten_are_kept_free_unless_the_agent_says_otherwise(
 ) -> None:
     [trigger] = built(limits={"maxConcurrentTasks": slots}, autoscaling=scaling)["triggers"]
     assert trigger["metadata"]["tasksPerReplica"] == target
+
+
+@pytest.mark.parametrize("kind", ["ClusterTriggerAuthentication", "TriggerAuthentication"])
+def test_the_trigger_names_the_object_with_kedas_certificate(kind: str) -> None:
+    options = replace(OPTIONS, scaler_authentication="ark", scaler_authentication_kind=kind)
+    of = agent(autoscaling={})
+    assert of.autoscaling is not None
+    [trigger] = scaled_object.build(of, of.autoscaling, options, paused=False)["spec"]["triggers"]
+    assert trigger["authenticationRef"] == {"name": "ark", "kind": kind}
 
 
 def test_a_pool_is_lowered_after_a_minute_unless_the_agent_says_otherwise() -> None:

@@ -133,6 +133,16 @@ app.kubernetes.io/component: {{ . }}
 {{- end -}}
 {{- end -}}
 
+{{/* Where KEDA finds the client's Secret: in the namespace of a TriggerAuthentication, its own for a cluster-wide one. */}}
+{{- define "ark.clientNamespace" -}}
+{{- .Values.watchNamespace | default .Values.keda.namespace -}}
+{{- end -}}
+
+{{/* An installation for one namespace has none that is cluster-wide. */}}
+{{- define "ark.authenticationKind" -}}
+{{- ternary "TriggerAuthentication" "ClusterTriggerAuthentication" (not (empty .Values.watchNamespace)) -}}
+{{- end -}}
+
 {{/* Names of the servers' certificate, separated by commas; addresses among them. */}}
 {{- define "ark.serverNames" -}}
 {{- $names := list -}}
@@ -181,9 +191,11 @@ app.kubernetes.io/component: {{ . }}
 {{- if and .Values.tls.enabled (eq .Values.tls.source "secrets") (not (and .Values.tls.secrets.server .Values.tls.secrets.client)) -}}
 {{- fail "tls.source is secrets: set tls.secrets.server and tls.secrets.client" -}}
 {{- end -}}
-{{- if and .Values.tls.enabled (eq .Values.tls.source "chart") (not .Values.tls.newOnEachRender) (not .Values.watchNamespace) -}}
-{{- if not (lookup "v1" "Namespace" "" "kube-system") -}}
-{{- fail "tls.source is chart, and there is no cluster to look for its certificates: each rendering would make new ones, and KEDA would be locked out at each sync. Set tls.source to cert-manager or secrets, or tls.newOnEachRender=true for a look" -}}
+{{- if and .Values.tls.enabled (eq .Values.tls.source "chart") (not .Values.tls.newOnEachRender) -}}
+{{- /* One that whoever installs may see: for one namespace, perhaps no other. */}}
+{{- $there := .Values.watchNamespace | default "kube-system" -}}
+{{- if not (lookup "v1" "Namespace" "" $there) -}}
+{{- fail (printf "tls.source is chart, and there is no cluster with a namespace %s to look for its certificates: each rendering would make new ones, and KEDA would be locked out at each sync. %s tls.source to cert-manager or secrets, or tls.newOnEachRender=true for a look" $there (ternary "Create the namespace, or set" "Set" (not (empty .Values.watchNamespace)))) -}}
 {{- end -}}
 {{- end -}}
 {{- if and .Values.metrics.authorization (not (and .Values.metrics.tls .Values.tls.enabled)) -}}

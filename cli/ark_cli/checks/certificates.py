@@ -13,14 +13,15 @@ from cryptography.exceptions import InvalidSignature
 
 from ark_cli.agents import span
 from ark_cli.checks.finding import Finding, Verdict, fault, ok, unknown, warning
-from ark_cli.checks.installation import Installation, place
+from ark_cli.checks.installation import Installation, place, variables
 from ark_cli.checks.reach import Credentials, reached
 from ark_cli.errors import CliError, NotThere
 from ark_cli.kubectl import Kubectl, Object
 from ark_cli.redis_access import RedisAccess
 
 _SOON_SECONDS = 14 * 86_400
-_AUTHENTICATIONS = "/apis/keda.sh/v1alpha1/clustertriggerauthentications?labelSelector=app.kubernetes.io/part-of%3Dark"
+_AUTHENTICATIONS = "/apis/keda.sh/v1alpha1/{}triggerauthentications?labelSelector=app.kubernetes.io/part-of%3Dark"
+_WATCHED = "ARK_OPERATOR_WATCH_NAMESPACE"
 _RENEW = "delete both Secrets and run helm upgrade (tls.source=chart), or see to your issuer"
 
 
@@ -29,7 +30,7 @@ async def certificates(kubectl: Kubectl, _: RedisAccess, installation: Installat
     if installation.hidden:
         yield unknown(installation.hidden)
         return
-    clients = (await kubectl.get(_AUTHENTICATIONS))["items"]
+    clients = await _authentications(kubectl, installation)
     for deployment in installation.component("scaler"):
         name = _server_secret(deployment)
         if name is None:
@@ -42,7 +43,7 @@ async def certificates(kubectl: Kubectl, _: RedisAccess, installation: Installat
         client = next((one for one in clients if _instance(one) == _instance(deployment)), None)
         if client is None:
             yield fault(
-                f"there is no ClusterTriggerAuthentication for {place(deployment)}: KEDA has no certificate to show",
+                f"there is no trigger authentication for {place(deployment)}: KEDA has no certificate to show",
                 "helm upgrade",
             )
             continue
@@ -50,11 +51,18 @@ async def certificates(kubectl: Kubectl, _: RedisAccess, installation: Installat
             yield finding
 
 
+async def _authentications(kubectl: Kubectl, installation: Installation) -> list[Object]:
+    """Answer those of the cluster, and of the namespaces that operators for one namespace look at."""
+    watched = (variables(one, "operator").get(_WATCHED) for one in installation.component("operator"))
+    places = ["cluster", *(f"namespaces/{namespace}/" for namespace in watched if namespace)]
+    return [item for place in places for item in (await kubectl.get(_AUTHENTICATIONS.format(place)))["items"]]
+
+
 async def _pair(
     kubectl: Kubectl, installation: Installation, deployment: Object, server_secret: str, client: Object
 ) -> AsyncIterator[Finding]:
     references = {one["parameter"]: one for one in client["spec"].get("secretTargetRef") or []}
-    keda = installation.keda_namespace
+    keda = client["metadata"].get("namespace", installation.keda_namespace)
     own = deployment["metadata"]["namespace"]
     names = {(own, server_secret), *((keda, one["name"]) for one in references.values())}
     data: dict[tuple[str, str], dict[str, str]] = {}
@@ -175,13 +183,11 @@ def _server_secret(deployment: Object) -> str | None:
 
 
 def _instance(item: Object) -> tuple[str, str]:
-    """Answer the release that an object is of; a cluster-wide one tells its namespace by an annotation of Helm's."""
+    """Answer name and namespace of the release that an object is of; it need not lie in its release's namespace."""
     metadata = item["metadata"]
     release = metadata["labels"].get("app.kubernetes.io/instance", "")
-    namespace = metadata.get("namespace") or (metadata.get("annotations") or {}).get(
-        "meta.helm.sh/release-namespace", ""
-    )
-    return release, namespace
+    told = (metadata.get("annotations") or {}).get("meta.helm.sh/release-namespace")
+    return release, told or metadata.get("namespace", "")
 
 
 def _host(installation: Installation) -> str | None:
