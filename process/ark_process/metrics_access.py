@@ -12,7 +12,6 @@ import hashlib
 import math
 import ssl
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -38,8 +37,9 @@ _MOST_REMEMBERED = 1000
 """Of each kind: however many tokens are refused, none that was accepted is forgotten for them."""
 _MOST_QUESTIONS = 4
 """So many at a time: whoever reaches this endpoint can make us ask."""
-_MOST_WAITING = 16
-"""Tokens that wait for their turn to be asked about; callers with further ones are told to come back."""
+_PATIENCE_SECONDS = 9.0
+"""The most that a caller waits for its turn and the answer: less than a scrape may take by Prometheus' default, 10 s.
+Whose turn it is goes by arrival, and the HTTP endpoint bounds how many can wait."""
 _SCHEME = "bearer "
 
 
@@ -56,9 +56,6 @@ _NO_TOKEN = Refusal(HTTPStatus.UNAUTHORIZED, "a bearer token is needed")
 _BAD_TOKEN = Refusal(HTTPStatus.UNAUTHORIZED, "the API server does not know this token")
 _FORBIDDEN = Refusal(
     HTTPStatus.FORBIDDEN, "this token may not GET /metrics: bind its account to a ClusterRole that may"
-)
-_LATER = Refusal(
-    HTTPStatus.SERVICE_UNAVAILABLE, "too many callers wait to be asked about at the API server: come back later"
 )
 _UNKNOWN = Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "the API server does not say whether this token may GET /metrics")
 
@@ -93,7 +90,7 @@ class MetricsAccess:
         """
         Args:
             api_server: its URL, ``https://...``.
-            authority: PEM file with the CA of its certificate, read at each question; the system's CAs where None.
+            authority: PEM file with the CA of its certificate, read again when it changes; the system's CAs where None.
             clock: monotonic time, seconds.
         """
         self._url = api_server.rstrip("/") + _PATH
@@ -104,8 +101,8 @@ class MetricsAccess:
         self._questions = asyncio.Semaphore(_MOST_QUESTIONS)
         self._question_of_known = asyncio.Semaphore(_MOST_QUESTIONS)
         """For callers who might see the metrics the last time: strangers do not stand in their way."""
-        self._waiting: Counter[bytes] = Counter()
-        """Callers who wait for the API server's answer, by their tokens."""
+        self._context: tuple[tuple[int, int] | None, ssl.SSLContext] | None = None
+        """What the API server's certificate is checked by, and the state of the file that it is from."""
         self._log = structlog.get_logger(component="metrics-access")
 
     async def refusal(self, authorization: str | None) -> Refusal | None:
@@ -123,21 +120,14 @@ class MetricsAccess:
         if known:
             return answer
         trusted = self._good.age(key, self._clock()) < _TRUST_SECONDS
-        if not trusted and key not in self._waiting and len(self._waiting) >= _MOST_WAITING:
-            return _LATER
-        self._waiting[key] += 1
         try:
-            async with asyncio.timeout(_SECONDS), self._question_of_known if trusted else self._questions:
+            async with asyncio.timeout(_PATIENCE_SECONDS), self._question_of_known if trusted else self._questions:
                 known, answer = self._remembered(key)
                 if known:
                     return answer  # somebody else has asked meanwhile
                 answer = await self._ask(token)
         except TimeoutError:
             answer = _UNKNOWN
-        finally:
-            self._waiting[key] -= 1
-            if not self._waiting[key]:
-                del self._waiting[key]
         if answer is _UNKNOWN:
             return None if trusted else answer
         self._good.forget(key)
@@ -154,11 +144,10 @@ class MetricsAccess:
 
     async def _ask(self, token: str) -> Refusal | None:
         try:
-            context = _context(self._authority)
             async with (
                 aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_SECONDS)) as session,
                 session.post(
-                    self._url, json=_QUESTION, headers={"Authorization": f"Bearer {token}"}, ssl=context
+                    self._url, json=_QUESTION, headers={"Authorization": f"Bearer {token}"}, ssl=self._trusted()
                 ) as response,
             ):
                 if response.status == HTTPStatus.UNAUTHORIZED:
@@ -173,6 +162,14 @@ class MetricsAccess:
                 "cannot ask the API server who may see the metrics", url=self._url, error=str(error) or repr(error)
             )
             return _UNKNOWN
+
+    def _trusted(self) -> ssl.SSLContext:
+        """Answer what the API server's certificate is checked by: made anew where the file is another."""
+        found = self._authority.stat() if self._authority is not None else None
+        state = (found.st_mtime_ns, found.st_ino) if found is not None else None
+        if self._context is None or self._context[0] != state:
+            self._context = state, _context(self._authority)
+        return self._context[1]
 
 
 def _token(authorization: str) -> str:

@@ -25,6 +25,7 @@ from hack.local.process import free_port
 from hack.local.proxy import Proxy
 from hack.local.redis_server import RedisServer
 from hack.local.scaler_process import ScalerProcess
+from tests.eventually import eventually
 
 
 def granted(name: str) -> list[dict[str, Any]]:
@@ -175,3 +176,30 @@ async def test_an_answer_counts_for_a_minute_and_a_yes_for_longer_while_the_api_
         assert await answer("prometheus") == 503
         proxy.resume()
         assert (await answer("prometheus"), await answer("stranger")) == (None, 403)
+
+
+async def test_callers_with_junk_tokens_do_not_keep_prometheus_out(
+    access: Access, tokens: dict[str, str], tmp_path: Path
+) -> None:
+    """Neither one that was let in before, nor one whose token is new, as after an hour or a restart of the scaler."""
+    clock, refused = Clock(), list[int]()
+    asking = MetricsAccess(*api_server(access, tmp_path), clock)
+
+    async def stranger() -> None:
+        while True:
+            refusal = await asking.refusal(f"Bearer {uuid.uuid4()}")
+            assert refusal is not None
+            refused.append(refusal.status)
+            await asyncio.sleep(0.01)
+
+    async with asyncio.TaskGroup() as group:
+        strangers = [group.create_task(stranger()) for _ in range(400)]
+        await eventually(lambda: 401 in refused, "the strangers are asked about", 30)
+        try:
+            for _ in range(3):
+                assert await asking.refusal(f"Bearer {tokens['prometheus']}") is None
+                clock.now += 61
+        finally:
+            for one in strangers:
+                one.cancel()
+    assert set(refused) <= {401, 503}
