@@ -12,12 +12,14 @@
 --   2 entries in the stream
 --   3 undelivered entries; -1 when they must be counted with count.lua
 --   4 pending entries
---   5 pending entries that no worker holds: given back, or in backoff
+--   5 pending entries that no worker holds: given back, or in backoff; in a group of more than a thousand consumers,
+--     which are too many to list at each reading, no more than ARGV[3] of each reserved one
 --   6 the group's last delivered id, '' without a group
 --   7 id after which a new entry has not been seen yet; '' where the demand is above ARGV[4]
 --   8 id of the oldest task that no worker holds, '' when there is none
 --   9 mean service time in milliseconds, '' when no task was ever completed
 local FEW = 32
+local FEW_CONSUMERS = 1000 -- all of them in a millisecond or so
 local tasks, group = KEYS[1], ARGV[1]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -71,16 +73,20 @@ if info then
     undelivered = delivered < tonumber(ARGV[3]) and length - delivered or -1
   end
   if pending > 0 then
-    local reserved = '\n' .. ARGV[2] .. '\n'
-    for _, consumer in ipairs(redis.call('XPENDING', tasks, group)[4]) do
-      local name = consumer[1]
-      if string.find(reserved, '\n' .. name .. '\n', 1, true) then
-        returned = returned + tonumber(consumer[2])
-        local id = first_id(redis.call('XPENDING', tasks, group, '-', '+', 1, name))
-        -- Ids of one length compare as text, and those of different lengths are 200 years apart.
-        if oldest == '' or id < oldest then
-          oldest = id
-        end
+    local held
+    if info.consumers <= FEW_CONSUMERS then
+      held = {}
+      for _, consumer in ipairs(redis.call('XPENDING', tasks, group)[4]) do
+        held[consumer[1]] = tonumber(consumer[2])
+      end
+    end
+    for name in string.gmatch(ARGV[2], '[^\n]+') do
+      local most = held and math.min(held[name] or 0, 1) or ARGV[3]
+      local entries = most == 0 and {} or redis.call('XPENDING', tasks, group, '-', '+', most, name)
+      returned = returned + (held and held[name] or #entries)
+      -- Ids of one length compare as text, and those of different lengths are 200 years apart.
+      if entries[1] and (oldest == '' or entries[1][1] < oldest) then
+        oldest = entries[1][1]
       end
     end
   end

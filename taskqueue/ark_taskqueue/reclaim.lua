@@ -4,7 +4,8 @@
 -- at a time on workers that hold nothing else; a worker that dies with a single task died of that one, and it counts.
 -- A task whose workers died as often as it may fail becomes a dead letter, so a task that kills its worker ends too.
 --
--- Workers call this about once a second each; between them it runs once per interval.
+-- Workers call this about once a second each; between them it runs once per interval. Where very many consumers hold
+-- tasks, a call judges the next ones after those of the call before.
 -- uses: clock
 -- uses: group
 -- uses: burial
@@ -32,6 +33,7 @@
 --
 -- Returns {tasks made claimable after a backoff, after a lease, moved to the dead letters, dead letters that had to go},
 -- or false when another worker did this less than an interval ago.
+local MOST_JUDGED = 1000 -- consumers that hold tasks, some 15 ms
 local tasks, group, lease, ready, backoff, limit = KEYS[1], ARGV[1], tonumber(ARGV[2]), ARGV[4], ARGV[5], ARGV[10]
 local reserved = {[ready] = true, [backoff] = true, [ARGV[11]] = true, [ARGV[12]] = true}
 local now = now_in_ms()
@@ -86,16 +88,28 @@ local function blame(entry, name)
   expired = expired + 1
 end
 
-local consumers = redis.call('XINFO', 'CONSUMERS', tasks, group)
+local consumers = redis.call('XINFO', 'CONSUMERS', tasks, group) -- in one order at each call
 redis.pcall('HSET', KEYS[3], 'consumers', #consumers)
-for _, consumer in ipairs(consumers) do
+local after = redis.pcall('HGET', KEYS[3], 'reclaimed_up_to')
+local begin, judged, up_to = 1, 0, nil
+for position, consumer in ipairs(consumers) do
+  if consumer[2] == after then
+    begin = position + 1
+  end
+end
+for position, consumer in ipairs(consumers) do
   local name, held, idle = consumer[2], consumer[4], consumer[6]
   if reserved[name] then
     held = 0 -- its tasks wait, and nobody has to renew them
   elseif held == 0 and idle >= tonumber(ARGV[9]) then
     redis.call('XGROUP', 'DELCONSUMER', tasks, group, name)
   end
-  if held > 0 then
+  if held > 0 and position >= begin then
+    if judged == MOST_JUDGED then
+      redis.pcall('HSET', KEYS[3], 'reclaimed_up_to', up_to)
+      return {#rested, expired, buried, dropped}
+    end
+    judged, up_to = judged + 1, name
     -- All of them in one call: one that was left over would look like the only one in the next. A worker renews at least
     -- every third of a lease; what it has not renewed for half of one it does not know of, as after a restart of its
     -- container. It is judged together, once all of it is over.
@@ -115,5 +129,8 @@ for _, consumer in ipairs(consumers) do
       end
     end
   end
+end
+if after then
+  redis.pcall('HDEL', KEYS[3], 'reclaimed_up_to')
 end
 return {#rested, expired, buried, dropped}

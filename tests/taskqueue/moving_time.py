@@ -45,3 +45,19 @@ async def age_ledger(client: Client, queue: QueueKeys, seconds: int) -> None:
     """Make all that the token ledger holds older, as if so much time had passed."""
     keys = (f"{queue.tokens}:log", f"{queue.tokens}:reserved")
     await client.execute_command("EVAL", _AGE_LEDGER, len(keys), *keys, seconds)
+
+
+_DEAD_WORKERS = """
+for number = 1, tonumber(ARGV[2]) do
+  local id = redis.call('XADD', KEYS[1], '*', 'prompt', 'x')
+  local name = string.format('worker-%d', number)
+  redis.call('XREADGROUP', 'GROUP', ARGV[1], name, 'COUNT', 1, 'STREAMS', KEYS[1], '>')
+  redis.call('XCLAIM', KEYS[1], ARGV[1], name, 0, id, 'IDLE', ARGV[3], 'JUSTID')
+end
+"""
+
+
+async def dead_workers(client: Client, queue: QueueKeys, count: int, lease_seconds: float) -> None:
+    """Make workers that held a task each and have been silent for a lease; the group must be there."""
+    silent = int(lease_seconds * 1000)
+    await client.execute_command("EVAL", _DEAD_WORKERS, 1, queue.stream, queue.group, count, silent)

@@ -6,7 +6,8 @@ import asyncio
 
 from ark_taskqueue import Client, Consumer, Leases, Outcome, Producer, QueueKeys, RetryPolicy, read_depth
 from ark_taskqueue.consumer import BACKOFF, READY
-from tests.taskqueue.moving_time import end_backoff, end_lease, owner_of
+from tests.eventually import eventually
+from tests.taskqueue.moving_time import dead_workers, end_backoff, end_lease, owner_of
 
 LEASE = 60.0
 
@@ -230,3 +231,23 @@ async def test_reclaiming_is_done_by_one_worker_an_interval(client: Client, queu
     await submit(client, queue, 1)
     done = [await worker.reclaim(interval_seconds=60) for worker in workers]
     assert sum(reclaimed is not None for reclaimed in done) == 1
+
+
+async def test_with_very_many_dead_workers_the_tasks_of_all_come_back_some_at_a_time(
+    each_client: Client, queue: QueueKeys
+) -> None:
+    worker = Consumer(each_client, queue, "alive")
+    await worker.claim(1)
+    await dead_workers(each_client, queue, 2300, LEASE)
+    expired: list[int] = []
+
+    async def all_are_back() -> bool:
+        reclaimed = await worker.reclaim(interval_seconds=0)
+        expired.extend([reclaimed.expired] if reclaimed is not None else [])
+        return sum(expired) == 2300
+
+    await eventually(all_are_back, "the tasks of all dead workers", 30, every=0.05)
+    assert expired == [1000, 1000, 300]
+    assert (await read_depth(each_client, queue)).waiting >= 500
+    [task] = await worker.claim(5)
+    assert task.alone, "whatever killed its worker may kill another"

@@ -22,7 +22,7 @@ from ark_taskqueue import (
 from ark_taskqueue.connection import from_response
 from hack.local.process import free_port
 from hack.local.redis_server import RedisServer
-from tests.taskqueue.moving_time import end_lease
+from tests.taskqueue.moving_time import dead_workers, end_lease
 
 
 async def add(client: Client, queue: QueueKeys, count: int) -> list[bytes]:
@@ -263,3 +263,35 @@ async def test_pending_entries_whose_tasks_are_gone_are_counted(each_client: Cli
     assert (depth.orphaned, depth.demand) == (3, 3)
     await each_client.execute_command("XACK", queue.stream, queue.group, *ids[:3])
     assert (await read_depth(each_client, queue)).orphaned == 0
+
+
+async def test_with_very_many_consumers_what_was_given_back_is_told_apart_too(
+    each_client: Client, queue: QueueKeys
+) -> None:
+    await add(each_client, queue, 6)
+    worker = Consumer(each_client, queue, "w")
+    held = await worker.claim(4)
+    await dead_workers(each_client, queue, 1200, 0)
+    await worker.give_back(held[1:3])
+    await worker.fail(held[3], "boom")
+    found = await read_depth(each_client, queue)
+    # The script takes the two tasks that nobody had claimed for the first two workers, and makes as many on top.
+    assert (found.waiting, found.in_flight, found.demand) == (2 + 2 + 1, 1 + 1200, 6 + 1200)
+
+
+async def test_twenty_thousand_consumers_are_not_listed_at_each_reading(client: Client, queue: QueueKeys) -> None:
+    """Redis does nothing else meanwhile; compared with the listing, on the same server and side by side."""
+    await Consumer(client, queue, "w").claim(1)
+    await dead_workers(client, queue, 20_000, 0)
+
+    async def busy(name: str) -> float:
+        stats = await client.info("commandstats")
+        return float(stats[f"cmdstat_{name}"]["usec_per_call"])
+
+    await client.config_resetstat()
+    for _ in range(5):
+        await client.xpending(queue.stream, queue.group)
+        assert (await read_depth(client, queue)).demand == 20_000
+    stats = await client.info("commandstats")
+    reading = next(name for name in ("evalsha_ro", "evalsha") if f"cmdstat_{name}" in stats)
+    assert await busy(reading) < await busy("xpending") / 4
