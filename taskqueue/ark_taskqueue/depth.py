@@ -19,11 +19,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from redis.exceptions import ResponseError
-
-from ark_taskqueue.connection import Client, from_response, translated
+from ark_taskqueue.connection import Client, error_of, translated
 from ark_taskqueue.consumer import RESERVED
-from ark_taskqueue.errors import NotAStream, RedisUnavailable, TaskQueueError
+from ark_taskqueue.errors import NotAStream, TaskQueueError
 from ark_taskqueue.keys import QueueKeys
 from ark_taskqueue.script import READS, Call, Script
 from ark_taskqueue.task import milliseconds_of, text
@@ -153,11 +151,10 @@ def _call(queue: QueueKeys, watch_up_to: int) -> Call:
 
 def _decode(queue: QueueKeys, reply: Any) -> Depth | _Snapshot | TaskQueueError:
     """Decode one reply of depth.lua; a snapshot is a depth whose undelivered entries are still to be counted."""
-    if isinstance(reply, ResponseError):
+    error = error_of(reply, f"read {queue.name}")
+    if error is not None:
         # Redis 6.2 puts the code of an error inside a script into the middle of the message.
-        return NotAStream(queue.stream) if "WRONGTYPE" in str(reply) else from_response(reply, f"read {queue.name}")
-    if isinstance(reply, Exception):
-        return RedisUnavailable(f"cannot read {queue.name}: {str(reply) or type(reply).__name__}")
+        return NotAStream(queue.stream) if "WRONGTYPE" in str(reply) else error
     now_ms, length, undelivered, pending, returned, delivered_id, watch_after, oldest_id, mean_service_ms = reply
     if not (length or pending or mean_service_ms):
         return _NEVER_USED

@@ -111,6 +111,42 @@ async def test_over_a_cluster_with_queues_in_many_slots(folder: Path) -> None:
         await client.aclose()
 
 
+async def test_while_a_slot_moves_its_queues_are_unavailable_and_the_error_says_why(folder: Path) -> None:
+    queue = QueueKeys.for_agent("default", "writer")
+    with cluster_setup(folder) as nodes:
+        client = connect(f"redis+cluster://127.0.0.1:{nodes[0].port}")
+        task_id = (await Producer(client, queue).submit("x")).task_id
+        slot = nodes[0].command("CLUSTER", "KEYSLOT", queue.stream).decode().strip(":\r\n")
+        ids = {node: node.command("CLUSTER", "MYID").split(b"\r\n")[1].decode() for node in nodes}
+        source = next(node for node in nodes if node.command("EXISTS", queue.stream) == b":1\r\n")
+        target = next(node for node in nodes if node is not source)
+        target.command("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source])
+        source.command("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target])
+        worker = Consumer(client, queue, "w")
+        # The stream has moved, and the keys that were not there are looked for at both: Redis answers ASK or TRYAGAIN.
+        assert b"OK" in source.command("MIGRATE", "127.0.0.1", str(target.port), queue.stream, "0", "5000")
+        told = "while its slot is moved"
+        with pytest.raises(RedisUnavailable, match=told):
+            await worker.reclaim(interval_seconds=0)
+        with pytest.raises(RedisUnavailable, match=told):
+            await read_depth(client, queue)
+        unreadable, other = await read_depths(client, [queue, QueueKeys.for_agent("other", "agent")])
+        assert (isinstance(unreadable, RedisUnavailable), told in str(unreadable)) == (True, True)
+        assert not isinstance(other, Exception)
+        for node in nodes:
+            node.command("CLUSTER", "SETSLOT", slot, "NODE", ids[target])
+
+        async def there() -> bool:
+            try:
+                return (await read_depth(client, queue)).demand == 1
+            except RedisUnavailable:
+                return False
+
+        await eventually(there, "the queue on its new node")
+        assert [task.id for task in await worker.claim(1)] == [task_id]
+        await client.aclose()
+
+
 async def test_by_sentinels_the_new_primary_is_found_after_a_failover(folder: Path, queue: QueueKeys) -> None:
     with sentinel_setup(folder) as setup:
         client = connect(setup.url, timeout=2)
