@@ -274,3 +274,27 @@ async def renew(here: World, path: str) -> None:
     for number in itertools.count():
         await here.api.patch(path, {"spec": {"renewTime": f"2026-11-24T12:00:00.{number:06}Z"}})
         await asyncio.sleep(0.2)
+
+
+async def test_a_namespace_that_terminates_is_told_of_once_for_each_agent(here: World, tmp_path: Path) -> None:
+    """There is no controller that ends it: what was deleted of it cannot be made again, for as long as one looks."""
+    many = 8
+    async with replica(here, tmp_path, "one") as one:
+        await leading(one)
+        for number in range(many):
+            await here.make(agent(f"a{number}", autoscaling={}))
+        for number in range(many):
+            await here.has("Autoscaling", "Pending", f"a{number}")
+        kubectl = here.control_plane.kubectl
+        await asyncio.to_thread(kubectl.run, "delete", "namespace", here.namespace, "--wait=false")
+        children = "deployments,scaledobjects"
+        await asyncio.to_thread(kubectl.run, "delete", children, "--all", "-n", here.namespace, "--wait=false")
+
+        async def tried_again() -> bool:
+            return await samples(one.http_port, "workqueue_retries_total") >= 8 * many
+
+        await eventually(tried_again, "further attempts", 60, every=0.2)
+        lines = (json.loads(line) for line in one.output().splitlines() if line.startswith("{"))
+        troubles = [line for line in lines if line["level"] in ("warning", "error")]
+        assert any("being terminated" in line["error"] for line in troubles)
+        assert len(troubles) <= 2 * many, "the Deployment's refusal, and the ScaledObject's"
