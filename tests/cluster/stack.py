@@ -6,10 +6,12 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import trustme
 
@@ -17,6 +19,7 @@ from ark_taskqueue import Client, Producer, QueueKeys, Result, connect, read_dep
 from hack.cluster import api, manifests, planted
 from hack.cluster.access import Access
 from hack.cluster.api import DEPLOYMENTS, PODS, SCALED_OBJECTS, SERVICES, Api, ApiError
+from hack.cluster.kubectl import KubectlFailed
 from hack.cluster.manifests import Object, Scaling
 from tests.eventually import eventually
 
@@ -247,8 +250,35 @@ async def deployed(
                 await client.aclose()
         shown = await asyncio.to_thread(kubectl.run, "get", "events,scaledobjects", "-n", namespace, "-o", "json")
         assert not planted.in_text(shown), "an event or a condition has a prompt or a key"
+        for page in await asyncio.to_thread(lambda: list(pages(access, namespace))):
+            assert not planted.in_text(page), f"a Pod's page has a prompt or a key: {page[:2000]}"
     finally:
         await asyncio.to_thread(kubectl.run, "delete", "namespace", namespace, "--wait=false")
+
+
+def pages(access: Access, namespace: str) -> Iterator[str]:
+    """Give the pages of a namespace's Pods that show what they do: metrics, and why one is not ready."""
+    for pod in access.kubectl.get("pods", "-n", namespace, "--field-selector=status.phase=Running")["items"]:
+        ports = [port for container in pod["spec"]["containers"] for port in container.get("ports", [])]
+        for port in (port["containerPort"] for port in ports if port.get("name") == "http"):
+            for page in ("metrics", "readyz"):
+                yield _page(access, pod, port, page)
+
+
+def _page(access: Access, pod: Object, port: int, page: str) -> str:
+    if access.local is None:
+        place = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}:{port}"
+        try:
+            return access.kubectl.run("get", "--raw", f"{place}/proxy/{page}")
+        except KubectlFailed as error:
+            return str(error)  # with what the page says
+    try:  # the API server is no proxy for addresses of loopback
+        with urlopen(f"http://{pod['status']['podIP']}:{port}/{page}", timeout=10) as answer:
+            return str(answer.read().decode())
+    except HTTPError as error:
+        return error.read().decode()
+    except OSError:
+        return ""  # it has ended, or it speaks TLS
 
 
 class Recorder:

@@ -18,13 +18,15 @@ import yaml
 
 from ark_operator.agent import PIN_END
 from ark_operator.kinds import ARK_AGENTS
-from hack.cluster import manifests, operator_manifests
+from hack.cluster import manifests, operator_manifests, planted
 from hack.cluster.api import DEPLOYMENTS, Object
-from tests.cluster.stack import Pool, Stack
+from tests.cluster.stack import Pool, Stack, pages
 from tests.cluster.test_operator import make, with_operator
 from tests.eventually import eventually
 
 PROGRAM = Path(sys.executable).parent / "kubectl-ark"
+SHOW_TASKS = ("dead", "result", "submit")
+"""Commands that are there to show what a task asks or answers."""
 LIMITS = {"maxDailyTokens": 100_000, "maxTokensPerCall": 1000, "maxRetries": 1, "timeoutSeconds": 60}
 
 
@@ -59,6 +61,9 @@ class Ark:
             )
 
         ended = await asyncio.to_thread(run)
+        private = planted.in_text(ended.stdout + ended.stderr)
+        assert planted.KEY not in private
+        assert arguments[0] in SHOW_TASKS or not private, f"{arguments[0]} shows a prompt"
         return Ended(ended.returncode, ended.stdout, ended.stderr)
 
     async def data(self, *arguments: str) -> Any:
@@ -334,3 +339,16 @@ async def test_what_a_person_may_not_do_is_said_in_kubectls_words(ark: Ark) -> N
         assert "unknown" in checked.out
     finally:
         weak.unlink()
+
+
+async def test_the_pages_of_a_pool_at_work_are_searched_for_prompts_and_keys(ark: Ark) -> None:
+    """Each test's end looks for them; this one sees that there is something to look at."""
+    stack = ark.pool.stack
+    await ark.pool.submit([30.0])
+    agents = f"{ark.pool.agent}-agent"
+    await ark.pool.reaches(1)
+    await stack.ready(agents)
+    found = await asyncio.to_thread(lambda: list(pages(stack.access, stack.namespace)))
+    for metric in ("ark_agent_tasks_in_flight", "ark_scaler_redis_up"):
+        assert any(metric in page for page in found)
+    assert any(page == "ok\n" for page in found)
