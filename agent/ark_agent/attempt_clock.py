@@ -20,6 +20,8 @@ class AttemptClock:
         self._timeout = asyncio.timeout(seconds)
         self._pauses = 0
         self._left = 0.0
+        self._ended = False
+        """Whether the context is left; a call may outlive it, in a task that a handler did not wait for."""
 
     @property
     def is_over(self) -> bool:
@@ -43,7 +45,7 @@ class AttemptClock:
                 self._set(loop.time() + self._left)
 
     def _set(self, when: float | None) -> None:
-        if not self._timeout.expired():
+        if not self._ended and not self._timeout.expired():
             self._timeout.reschedule(when)
 
     async def __aenter__(self) -> Self:
@@ -53,4 +55,5 @@ class AttemptClock:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._ended = True
         await self._timeout.__aexit__(kind, error, trace)

@@ -29,9 +29,11 @@ from ark_agent.attempt_clock import AttemptClock
 from ark_agent.debts import Debts
 from ark_agent.gate import Gate, Postponed, RefusedForNow
 from ark_agent.metrics import AgentMetrics, CallOutcome
-from ark_agent.providers import Provider, Reply, Request
+from ark_agent.providers import Estimate, Provider, Reply, Request
 from ark_agent.providers.errors import (
+    TOOL_STOPS,
     AgentRefused,
+    CallFailed,
     CallRefused,
     CallUnclear,
     InputRefused,
@@ -68,8 +70,6 @@ _LONGEST_BUSY_SECONDS = 300.0
 """However long a provider asks to stay away, it is asked again after this."""
 _REFUSED_IN_A_ROW = 3
 """So many tasks in a row are hardly refused for what each of them asks."""
-TOOL_STOPS = frozenset({"tool_use", "tool_calls", "function_call"})
-"""It wants something done, and says nothing before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +270,11 @@ class Calls:
         """Return the tokens of the input, which leave some of a call's for the output."""
         per_call = self._limits.budget.per_call
         reads = await self._provider.count(request)
+        if reads >= per_call and isinstance(reads, Estimate):
+            raise CallFailed(
+                f"the input could not be counted this time, and its estimate of {reads} tokens leaves nothing of a "
+                f"call's {per_call}"
+            )
         if reads >= per_call:
             raise InputRefused(
                 f"the input has {reads} tokens, and a call may have {per_call}, input and output together: shorten it, "
@@ -315,6 +320,8 @@ class Calls:
         counts = (reply.input_tokens, reply.output_tokens)
         if any(count is None or not 0 <= count <= MOST_TOKENS for count in counts):
             self._log.warning("provider does not say what a call has cost, it counts in full", said=counts)
+            least = max(reply.least_tokens, sum(count for count in counts if count and 0 < count <= MOST_TOKENS))
+            cost.output_tokens = max(cost.output_tokens, min(least, MOST_TOKENS) - cost.input_tokens)
             return
         cost.input_tokens, cost.output_tokens = counts[0] or 0, counts[1] or 0
         if cost.input_tokens + cost.output_tokens > self._limits.budget.per_call:

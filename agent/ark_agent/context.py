@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 
 from ark_agent.attempt_clock import AttemptClock
-from ark_agent.calls import TOOL_STOPS, Calls, Spent
+from ark_agent.calls import Calls, Spent
 from ark_agent.providers import Message, Reply, Request
+from ark_agent.providers.errors import TOOL_STOPS
 from ark_taskqueue import Task
 
 

@@ -7,9 +7,18 @@ it is this project's own.
 
 from __future__ import annotations
 
-from ark_agent.gate import NotNow
-from ark_agent.providers.errors import ProviderError
-from ark_taskqueue import TaskQueueError
+from ark_agent.gate import Postponed, RefusedForNow
+from ark_agent.providers.errors import (
+    AgentRefused,
+    CallFailed,
+    CallRefused,
+    CallUnclear,
+    InputRefused,
+    NoText,
+    ProviderBusy,
+    ProviderError,
+)
+from ark_taskqueue import BudgetExceeded, RedisRefused, RedisUnavailable
 
 
 class HandlerCancelled(Exception):
@@ -28,16 +37,34 @@ class TooLate(Exception):
     """An attempt's time was over."""
 
 
-_OWN = (HandlerCancelled, HandlerExited, NotStorable, ProviderError, TaskQueueError, TooLate)
-"""Errors whose texts are written here, and repeat nothing of a task's."""
+_OWN = frozenset(
+    {
+        AgentRefused,
+        BudgetExceeded,
+        CallFailed,
+        CallRefused,
+        CallUnclear,
+        HandlerCancelled,
+        HandlerExited,
+        InputRefused,
+        NoText,
+        NotStorable,
+        Postponed,
+        ProviderBusy,
+        RedisRefused,
+        RedisUnavailable,
+        RefusedForNow,
+        TooLate,
+    }
+)
+"""Errors whose texts are written here, and repeat nothing of a task's. These very classes: a handler may raise one that
+it has derived from them, and those that are there for it to raise or to catch are not among them."""
 
 
 def shown(error: BaseException) -> str:
     """Return what logs and spans say of an error."""
     kind = type(error).__name__
-    # A user's own NotNow may say anything; of its subclasses the texts are ours.
-    own = isinstance(error, _OWN) or (isinstance(error, NotNow) and type(error) is not NotNow)
-    return f"{kind}: {error}" if own else kind
+    return f"{kind}: {error}" if type(error) in _OWN else kind
 
 
 def full(error: BaseException) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ark_agent.failures import shown
 from ark_agent.providers import Reply, Request
+from ark_agent.providers.errors import is_known_stop
 from ark_taskqueue import QueueKeys, Task
 
 if TYPE_CHECKING:
@@ -174,10 +175,11 @@ class _CallSpan(Call):
         self._span = span
 
     def answered(self, reply: Reply) -> None:
+        stop = reply.stop if is_known_stop(reply.stop) else "other"
         found: dict[str, int | Sequence[str] | None] = {
             "gen_ai.usage.input_tokens": reply.input_tokens,
             "gen_ai.usage.output_tokens": reply.output_tokens,
-            "gen_ai.response.finish_reasons": [reply.stop] if reply.stop else None,
+            "gen_ai.response.finish_reasons": [stop] if reply.stop else None,
         }
         self._span.set_attributes({name: value for name, value in found.items() if value is not None})
 

@@ -34,8 +34,10 @@ from ark_agent.metrics import AgentMetrics
 from ark_agent.providers.errors import CallRefused, InputRefused, NoText
 from ark_agent.tracing import Tracing
 from ark_process.exceptions import leaves
-from ark_taskqueue import Consumer, Counting, Ended, Outcome, RedisUnavailable, Task, TaskQueueError
+from ark_taskqueue import Consumer, Counting, Ended, Outcome, RedisRefused, RedisUnavailable, Task, TaskQueueError
 
+_LONGEST_TEXT = 4000
+"""Characters of an error that a dead letter keeps."""
 _WAIT_SECONDS = 1.0
 """How long one wait for new tasks lasts: so soon are given back tasks, and a stop, noticed."""
 _FIRST_PAUSE_SECONDS = 0.1
@@ -321,6 +323,10 @@ class Worker:
             final = [cause for cause in causes if isinstance(cause, _FINAL)]
             await self._failed(attempt, (final or causes)[0])
 
+    def _text_of(self, error: BaseException) -> str:
+        """Return what a dead letter says of an error: without known keys, and then shortened."""
+        return self._reports.scrub(full(error))[:_LONGEST_TEXT]
+
     def _loggable(self, error: BaseException) -> str:
         return full(error) if self._reports.log_texts else shown(error)
 
@@ -333,7 +339,10 @@ class Worker:
             nonlocal asked
             call = None if settled is None else replace(settled, again=asked)
             asked = True
-            return await self._consumer.complete(attempt.task, outcome, seconds, call)
+            try:
+                return await self._consumer.complete(attempt.task, outcome, seconds, call)
+            except RedisRefused as error:  # as would be the next attempt's, which would be paid for again
+                raise NotStorable(f"the result cannot be stored: {error}") from error
 
         written = False
         try:
@@ -351,7 +360,7 @@ class Worker:
             attempt.log.warning("task was done but is no longer ours, its result is dropped", service_seconds=seconds)
 
     async def _failed(self, attempt: _Attempt, cause: BaseException) -> None:
-        text = self._reports.scrub(full(cause))
+        text = self._text_of(cause)
         final = isinstance(cause, _FINAL)
 
         async def fail() -> Ended:
@@ -376,7 +385,7 @@ class Worker:
             counts = "proved" if why.may_count else "noted"
         if not refused and self._gate.seconds == 0 and not self._stopping.is_set():
             self._gate.close("handler", _NOT_NOW_SECONDS)  # else it would be taken again at once, and so on
-        text = self._reports.scrub(full(why.__cause__ if refused and why.__cause__ is not None else why))
+        text = self._text_of(why.__cause__ if refused and why.__cause__ is not None else why)
         ended = await self._insist(lambda: self._consumer.refuse(attempt.task, text, counts), attempt.log)
         self._count(attempt, ended)
         attempt.log.info("task refused", why=self._loggable(why), ended=ended.outcome if ended else "unknown")
@@ -474,7 +483,7 @@ def _outcome(answer: object, context: Context) -> Outcome:
     """
     try:
         output = answer if isinstance(answer, str) else json.dumps(answer, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
+    except Exception as error:  # JSON's own, or any that a user's class raises while it is written
         kind = type(answer).__name__
         raise NotStorable(f"the handler returned a {kind} that JSON cannot hold: return text or JSON values") from error
     spent = context.spent

@@ -21,7 +21,7 @@ from ark_taskqueue import DeadLetter, DeadLetters, RedisRefused
 def dead() -> None:
     """See the tasks that failed for good; give them another try, or drop them.
 
-    They are kept until somebody does.
+    They are kept until somebody does, or their time is over.
     """
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,9 +12,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ark_taskqueue.task import raw
+
 FORMATS = ("table", "json", "yaml")
-_UNPRINTABLE = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-"""What JSON need not escape, and a terminal takes for an order or for the end of a line."""
 _BAR = 10
 _WIDE = 10_000
 
@@ -34,11 +33,33 @@ def console() -> Console:
 def emit(content: Any, kind: str) -> None:
     """Print for programs."""
     if kind == "json":
-        # JSON leaves most of what moves a terminal as it is: U+009B begins an order like ESC [.
-        text = json.dumps(content, indent=2, ensure_ascii=False)
-        sys.stdout.write(_UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n")
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     else:
-        yaml.safe_dump(content, sys.stdout, sort_keys=False, allow_unicode=True)
+        text = yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    # Both leave most of what moves a terminal as it is: U+009B begins an order like ESC [, U+202E turns a line round.
+    sys.stdout.write("".join(one if one.isprintable() or one == "\n" else _escaped(one, kind) for one in text))
+
+
+class _Dumper(yaml.SafeDumper):
+    """Puts texts with anything that is not printable into double quotes, where it can be escaped."""
+
+
+def _text_node(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = None if all(one.isprintable() or one == "\n" for one in text) else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _text_node)
+
+
+def _escaped(one: str, kind: str) -> str:
+    """Return a character as JSON and YAML can have it in double quotes."""
+    if ord(one) <= 0xFFFF:
+        return f"\\u{ord(one):04x}"
+    if kind == "yaml":
+        return f"\\U{ord(one):08x}"
+    pair = one.encode("utf-16-be")
+    return "".join(f"\\u{pair[at : at + 2].hex()}" for at in (0, 2))
 
 
 def say(text: str) -> None:
@@ -48,7 +69,11 @@ def say(text: str) -> None:
 
 def show(text: str) -> None:
     """Print an answer: as it is for a program that reads it, harmless at a terminal."""
-    print(clean(text) if sys.stdout.isatty() else text)
+    if sys.stdout.isatty():
+        print(clean(text))
+    else:  # what is no UTF-8 is written as the bytes that it was read from
+        sys.stdout.flush()
+        sys.stdout.buffer.write(raw(text) + b"\n")
 
 
 def clean(text: str) -> str:

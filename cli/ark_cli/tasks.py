@@ -63,7 +63,7 @@ def submit(
                 output.say(f"task {done.task_id} of {whose.namespace}/{whose.name}; waiting for its result")
             return await _wait(producer, done.task_id, timeout, kind)
         if kind == "table":
-            print(done.task_id)
+            output.show(done.task_id)
             if not done.is_new:
                 output.say("that key had been used: this is the task of that time")
         else:
@@ -149,7 +149,9 @@ def _meta(text: str | None) -> Any:
     if text is None:
         return None
     try:
-        return json.loads(text, parse_constant=_no_number)
+        content = json.loads(text, parse_constant=_no_number)
+        json.dumps(content, allow_nan=False)  # 1e999 is read as infinite
+        return content
     except ValueError as error:
         raise click.BadParameter(f"{text!r} is no JSON: {error}", param_hint="--meta") from None
 

@@ -17,11 +17,12 @@ HIDDEN = "[hidden]"
 _SHORTEST = 6
 """Characters; a shorter value occurs in too many texts by chance."""
 _NAMES = re.compile(
-    r"(?:^|_)(?:APIKEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASS|PWD|CREDENTIALS?|HEADERS|SIG|SIGNATURE)$", re.IGNORECASE
+    r"(?:API_?KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?|SIGNATURE|(?:^|_)(?:AUTH|CODE|KEY|PASS|PAT|PWD|SIG))$",
+    re.IGNORECASE,
 )
-"""What the names of environment variables with a secret end with: ANTHROPIC_API_KEY, SENTRY_AUTH_TOKEN, DB_PASSWORD."""
-_URL_NAMES = re.compile(r"(?:^|_)(?:URL|URI|DSN|REDIS)$", re.IGNORECASE)
-"""Variables whose values may be URLs with a password."""
+"""What the names of variables, and of values in a URL, with a secret end with: ANTHROPIC_API_KEY, PGPASSWORD, code."""
+_HEADERS = re.compile(r"(?:^|_)HEADERS$", re.IGNORECASE)
+"""Variables with HTTP headers: ``name: value`` or ``name=value``, separated by commas or line ends."""
 _USER_INFO = re.compile(r"://(?P<userinfo>[^\s@]*)@")
 
 
@@ -53,9 +54,17 @@ def of_environment(environment: Mapping[str, str] | None = None) -> set[str]:
     for name, value in (os.environ if environment is None else environment).items():
         if _NAMES.search(name):
             found.add(value.strip())
-        elif _URL_NAMES.search(name):
+        if _HEADERS.search(name):
+            found |= of_headers(value)
+        if "://" in value:
             found |= of_urls(value)
     return found
+
+
+def of_headers(text: str) -> set[str]:
+    """Return what may be secret in a list of HTTP headers: each value, and its last word, as after ``Bearer``."""
+    values = {re.split(r"[:=]", header, maxsplit=1)[-1].strip() for header in re.split(r"[,\n]", text)}
+    return {text.strip(), *values, *(unquote(value).split()[-1] for value in values if value.split())}
 
 
 def of_urls(text: str) -> set[str]:
@@ -73,8 +82,13 @@ def of_urls(text: str) -> set[str]:
             query = urlsplit(word).query
         except ValueError:
             continue
-        found |= {value for name, value in parse_qsl(query) if _NAMES.search(name.replace("-", "_"))}
+        found |= {value for name, value in parse_qsl(query) if _NAMES.search(_snake(name))}
     return found - {""}
+
+
+def _snake(name: str) -> str:
+    """Return ``subscription-key`` and ``subscriptionKey`` as ``subscription_key``."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.replace("-", "_"))
 
 
 def _forms(secret: str) -> set[str]:

@@ -7,6 +7,8 @@ and what is allowed; a traceback tells a person on call nothing.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NoReturn, TypeVar, get_args
@@ -80,8 +82,14 @@ def load(settings: type[_S], arguments: Sequence[str] | None = None) -> _S:
         arguments: the command line without the program's name; the process's own where None.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    said = io.StringIO()
     try:
-        return CliApp.run(settings, cli_args=list(arguments))
+        # What the parser does not know it repeats, and that may be a misspelt --redis with its password.
+        with contextlib.redirect_stderr(said):
+            return CliApp.run(settings, cli_args=list(arguments))
+    except SystemExit:
+        sys.stderr.write(Scrubber(of_urls(" ".join(arguments)))(said.getvalue()))
+        raise
     except ValidationError as error:
         exit_with_usage_error(settings, [describe(settings, detail) for detail in error.errors()])
 

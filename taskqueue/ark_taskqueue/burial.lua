@@ -51,6 +51,8 @@ local function bury(keys, task, result_ms, kept, kept_ms, now)
   end
   -- First of all: where it fails (no memory) the task stays what it is.
   redis.call('XADD', keys.dead, '*', unpack(fields))
+  -- Where no worker runs that would drop those that are too old, they go all at once when the youngest is.
+  redis.call('PEXPIRE', keys.dead, kept_ms)
   redis.call('XACK', keys.tasks, task.group, task.id)
   redis.call('XDEL', keys.tasks, task.id)
   redis.call('HSET', keys.result, 'status', 'dead', 'error', task.error, 'attempts', tostring(task.attempts))
@@ -62,7 +64,8 @@ local function bury(keys, task, result_ms, kept, kept_ms, now)
       local remembered = redis.pcall('GET', key)
       -- Whoever may XADD may write this field: only a key that remembers this very task is forgotten.
       if remembered == task.id then
-        redis.call('DEL', key, key .. ':digest')
+        -- 'once:' names the one, 'once-digest:' the other (keys.py).
+        redis.call('DEL', key, string.sub(keys.once, 1, -2) .. '-digest:' .. entry[2][i + 1])
       end
     end
   end

@@ -158,7 +158,7 @@ def _check_encoding(parts: SplitResult, base: str) -> None:
     ``redis://:p/w@host`` has the host ``:p`` for any parser, and ``redis://:p#w@host`` a fragment.
     """
     at = "@" in parts.path and base != "unix"
-    if parts.fragment or at or "@" in parts.query or (base == "unix" and parts.netloc and "@" not in parts.netloc):
+    if parts.fragment or at or "@" in parts.query or (base == "unix" and parts.netloc.rpartition("@")[2]):
         raise InvalidAddress(f"Redis URL cannot be read: {_ENCODE}")
 
 
@@ -434,7 +434,7 @@ def translated(doing: str) -> Iterator[None]:
     except _PASSING as error:
         raise RedisUnavailable(f"cannot {doing}: {_explained(error)}") from error
     except RedisError as error:
-        raise RedisRefused(f"cannot {doing}: {error}") from error
+        raise RedisRefused(f"cannot {doing}: {_explained(error)}") from error
 
 
 def error_of(reply: Any, doing: str) -> TaskQueueError | None:
@@ -447,8 +447,11 @@ def error_of(reply: Any, doing: str) -> TaskQueueError | None:
 
 
 def _explained(error: Exception) -> str:
-    """Return what an error that passes says, and what it means where it does not say that."""
-    said = str(error) or type(error).__name__
+    """Return what an error says, and what it means where it does not say that.
+
+    Redis repeats the arguments of a command that it does not know, and those of AUTH are user and password.
+    """
+    said = str(error).partition(", with args beginning with")[0] or type(error).__name__
     if type(error) is ClusterError or isinstance(error, (AskError, TryAgainError)):
         return f"the Cluster does not settle on a node for the key, as while its slot is moved to another one ({said})"
     return said

@@ -16,7 +16,7 @@ _REQUEUE = Script("requeue")
 
 
 class DeadLetters:
-    """The dead letters of one queue. They are kept until somebody requeues or deletes them."""
+    """The dead letters of one queue; kept for a while (`LettersKept`), or until somebody requeues or deletes them."""
 
     def __init__(self, client: Client, queue: QueueKeys) -> None:
         self._client = client

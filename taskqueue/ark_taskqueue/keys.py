@@ -7,7 +7,7 @@ use them together::
     ark:{<namespace>/<agent>}:dead           stream of dead letters
     ark:{<namespace>/<agent>}:results:<id>   hash, one finished task's result, with a time to live
     ark:{<namespace>/<agent>}:once:<key>     string, the task submitted under an idempotency key
-    ark:{<namespace>/<agent>}:once:<key>:digest  string, what was submitted under it
+    ark:{<namespace>/<agent>}:once-digest:<key>  string, what was submitted under it
     ark:{<namespace>/<agent>}:stats          hash, service times and counts
     ark:{<namespace>/<agent>}:refused        hash, when tasks that the LLM's provider refuses were refused first
     ark:{<namespace>/<agent>}:tokens         hash, sums of the token ledger
@@ -137,6 +137,10 @@ class QueueKeys:
     def once(self, idempotency_key: str) -> str:
         """Key that remembers which task was submitted under an idempotency key."""
         return f"{self.base}:once:{idempotency_key}"
+
+    def once_digest(self, idempotency_key: str) -> str:
+        """Key with the digest of what was submitted under an idempotency key; no other key can have its name."""
+        return f"{self.base}:once-digest:{idempotency_key}"
 
 
 def _hash_tag(key: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,30 +72,31 @@ class Producer:
                 the current one.
             idempotency_key: repeating a submission with the same key within `remember_seconds` adds nothing. Use one
                 to repeat a submission whose answer was lost. It is free again when its task has failed for good.
-            remember_seconds: how long the key is remembered.
+            remember_seconds: how long the key is remembered, a millisecond at least.
 
         Raises:
             KeyInUse: the key was used for a task with other contents.
             QueueFull: the queue holds `max_depth` tasks.
-            ValueError: `meta` is nothing that JSON can hold.
+            ValueError: `meta` is nothing that JSON can hold, or `remember_seconds` is too short.
             RedisUnavailable: it is not known whether the task was added.
             RedisRefused: Redis answered with an error.
         """
+        ttl_ms = int(remember_seconds * 1000)
+        if ttl_ms < 1:
+            raise ValueError(f"remember_seconds is {remember_seconds}: a key is remembered for 0.001 s at least")
         entry: list[str | bytes] = ["prompt", raw(prompt), "attempt", str(FIRST_ATTEMPT)]
         if meta:
             entry += ["meta", json.dumps(meta, allow_nan=False)]
         for name, value in (fields or {}).items():
             entry += [raw(name), raw(value)]
-        digest = _digest(entry)
+        digest = _digest(prompt, meta or {}, fields or {})
         keys: tuple[str, ...] = (self._queue.stream,)
         if idempotency_key is not None:
-            once = self._queue.once(idempotency_key)
-            keys += (once, f"{once}:digest")
+            keys += (self._queue.once(idempotency_key), self._queue.once_digest(idempotency_key))
             entry += [ONCE, raw(idempotency_key)]
         with tracing.submission(self._queue, traceparent) as context:
             if context:
                 entry += ["traceparent", context]
-            ttl_ms = int(remember_seconds * 1000)
             reply = await _SUBMIT.run(self._client, keys, self._max_depth, ttl_ms, digest, *entry)
         if reply is None:
             raise QueueFull(self._queue.stream, self._max_depth)
@@ -144,10 +145,11 @@ class Producer:
         return result
 
 
-def _digest(entry: Sequence[str | bytes]) -> str:
-    """Return what tells the contents of one submission from another's."""
+def _digest(prompt: str, meta: Mapping[str, Any], fields: Mapping[str, str]) -> str:
+    """Return what tells the contents of one submission from another's, in whatever order they are given."""
+    parts = [prompt, json.dumps(meta, allow_nan=False, sort_keys=True)]
+    parts += [part for item in sorted(fields.items()) for part in item]
     hashed = hashlib.sha256()
-    for part in entry:
-        encoded = part if isinstance(part, bytes) else part.encode()
+    for encoded in map(raw, parts):
         hashed.update(b"%d:%b" % (len(encoded), encoded))
     return hashed.hexdigest()[:32]

@@ -13,7 +13,7 @@ from ark_agent.attempt_clock import AttemptClock
 from ark_agent.calls import CallLimits, Calls, Spent
 from ark_agent.gate import Gate, NotNow
 from ark_agent.metrics import CALL_OUTCOMES, AgentMetrics
-from ark_agent.providers import Message, Reply, Request
+from ark_agent.providers import Estimate, Message, Reply, Request
 from ark_agent.providers.errors import (
     AgentRefused,
     CallFailed,
@@ -320,6 +320,21 @@ async def test_a_call_that_was_not_the_last_after_all_is_settled_by_the_next(cli
     usage = await usage_of(client, queue)
     assert (usage.total, usage.reserved) == (30, 1000)
     assert spent.unsettled is not None
+
+
+async def test_what_is_known_of_a_cost_is_booked_though_the_rest_is_not(client: Client, queue: QueueKeys) -> None:
+    answers = [Reply("x", None, 4000, "end_turn"), Reply("x", None, None, "end_turn", 7000)]
+    await call(calls_of(client, queue, FakeLLM(lambda _: answers.pop(0)), Budget(100_000, 1000)))
+    assert (await usage_of(client, queue)).total == 4000
+    await call(calls_of(client, queue, FakeLLM(lambda _: answers.pop(0)), Budget(100_000, 1000)))
+    assert (await usage_of(client, queue)).total == 4000 + 7000
+
+
+async def test_an_input_that_could_not_be_counted_this_time_is_tried_again(client: Client, queue: QueueKeys) -> None:
+    with pytest.raises(CallFailed, match="could not be counted this time"):
+        await call(calls_of(client, queue, FakeLLM(counts=Estimate(1000)), BUDGET))
+    with pytest.raises(InputRefused):
+        await call(calls_of(client, queue, FakeLLM(counts=1000), BUDGET))
 
 
 @pytest.mark.parametrize("tokens", [-1, 10**25])

@@ -37,6 +37,23 @@ async def handle(context: ark_agent.Context) -> str:
 
 ark_agent.run(handle)
 """
+RAISES = {
+    "a subclass of NotNow": "class Later(ark_agent.NotNow): pass",
+    "NotNow": "Later = ark_agent.NotNow",
+    "ProviderError": "Later = ark_agent.ProviderError",
+    "an error of the queue": "from ark_taskqueue import QueueKeys\nLater = QueueKeys.for_queue",
+}
+RAISING = """
+import ark_agent
+{made}
+
+
+async def handle(context: ark_agent.Context) -> str:
+    raise Later(f"cannot do {{context.task.prompt}}")
+
+
+ark_agent.run(handle)
+"""
 
 
 def searched(process: ChildProcess, *further: str) -> None:
@@ -117,3 +134,15 @@ async def test_texts_are_logged_only_where_somebody_asks_for_them(
         await result_of(client, queue, (await Producer(client, queue).submit(PROMPT)).task_id)
         await eventually(lambda: PROMPT in process.output(), "the whole text")
         assert KEY not in process.output()
+
+
+@pytest.mark.parametrize("raised", RAISES)
+async def test_what_a_handler_says_with_our_own_errors_is_its_own_text(
+    redis_server: RedisServer, client: Client, queue: QueueKeys, folder: Path, raised: str
+) -> None:
+    script = folder / "handler.py"
+    script.write_text(RAISING.format(made=RAISES[raised]))
+    with agent(folder, redis_server, "one", program=(str(script),), max_retries=1, log_level="debug") as process:
+        await Producer(client, queue).submit(PROMPT)
+        await eventually(lambda: "task failed" in process.output() or "task refused" in process.output(), "the log")
+        searched(process)

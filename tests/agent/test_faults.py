@@ -17,7 +17,7 @@ from ark_agent.providers.errors import (
     ProviderError,
     no_text,
 )
-from ark_agent.providers.faults import error_of, fault_in_success, fault_of, retry_after
+from ark_agent.providers.faults import error_in_success, error_of, fault_of, retry_after
 
 WORDS = (
     "so it is",
@@ -68,7 +68,7 @@ def test_an_error_is_judged_by_its_codes_and_not_by_its_words(
     [
         ({"code": 429, "message": "slow down"}, ProviderBusy),
         ({"code": "429", "message": "slow down"}, ProviderBusy),
-        ({"code": 502, "message": "upstream"}, CallUnclear),
+        ({"code": 502, "message": "upstream"}, CallFailed),
         ({"code": 401, "message": "no auth"}, AgentRefused),
         ({"type": "overloaded_error"}, ProviderBusy),
         ({"code": "rate_limit_exceeded"}, ProviderBusy),
@@ -81,7 +81,9 @@ def test_an_error_is_judged_by_its_codes_and_not_by_its_words(
     ],
 )
 def test_an_error_in_a_success_is_handled_like_its_status(error: object, expected: type[ProviderError]) -> None:
-    assert type(error_of(fault_in_success("openai", error), {})) is expected
+    found = error_in_success("openai", error, {})
+    assert type(found) is expected
+    assert not found.may_be_billed
 
 
 @pytest.mark.parametrize("code", ["hello", "say: my prompt", "x" * 65, "line\nbreak", {"a": 1}])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,7 @@ from typing import Any, Literal
 import pytest
 
 from ark_agent import providers
-from ark_agent.providers import Message, Provider, ProviderOptions, Request, estimated_tokens, most_tokens
+from ark_agent.providers import Estimate, Message, Provider, ProviderOptions, Request, estimated_tokens, most_tokens
 from ark_agent.providers.errors import (
     AgentRefused,
     BadProvider,
@@ -469,6 +470,7 @@ async def test_a_stop_for_an_error_without_one_is_a_failure(server: LLMServer) -
         ({"content": None}, "", "stop"),
         ({}, "", "stop"),
         ({"content": {"text": "odd"}}, "", "stop"),
+        ({"content": [{"type": "refusal", "refusal": "no"}]}, "", "refusal"),
     ],
 )
 async def test_the_text_of_a_completion_comes_in_many_shapes(
@@ -524,3 +526,43 @@ def test_every_model_that_the_sdks_name_is_recognised() -> None:
         assert len(models) > 10
         for model in models:
             assert providers.name_of(ProviderOptions(model=model)) == provider, model
+
+
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        ("openai", openai_completion(choices=[{"index": 0, "finish_reason": "content_filter"}])),
+        ("openai", openai_completion(choices=[{"index": 0, "finish_reason": "content_filter", "message": None}])),
+        ("anthropic", anthropic_message(content=None, stop_reason="refusal")),
+    ],
+)
+async def test_what_was_filtered_without_a_word_is_an_answer_with_its_cost(
+    server: LLMServer, name: Name, body: Any
+) -> None:
+    server.will(PATHS[name], Answer(body))
+    async with connected(name, server.url) as provider:
+        reply = await provider.call(request(), 500)
+    assert (reply.text, reply.stop) == ("", "content_filter" if name == "openai" else "refusal")
+    assert reply.input_tokens
+    assert reply.output_tokens
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("status", [400, 401, 429, 500])
+async def test_no_traceback_of_a_users_shows_the_providers_words(server: LLMServer, name: Name, status: int) -> None:
+    server.will(PATHS[name], Answer(error_body(name, "x", "you said: my prompt"), status))
+    async with connected(name, server.url) as provider:
+        with pytest.raises(ProviderError) as caught:
+            await provider.call(request(), 500)
+    assert "my prompt" in caught.value.full
+    assert "my prompt" not in "".join(traceback.format_exception(caught.value))
+    assert caught.value.status == status
+
+
+async def test_a_count_that_may_be_had_the_next_time_refuses_no_input_for_good(server: LLMServer) -> None:
+    large = request("word " * 1000)
+    server.will(COUNT, Answer(error_body("anthropic", "x", "no"), 500))
+    async with connected("anthropic", server.url) as provider:
+        assert isinstance(await provider.count(large), Estimate)
+        server.will(COUNT, Answer(error_body("anthropic", "x", "no"), 404))
+        assert not isinstance(await provider.count(large), Estimate), "there is no count to be had"

@@ -34,6 +34,22 @@ def test_it_is_no_less_than_the_total_and_a_zero_is_estimated(
     assert reported.spent(7, 3) == spent
 
 
+@pytest.mark.parametrize(
+    ("reported", "least"),
+    [
+        (Reported(None, None, 150_860), 150_860),
+        (Reported(None, 44_118, 150_860), 150_860),
+        (Reported(None, 50_000), 50_000),
+        (Reported(106_742, None), 106_742),
+        (Reported(None, 20, cached=90_000), 90_020),
+        (Reported(10, 5, 12, reasoning=30), 40),
+        (Reported(), 0),
+    ],
+)
+def test_a_call_has_cost_at_least_what_is_known_of_it(reported: Reported, least: int) -> None:
+    assert reported.least == least
+
+
 _COUNT = st.none() | st.integers(0, MOST_TOKENS)
 
 

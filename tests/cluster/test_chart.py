@@ -485,13 +485,29 @@ async def test_a_release_lives_under_load_through_upgrade_rollback_and_uninstall
         ({**BUNDLED, "agents": {"redisUrl": "redis://:p/w@h"}}, "agents.redisUrl has a password"),
         (
             {**BUNDLED, "scaler": {"extraEnv": [{"name": "ARK_SCALER_REDIS", "value": "redis://:p/w@h"}]}},
-            "scaler.extraEnv has a password in ARK_SCALER_REDIS",
+            "scaler.extraEnv[ARK_SCALER_REDIS].value has a password",
+        ),
+        ({"redis": {"url": "redis://a@b:S3cret@h"}}, "redis.url has a password"),
+        ({"redis": {"url": "redis://:S3cret pw@h"}}, "redis.url has a password"),
+        ({"redis": {"url": "redis:/:S3cret@h"}}, "redis.url has a password"),
+        ({"redis": {"url": "user:S3cret@h"}}, "redis.url has a password"),
+        ({"redis": {"url": "redis+sentinel://h/m?sentinel%5Fpassword=S3cret"}}, "redis.url has a password"),
+        ({**BUNDLED, "agents": {"redisUrl": "redis://h?password=S3cret"}}, "agents.redisUrl has a password"),
+        (
+            {**BUNDLED, "scaler": {"extraContainers": [{"name": "a", "args": ["--redis=redis://u:p@h"]}]}},
+            "scaler.extraContainers[a].args has a password",
+        ),
+        (
+            {**BUNDLED, "operator": {"podAnnotations": {"redis": "redis://u:p@h"}}},
+            "operator.podAnnotations.redis has a password",
         ),
         (
             {**BUNDLED, "operator": {"settings": {"ARK_OPERATOR_AGENT_REDIS": "redis://u:p@h"}}},
             "operator.settings.ARK_OPERATOR_AGENT_REDIS has a password",
         ),
         ({"redis": {"bundled": {"enabled": True, "extraArgs": ["--requirepass", "p"]}}}, "would show a password"),
+        ({"redis": {"bundled": {"enabled": True, "extraArgs": ["--RequirePass", "p"]}}}, "would show a password"),
+        ({"redis": {"bundled": {"enabled": True, "extraArgs": ["--a b --primaryauth p"]}}}, "would show a password"),
     ],
 )
 def test_a_password_outside_of_a_secret_is_refused_in_every_form(values: dict[str, Any], named: str) -> None:
@@ -499,7 +515,16 @@ def test_a_password_outside_of_a_secret_is_refused_in_every_form(values: dict[st
         helm().rendered(values=values)
 
 
-@pytest.mark.parametrize("url", ["redis://user@h:6379/0", "redis://a:1/0 big=redis://b:2/0", "redis+cluster://a:1,b:2"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://user@h:6379/0",
+        "redis://a:1/0 big=redis://b:2/0",
+        "redis://a:1/0 big=redis://user@b:2/0",
+        "redis+cluster://a:1,b:2",
+        "redis://:$(PASSWORD)@h",
+    ],
+)
 def test_a_url_without_a_password_is_taken(url: str) -> None:
     assert helm().rendered(values={"redis": {"url": url}})
 

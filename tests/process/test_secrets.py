@@ -36,10 +36,16 @@ def test_variables_are_secrets_by_their_names_and_urls_by_their_passwords() -> N
             "SENTRY_AUTH_TOKEN": "token-1",
             "AGENT_REDIS": "redis://user:geheim@host:6379",
             "KEYBOARD": "qwertz",
+            "PGPASSWORD": "pg-word",
+            "GITHUB_PAT": "pat-word",
+            "HTTPS_PROXY": "http://user:proxy-word@proxy:3128",
+            "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer%20otel-word,x-team=team-word",
+            "ANTHROPIC_CUSTOM_HEADERS": "X-Gateway: gateway-word\nX-Other: Basic other-word",
             "PATH": "/usr/bin",
         }
     )
-    assert {"sk-ant-1", "hunter22", "token-1", "geheim"} <= found
+    assert {"sk-ant-1", "hunter22", "token-1", "geheim", "pg-word", "pat-word", "proxy-word"} <= found
+    assert {"otel-word", "team-word", "gateway-word", "other-word"} <= found
     assert not {"qwertz", "/usr/bin"} & found
 
 
@@ -50,6 +56,8 @@ def test_variables_are_secrets_by_their_names_and_urls_by_their_passwords() -> N
         "redis://:geheim/rest@h",
         "redis://u:geheim#rest@h",
         "https://h/path?api-key=geheim",
+        "https://h/path?subscriptionKey=geheim",
+        "https://h/path?code=geheim",
         "big=redis://u:geheim@h",
         "redis://:%67eheim@h",
     ],

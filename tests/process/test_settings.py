@@ -69,3 +69,11 @@ def test_a_number_is_written_in_plain_digits(value: str, capsys: pytest.CaptureF
     with pytest.raises(SystemExit):
         load(Sample, [f"--port={value}"])
     assert "give a number in plain digits" in capsys.readouterr().err
+
+
+def test_a_misspelt_flag_is_named_without_the_password_in_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        load(Sample, ["--reds=redis://user:geheim-99@h"])
+    said = capsys.readouterr().err
+    assert "--reds" in said
+    assert "geheim" not in said

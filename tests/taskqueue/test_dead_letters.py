@@ -107,3 +107,10 @@ async def test_an_entry_of_thousands_of_fields_is_buried_in_part(each_client: Cl
     assert (letter.task_id, letter.error, len(letter.fields)) == (task.id, "boom", 3500)
     [requeued] = (await DeadLetters(each_client, queue).requeue([letter.id])).values()
     assert requeued
+
+
+async def test_letters_go_when_their_time_is_over_though_no_worker_runs(client: Client, queue: QueueKeys) -> None:
+    await Producer(client, queue).submit("x")
+    worker = Consumer(client, queue, "w", letters=LettersKept(seconds=60))
+    await worker.fail((await worker.claim(1))[0], "boom", final=True)
+    assert 0 < await client.execute_command("PTTL", queue.dead) <= 60_000

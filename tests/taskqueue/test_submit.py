@@ -136,3 +136,26 @@ async def test_waiting_for_what_will_never_be_ends(client: Client, queue: QueueK
 async def test_a_number_that_json_does_not_know_is_refused_at_once(client: Client, queue: QueueKeys) -> None:
     with pytest.raises(ValueError, match="JSON"):
         await Producer(client, queue).submit("x", meta={"a": float("nan")})
+
+
+async def test_no_key_reads_what_is_remembered_of_another(client: Client, queue: QueueKeys) -> None:
+    producer = Producer(client, queue)
+    for key in ("x", "x:digest", "y:digest", "y"):
+        assert (await producer.submit(f"task {key}", idempotency_key=key)).is_new
+        assert not (await producer.submit(f"task {key}", idempotency_key=key)).is_new
+    assert (await read_depth(client, queue)).demand == 4
+
+
+async def test_the_order_in_which_contents_are_given_makes_no_other_task(client: Client, queue: QueueKeys) -> None:
+    producer = Producer(client, queue)
+    await producer.submit("x", meta={"a": 1, "b": 2}, fields={"c": "3", "d": "4"}, idempotency_key="k")
+    again = await producer.submit("x", fields={"d": "4", "c": "3"}, meta={"b": 2, "a": 1}, idempotency_key="k")
+    assert not again.is_new
+
+
+async def test_a_key_that_would_be_forgotten_at_once_is_refused_before_the_task_is_added(
+    client: Client, queue: QueueKeys
+) -> None:
+    with pytest.raises(ValueError, match="remember_seconds is 0"):
+        await Producer(client, queue).submit("x", idempotency_key="k", remember_seconds=0)
+    assert (await read_depth(client, queue)).demand == 0

@@ -66,6 +66,12 @@ class Reply:
     """Tokens that it wrote; None where the provider does not say."""
     stop: str
     """Why it stopped, in the provider's words."""
+    least_tokens: int = 0
+    """What the call has cost at least, where one of the two is not known."""
+
+
+class Estimate(int):
+    """A number of tokens that could not be counted this time, though it may be the next."""
 
 
 class Provider(Protocol):
@@ -176,9 +182,9 @@ def endpoint_of(url: str) -> Endpoint:
         BadProvider: it is no URL for HTTP; it is not repeated, since it may have a key in it.
     """
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(url.strip())
         good = parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.fragment
-        query = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
+        query = dict(parse_qsl(parts.query, keep_blank_values=True))
         _ = parts.port
     except ValueError:
         good, query = False, {}

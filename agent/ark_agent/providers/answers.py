@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ark_agent.providers.errors import CallFailed, CallUnclear, ProviderError
-from ark_agent.providers.faults import error_of, fault_in_success
+from ark_agent.providers.faults import error_in_success
 
-_LONGEST_DETAIL = 200
+_LONGEST_DETAIL = 64 * 1024
+"""Characters; the worker takes known keys out before it shortens a text, so that none is cut in two."""
 _TEXTS = frozenset({"text", "output_text"})
 """Types of parts that are the answer's text."""
 _NEVER_SENT = frozenset(
@@ -38,7 +39,7 @@ def object_in(provider: str, body: bytes, headers: Mapping[str, str]) -> dict[st
     if not isinstance(content, dict):
         raise CallUnclear(f"{provider} answered JSON that is no object", str(content)[:_LONGEST_DETAIL])
     if content.get("error"):
-        raise error_of(fault_in_success(provider, content["error"]), headers)
+        raise error_in_success(provider, content["error"], headers)
     return content
 
 
@@ -64,6 +65,11 @@ def joined(parts: object) -> str:
     if not isinstance(parts, Iterable) or isinstance(parts, Mapping):
         return ""
     return "".join(_part(part) for part in parts)
+
+
+def has_part(parts: object, kind: str) -> bool:
+    """Return whether a content has a part of a type."""
+    return isinstance(parts, list) and any(isinstance(part, Mapping) and part.get("type") == kind for part in parts)
 
 
 def _part(part: object) -> str:

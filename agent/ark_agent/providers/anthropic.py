@@ -11,6 +11,7 @@ from typing import Any
 import anthropic
 
 from ark_agent.providers import (
+    Estimate,
     ProviderOptions,
     Reply,
     Request,
@@ -79,7 +80,8 @@ class AnthropicProvider:
             return most
         counted = None if request.model in self._uncounted else await self._counted(request)
         if counted is None:
-            return estimated_tokens(request, self._bytes_per_token)
+            estimate = estimated_tokens(request, self._bytes_per_token)
+            return estimate if request.model in self._uncounted else Estimate(estimate)
         return min(most, counted + counted // _MARGIN)
 
     async def call(self, request: Request, output_tokens: int) -> Reply:
@@ -111,8 +113,7 @@ class AnthropicProvider:
         except TimeoutError:
             return None
         except ProviderError as error:
-            cause = error.__cause__
-            if isinstance(cause, anthropic.APIStatusError) and cause.status_code in _UNKNOWN_ENDPOINT:
+            if error.status in _UNKNOWN_ENDPOINT:
                 self._uncounted.add(request.model)
             return None
         if not counted:
@@ -121,13 +122,14 @@ class AnthropicProvider:
 
     def _reply(self, request: Request, message: Mapping[str, Any]) -> Reply:
         content, stop = message.get("content"), message.get("stop_reason")
-        if not isinstance(content, list):
+        if not isinstance(content, (list, str)) and not (content is None and isinstance(stop, str)):
             raise unreadable(_NAME, "content", message)
         text = joined(content)
-        read, written = _reported(message.get("usage")).spent(
+        reported = _reported(message.get("usage"))
+        read, written = reported.spent(
             estimated_tokens(request, self._bytes_per_token), text_tokens(text, self._bytes_per_token)
         )
-        return Reply(text, read, written, stop if isinstance(stop, str) else "")
+        return Reply(text, read, written, stop if isinstance(stop, str) else "", reported.least)
 
 
 def _content(request: Request) -> dict[str, Any]:
@@ -140,23 +142,24 @@ def _content(request: Request) -> dict[str, Any]:
 
 @contextmanager
 def _translated() -> Iterator[None]:
+    """Translate the SDK's errors. None of them stays in the chain: a traceback of a user's would show its text."""
     try:
         yield
     except anthropic.APIStatusError as error:
-        raise error_of(fault_of(_NAME, error.status_code, error.body, error.message), error.response.headers) from error
+        raise error_of(fault_of(_NAME, error.status_code, error.body, error.message), error.response.headers) from None
     except anthropic.APIConnectionError as error:
-        raise of_connection(_NAME, error) from error
+        raise of_connection(_NAME, error) from None
     except UnicodeEncodeError as error:
         raise InputRefused(f"the input is no text that {_NAME} could be sent", str(error)) from None
     except (anthropic.AnthropicError, ValueError) as error:
-        raise CallUnclear(f"{_NAME} answered what cannot be read ({type(error).__name__})", str(error)) from error
+        raise CallUnclear(f"{_NAME} answered what cannot be read ({type(error).__name__})", str(error)) from None
 
 
 def _reported(usage: object) -> Reported:
     if not isinstance(usage, dict):
         return Reported()
     read = tokens(usage.get("input_tokens"))
-    if read is not None:
-        # Tokens from a cache, or into one, are counted beside the others (the API's documentation, "Prompt caching").
-        read += sum(tokens(usage.get(f"cache_{way}_input_tokens")) or 0 for way in ("creation", "read"))
-    return Reported(read, tokens(usage.get("output_tokens")), tokens(usage.get("total_tokens")))
+    # Tokens from a cache, or into one, are counted beside the others (the API's documentation, "Prompt caching").
+    cached = sum(tokens(usage.get(f"cache_{way}_input_tokens")) or 0 for way in ("creation", "read"))
+    written, total = tokens(usage.get("output_tokens")), tokens(usage.get("total_tokens"))
+    return Reported(None if read is None else read + cached, written, total, cached=cached)

@@ -17,6 +17,10 @@ prompt or the key, and the text goes into logs, spans and answers of the HTTP en
 
 from __future__ import annotations
 
+from ark_taskqueue import CLEAN_STOPS
+
+TOOL_STOPS = frozenset({"tool_use", "tool_calls", "function_call"})
+"""An LLM that stops for one of these wants something done, and may say nothing before."""
 _STOPS = frozenset(
     {
         "content_filter",
@@ -51,6 +55,8 @@ class ProviderError(Exception):
         """
         super().__init__(message)
         self.detail = detail
+        self.status: int | None = None
+        """HTTP's, where there was an answer."""
 
     @property
     def full(self) -> str:
@@ -76,9 +82,14 @@ class NoText(ProviderError):
     """The LLM stopped without an answer: it refused, was filtered, or ran into a limit. Its cost is known."""
 
 
+def is_known_stop(stop: str) -> bool:
+    """Return whether a reason to stop is one of the usual names, and no text of somebody's."""
+    return stop.lower() in _STOPS | CLEAN_STOPS | TOOL_STOPS
+
+
 def no_text(stop: str) -> NoText:
     """Return the error for a call that was answered without a text, and stopped for such a reason."""
-    named = stop.lower() in _STOPS
+    named = is_known_stop(stop)
     return NoText(
         f"the LLM gave no text and stopped with {stop}" if named else "the LLM gave no text and named no known reason",
         "" if named else stop,

@@ -29,7 +29,8 @@ from ark_agent.providers.errors import (
     ProviderError,
 )
 
-_LONGEST_MESSAGE = 500
+_LONGEST_MESSAGE = 64 * 1024
+"""Characters; the worker takes known keys out before it shortens a text, so that none is cut in two."""
 _LONGEST_WAIT = 86_400.0
 """A day: whoever says more means never."""
 _BUSY = frozenset({429, 503, 529})
@@ -154,7 +155,23 @@ def fault_in_success(provider: str, error: object) -> Fault:
 
 
 def error_of(fault: Fault, headers: Mapping[str, str]) -> ProviderError:
-    """Return what is to be done about an error; the first rule that fits counts."""
+    """Return what is to be done about an error."""
+    error = _error_of(fault, headers)
+    error.status = fault.status
+    return error
+
+
+def error_in_success(provider: str, error: object, headers: Mapping[str, str]) -> ProviderError:
+    """Return what is to be done about an error that came with status 200: the same, but that nothing was done for it.
+
+    Whoever answers so has an answer for the call, and it is that there is none to be billed.
+    """
+    found = error_of(fault_in_success(provider, error), headers)
+    return CallFailed(str(found), found.detail) if found.may_be_billed else found
+
+
+def _error_of(fault: Fault, headers: Mapping[str, str]) -> ProviderError:
+    """The first rule that fits counts."""
     status, text, detail = fault.status, str(fault), fault.message
     if status == _TOO_LARGE or fault.names & _INPUT:
         return InputRefused(text, detail)

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 import openai
 
 from ark_agent.providers import ProviderOptions, Reply, Request, endpoint_of, estimated_tokens, key_of, text_tokens
-from ark_agent.providers.answers import joined, object_in, of_connection, unreadable
+from ark_agent.providers.answers import has_part, joined, object_in, of_connection, unreadable
 from ark_agent.providers.errors import BadProvider, CallUnclear, InputRefused
-from ark_agent.providers.faults import error_of, fault_in_success, fault_of
+from ark_agent.providers.faults import error_in_success, error_of, fault_of
 from ark_agent.providers.usage import Reported, tokens
 
 _NAME = "openai"
@@ -93,31 +93,35 @@ class OpenAIProvider:
             raise unreadable(_NAME, "choices", content)
         stop = choice.get("finish_reason")
         if choice.get("error") or stop == "error":
-            raise error_of(fault_in_success(_NAME, choice.get("error") or {}), headers)
+            raise error_in_success(_NAME, choice.get("error") or {}, headers)
         message = choice.get("message")
         if not isinstance(message, dict):
-            raise unreadable(_NAME, "a message", content)
+            if not isinstance(stop, str):
+                raise unreadable(_NAME, "a message", content)
+            message = {}  # filtered by a server that sends nothing in its place
         text = joined(message.get("content"))
-        if not text and message.get("refusal"):
+        if not text and (message.get("refusal") or has_part(message.get("content"), "refusal")):
             stop = _REFUSED
-        read, written = _reported(content.get("usage")).spent(
+        reported = _reported(content.get("usage"))
+        read, written = reported.spent(
             estimated_tokens(request, self._bytes_per_token), text_tokens(text, self._bytes_per_token)
         )
-        return Reply(text, read, written, stop if isinstance(stop, str) else "")
+        return Reply(text, read, written, stop if isinstance(stop, str) else "", reported.least)
 
 
 @contextmanager
 def _translated() -> Iterator[None]:
+    """Translate the SDK's errors. None of them stays in the chain: a traceback of a user's would show its text."""
     try:
         yield
     except openai.APIStatusError as error:
-        raise error_of(fault_of(_NAME, error.status_code, error.body, error.message), error.response.headers) from error
+        raise error_of(fault_of(_NAME, error.status_code, error.body, error.message), error.response.headers) from None
     except openai.APIConnectionError as error:
-        raise of_connection(_NAME, error) from error
+        raise of_connection(_NAME, error) from None
     except UnicodeEncodeError as error:
         raise InputRefused(f"the input is no text that {_NAME} could be sent", str(error)) from None
     except (openai.OpenAIError, ValueError) as error:
-        raise CallUnclear(f"{_NAME} answered what cannot be read ({type(error).__name__})", str(error)) from error
+        raise CallUnclear(f"{_NAME} answered what cannot be read ({type(error).__name__})", str(error)) from None
 
 
 def _reported(usage: object) -> Reported:

@@ -23,6 +23,13 @@ class Reported:
     total: int | None = None
     reasoning: int | None = None
     """Of what was written; by some servers beside it."""
+    cached: int = 0
+    """Of the input, from a cache or into one, where `read` is not known."""
+
+    @property
+    def least(self) -> int:
+        """What the call has cost at least, whatever else is not known of it."""
+        return max((self.read or self.cached) + max(self.written or 0, self.reasoning or 0), self.total or 0)
 
     def spent(self, input_estimate: int, output_estimate: int) -> tuple[int | None, int | None]:
         """Return the tokens of input and output, together no less than the total; None for one that is not known.

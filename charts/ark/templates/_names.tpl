@@ -154,6 +154,33 @@ app.kubernetes.io/component: {{ . }}
 {{- concat $names (.Values.tls.extraNames | default list) | uniq | join "," -}}
 {{- end -}}
 
+{{/*
+Fail where a value, or anything in it, has a password: as user info of a URL, broken ones and those without a scheme
+too, or in its query. "$(NAME)" is none. Arguments: path, value, instead.
+*/}}
+{{- define "ark.refusePasswords" -}}
+{{- $it := . -}}
+{{- if kindIs "map" .value -}}
+{{- range $name, $value := .value -}}
+{{- include "ark.refusePasswords" (dict "path" (printf "%s.%s" $it.path $name) "value" $value "instead" $it.instead) -}}
+{{- end -}}
+{{- else if kindIs "slice" .value -}}
+{{- range $value := .value -}}
+{{- $path := $it.path -}}
+{{- if and (kindIs "map" $value) $value.name -}}{{- $path = printf "%s[%v]" $path $value.name -}}{{- end -}}
+{{- include "ark.refusePasswords" (dict "path" $path "value" $value "instead" $it.instead) -}}
+{{- end -}}
+{{- else if kindIs "string" .value -}}
+{{- $text := regexReplaceAll "\\$\\([A-Za-z0-9_.-]+\\)" .value "" -}}
+{{- $userInfo := "://[^ ]*:([^@:]|:[^/@])+@" -}}
+{{- $noScheme := "(^|[ =])[^:/ ]*:(/?[^/ @][^ ]*)@" -}}
+{{- $query := "(?i)[?&][^= &]*pass[^= &]*=" -}}
+{{- if or (regexMatch $userInfo $text) (regexMatch $noScheme $text) (regexMatch $query $text) -}}
+{{- fail (printf "%s has a password, and whoever may read Deployments would see it: %s" .path .instead) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* What no schema can say; each message names the value. */}}
 {{- define "ark.check" -}}
 {{- $redis := .Values.redis -}}
@@ -163,30 +190,18 @@ app.kubernetes.io/component: {{ . }}
 {{- else if gt $ways 1 -}}
 {{- fail "redis.url, redis.existingSecret.name and redis.bundled.enabled: only one of them may be set" -}}
 {{- end -}}
-{{- $password := "://[^@ ]*:[^ ]*@|[?&]sentinel_password=" -}}
-{{- if regexMatch $password ($redis.url | default "") -}}
-{{- fail "redis.url has a password, and whoever may read Deployments would see it: put the URL into a Secret, and its name into redis.existingSecret.name" -}}
-{{- end -}}
+{{- include "ark.refusePasswords" (dict "path" "redis.url" "value" $redis.url "instead" "put the URL into a Secret, and its name into redis.existingSecret.name") -}}
+{{- include "ark.refusePasswords" (dict "path" "agents.redisUrl" "value" .Values.agents.redisUrl "instead" "put it as AGENT_REDIS into the agents' Secret (agents.secret)") -}}
 {{- range $part := list "scaler" "operator" -}}
-{{- $values := get $.Values $part -}}
-{{- range $name, $value := $values.settings -}}
-{{- if regexMatch $password (toString $value) -}}
-{{- fail (printf "%s.settings.%s has a password, and whoever may read Deployments would see it: put the URL into a Secret, and its name into redis.existingSecret.name" $part $name) -}}
-{{- end -}}
-{{- end -}}
-{{- range $variable := $values.extraEnv -}}
-{{- if regexMatch $password ($variable.value | default "" | toString) -}}
-{{- fail (printf "%s.extraEnv has a password in %s, and whoever may read Deployments would see it: use valueFrom.secretKeyRef" $part $variable.name) -}}
-{{- end -}}
+{{- range $name := list "settings" "extraEnv" "extraContainers" "podAnnotations" "podLabels" -}}
+{{- $instead := ternary "put the URL into a Secret, and its name into redis.existingSecret.name" "use valueFrom.secretKeyRef" (eq $name "settings") -}}
+{{- include "ark.refusePasswords" (dict "path" (printf "%s.%s" $part $name) "value" (get (get $.Values $part) $name) "instead" $instead) -}}
 {{- end -}}
 {{- end -}}
 {{- range $word := $redis.bundled.extraArgs -}}
-{{- if regexMatch "^--?(requirepass|masterauth|user)" $word -}}
+{{- if regexMatch "(?i)(pass|auth|user|aclfile)" (toString $word) -}}
 {{- fail "redis.bundled.extraArgs would show a password to whoever may read Deployments: the bundled Redis is for trials, use a Redis of your own with redis.existingSecret" -}}
 {{- end -}}
-{{- end -}}
-{{- if regexMatch $password (.Values.agents.redisUrl | default "") -}}
-{{- fail "agents.redisUrl has a password, and whoever may read Deployments would see it: put it as AGENT_REDIS into the agents' Secret (agents.secret)" -}}
 {{- end -}}
 {{- if and .Values.tls.enabled (eq .Values.tls.source "secrets") (not (and .Values.tls.secrets.server .Values.tls.secrets.client)) -}}
 {{- fail "tls.source is secrets: set tls.secrets.server and tls.secrets.client" -}}

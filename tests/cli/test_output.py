@@ -1,0 +1,33 @@
+"""What commands print is harmless at a terminal, and can be read back by programs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import yaml
+
+from ark_cli import output
+
+ORDERS = "\x1b]52;c;x\x07 \x9b31m \u202e \u2066 \u061c \u200b \ufeff \U000e0041"
+
+
+@pytest.mark.parametrize("kind", ["json", "yaml"])
+def test_nothing_for_programs_moves_a_terminal(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    content: dict[str, Any] = {"output": ORDERS, "plain": "wörld\nنص", "list": [ORDERS, 1]}
+    output.emit(content, kind)
+    said = capsys.readouterr().out
+    assert all(one.isprintable() or one == "\n" for one in said)
+    assert (json.loads(said) if kind == "json" else yaml.safe_load(said)) == content
+
+
+@pytest.mark.parametrize("kind", ["json", "yaml"])
+def test_what_is_no_text_is_printed_all_the_same(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    output.emit({"output": "caf\udcff"}, kind)
+    assert "\\udcff" in capsys.readouterr().out.lower()
+
+
+def test_a_program_gets_the_bytes_that_were_stored(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    output.show("caf\udcff")
+    assert capfdbinary.readouterr().out == b"caf\xff\n"
