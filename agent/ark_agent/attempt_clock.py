@@ -28,6 +28,15 @@ class AttemptClock:
         """Whether the context was ended because its time was over."""
         return self._timeout.expired()
 
+    def over_for(self, now: float) -> float:
+        """Return for how many seconds the time has been over; 0 where it is not.
+
+        Args:
+            now: the event loop's time.
+        """
+        when = self._timeout.when()
+        return now - when if when is not None and self._timeout.expired() else 0.0
+
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Let the time stand still; several calls of one task may do so at a time."""

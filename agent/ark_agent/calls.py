@@ -95,6 +95,8 @@ class Spent:
     """Why the LLM stopped in the last call."""
     unsettled: Settlement | None = None
     """A call that ends with its task: its cost is written down in the same step."""
+    answered: bool = False
+    """Whether the provider has answered a call."""
     over: bool = False
     """Whether the task's end is being reported: what a call of it costs from now on is not settled with it."""
 
@@ -255,7 +257,7 @@ class Calls:
         answered = False
         try:
             reply = await self._made(request, writes, cost)
-            answered = True
+            answered = spent.answered = True
         finally:
             settlement = self._noted(cost, began, reservation, spent)
             alone = spent.keep(settlement) if answered and last else settlement

@@ -10,18 +10,22 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeVar
 
 from ark_agent.failures import HandlerCancelled, HandlerExited
 
+_T = TypeVar("_T")
 _IN_HANDLER: ContextVar[bool] = ContextVar("in_handler", default=False)
 
 
-async def contained(work: Awaitable[object], dropped: Callable[[], bool]) -> object:
-    """Await a handler.
+async def contained(
+    handle: Callable[[], Awaitable[object]], answer: Callable[[object], _T], dropped: Callable[[], bool]
+) -> _T:
+    """Run a handler, and make of its answer what is kept of it: the answer's class may be the handler's own.
 
     Args:
-        work: the handler's.
+        handle: calls the handler.
+        answer: takes what it answered.
         dropped: whether the worker has cancelled it. What asyncio says of that (`Task.cancelling`) is no help: a
             TaskGroup that fails leaves it raised.
 
@@ -31,7 +35,7 @@ async def contained(work: Awaitable[object], dropped: Callable[[], bool]) -> obj
     """
     inside = _IN_HANDLER.set(True)
     try:
-        return await work
+        return answer(await handle())
     except asyncio.CancelledError as error:
         if dropped():
             raise

@@ -29,6 +29,10 @@ class HandlerExited(Exception):
     """A handler asked for the end of the process."""
 
 
+class NotBuried(Exception):
+    """A task failed as often as it may, and is still there."""
+
+
 class NotStorable(Exception):
     """A handler answered what cannot be stored."""
 
@@ -48,6 +52,7 @@ _OWN = frozenset(
         HandlerExited,
         InputRefused,
         NoText,
+        NotBuried,
         NotStorable,
         Postponed,
         ProviderBusy,
@@ -73,6 +78,6 @@ def full(error: BaseException) -> str:
         return str(error)
     try:
         text = error.full if isinstance(error, ProviderError) else str(error)
-    except Exception:  # noqa: BLE001 - an exception of a user's whose text raises another one
+    except BaseException:  # noqa: BLE001 - an exception of a user's whose text raises another one, or exits
         text = "its text cannot be read"
     return f"{type(error).__name__}: {text}"

@@ -52,8 +52,17 @@ async def work(
     config: AgentSettings,
     handler: Handler = answer_prompt,
     signals: Sequence[signal.Signals] = (signal.SIGTERM, signal.SIGINT),
+    *,
+    ends_process: bool = False,
 ) -> None:
     """Work until one of the signals comes, then drain.
+
+    Args:
+        config: the settings.
+        handler: does a task.
+        signals: stop the worker.
+        ends_process: whether the process has nothing else to do: then what a handler has left behind, a thread that
+            nobody can end or an exit function that sleeps, must not keep it.
 
     Raises:
         BadProvider: the provider cannot be made.
@@ -61,7 +70,7 @@ async def work(
         PortInUse: the HTTP server's address cannot be listened on.
     """
     # First of all: a Pod that is deleted while it starts takes no task.
-    stopping = _Stopping(config.grace_seconds, signals)
+    stopping = _Stopping(config.grace_seconds, signals, ends_process=ends_process)
     async with AsyncExitStack() as stack:
         stack.callback(stopping.restore)
         provider = providers.make(config.provider_options)
@@ -139,7 +148,8 @@ class _Stopping:
     being heard. A thread that a handler has started and nobody can stop does not keep the process either.
     """
 
-    def __init__(self, grace_seconds: float, signals: Sequence[signal.Signals]) -> None:
+    def __init__(self, grace_seconds: float, signals: Sequence[signal.Signals], *, ends_process: bool) -> None:
+        self._ends_process = ends_process
         self._seconds = grace_seconds + _HARD_END_SECONDS
         self._loop = asyncio.get_running_loop()
         self._worker: Worker | None = None
@@ -156,7 +166,7 @@ class _Stopping:
 
     def restore(self) -> None:
         """Leave signals to whoever had them before."""
-        if self._timer is not None and not self._stuck_threads():
+        if self._timer is not None and not self._ends_process and not self._stuck_threads():
             self._timer.cancel()  # what the caller does next is the caller's
         for number, handler in self._before.items():
             signal.signal(number, signal.SIG_IGN if self._came else handler)
@@ -199,7 +209,7 @@ def run(handler: Handler = answer_prompt, arguments: Sequence[str] | None = None
     """
     config = program.begin(AgentSettings, arguments)
     try:
-        asyncio.run(work(config, handler))
+        asyncio.run(work(config, handler, ends_process=True))
     except (BadProvider, TracingMissing, http.PortInUse) as error:
         settings.exit_with_usage_error(AgentSettings, [str(error)])
 

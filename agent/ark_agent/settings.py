@@ -91,7 +91,7 @@ class AgentSettings(ProgramSettings):
         description="The most that the LLM may write in a call, for models that take no more; 0: what the input leaves",
     )
     daily_token_limit: int = Field(
-        0, ge=0, description="Tokens that all workers of the queue may cost in any 24 hours; 0: no limit"
+        0, ge=0, le=2**53, description="Tokens that all workers of the queue may cost in any 24 hours; 0: no limit"
     )
     bytes_per_token: float = Field(
         2.0,

@@ -28,7 +28,7 @@ from ark_agent.attempt_clock import AttemptClock
 from ark_agent.calls import Calls
 from ark_agent.containment import contained, task_factory
 from ark_agent.context import Context, Handler, Rejected
-from ark_agent.failures import NotStorable, TooLate, full, shown
+from ark_agent.failures import NotBuried, NotStorable, TooLate, full, shown
 from ark_agent.gate import Gate, NotNow, Postponed, RefusedForNow
 from ark_agent.metrics import AgentMetrics
 from ark_agent.providers.errors import CallRefused, InputRefused, NoText
@@ -36,6 +36,8 @@ from ark_agent.tracing import Tracing
 from ark_process.exceptions import leaves
 from ark_taskqueue import Consumer, Counting, Ended, Outcome, RedisRefused, RedisUnavailable, Task, TaskQueueError
 
+_STUBBORN_SECONDS = 10.0
+"""So long a handler whose time is over may take to end."""
 _LONGEST_TEXT = 4000
 """Characters of an error that a dead letter keeps."""
 _WAIT_SECONDS = 1.0
@@ -48,7 +50,7 @@ _NOT_NOW_SECONDS = 1.0
 _CANCEL_SECONDS = 3.0
 """What a cancelled handler may take to end; the process ends with one that does not."""
 _LAST_GIVE_BACK_SECONDS = 1.0
-_FINAL = (Rejected, InputRefused, NoText, NotStorable)
+_FINAL = (NotBuried, Rejected, InputRefused, NoText, NotStorable)
 """Failures that another attempt would only repeat, and pay for again."""
 _LAST_PAYMENT_SECONDS = 5.0
 
@@ -138,6 +140,11 @@ class Worker:
         self._dropped: set[tuple[str, int]] = set()
         """Tasks that were cancelled from here."""
         self._ending: set[tuple[str, int]] = set()
+        self._main: asyncio.Task[Any] | None = None
+        """What runs `run`."""
+        self._attempts: dict[tuple[str, int], tuple[_Attempt, AttemptClock]] = {}
+        self._given_up: set[tuple[str, int]] = set()
+        """Attempts whose failure is reported though their handlers do not end."""
         """Tasks whose end is being reported: they may be gone already."""
         self.is_closing = False
         """Whether all of its tasks have ended, and what they have cost is being written down."""
@@ -160,7 +167,7 @@ class Worker:
 
     def held(self) -> list[Task]:
         """Return the tasks whose leases are to be renewed; may be called from any thread."""
-        return [task for task, _ in list(self._running.values())]
+        return [task for key, (task, _) in list(self._running.items()) if key not in self._given_up]
 
     def lost(self, task: Task) -> None:
         """Drop a task that is no longer this worker's."""
@@ -171,8 +178,14 @@ class Worker:
             self._dropped.add(key)
             running[1].cancel()
 
+    @property
+    def _is_ending(self) -> bool:
+        """Whether the worker itself was cancelled, as when a callback of a handler's has ended the event loop."""
+        return self._main is not None and self._main.cancelling() > 0
+
     async def run(self) -> None:
         """Work until `stop` is called, then drain."""
+        self._main = asyncio.current_task()
         loop = asyncio.get_running_loop()
         loop.set_task_factory(task_factory)
         loop.set_exception_handler(self._unretrieved)
@@ -196,6 +209,7 @@ class Worker:
         pause = _FIRST_PAUSE_SECONDS
         budget_known = False
         while not self._stopping.is_set():
+            await self._give_up_the_stubborn()
             free = self._free
             if free <= 0:
                 self._slot_free.clear()
@@ -225,6 +239,19 @@ class Worker:
                 self._since[task.id, task.delivery] = self._gate.now()
                 job = work.create_task(self._work_on(task, others), name=f"task {task.id}")
                 self._running[task.id, task.delivery] = (task, job)
+
+    async def _give_up_the_stubborn(self) -> None:
+        """End the process where a handler does not let itself be cancelled: it would hold its slot for ever.
+
+        Its attempt has failed; the other tasks end in order, and their slots come back with the next process.
+        """
+        now = asyncio.get_running_loop().time()
+        for key, (attempt, clock) in list(self._attempts.items()):
+            if key not in self._given_up and clock.over_for(now) > _STUBBORN_SECONDS:
+                self._given_up.add(key)
+                self._log.error("a handler does not end when its time is over, the process ends", task=key[0])
+                await self._failed(attempt, TooLate(f"no answer within {self._limits.task_seconds:g} s"))
+                self.stop()
 
     def _unretrieved(self, _: asyncio.AbstractEventLoop, what: Mapping[str, Any]) -> None:
         """Log what asyncio reports, mostly a task of a handler's that nobody waits for, without a text of its own."""
@@ -271,6 +298,7 @@ class Worker:
         finally:
             key = task.id, task.delivery
             del self._running[key], self._since[key]
+            self._attempts.pop(key, None)
             self._ending.discard(key)
             self._dropped.discard(key)
             self._slot_free.set()
@@ -292,33 +320,48 @@ class Worker:
     async def _attempt(self, task: Task) -> None:
         key = task.id, task.delivery
         attempt = _Attempt(task, self._log.bind(task=task.id, attempt=task.attempt))
+        if task.delivery > self._consumer.most_failures:
+            await self._failed(attempt, NotBuried("it failed as often as it may, and could not be made a dead letter"))
+            return
         clock = AttemptClock(self._limits.task_seconds)
+        self._attempts[key] = (attempt, clock)
         context = Context(task, self._calls, clock, system=self._system)
         self._metrics.started(task.waited_ms / 1000)
         try:
             with self._reports.tracing.attempt(task) as span:
                 try:
                     async with clock:
-                        answer = await contained(self._handler(context), lambda: key in self._dropped)
-                    await self._completed(attempt, context, _outcome(answer, context))
+                        outcome = await contained(
+                            lambda: self._handler(context),
+                            lambda answer: _outcome(answer, context),
+                            lambda: key in self._dropped or self._is_ending,
+                        )
+                    await self._completed(attempt, context, outcome)
                 except Exception as error:
                     if key in self._dropped:
                         raise asyncio.CancelledError from error  # what a handler says when it is broken off
                     span.failed(error)
-                    await self._unfinished(attempt, error, late=clock.is_over)
+                    await self._unfinished(attempt, error, late=clock.is_over, answered=context.spent.answered)
         finally:
             left = context.spent.end()
             if left is not None:
                 self._calls.debts.owe(left)
 
-    async def _unfinished(self, attempt: _Attempt, error: Exception, *, late: bool) -> None:
-        """Say why a task was not done; what several calls at a time have raised counts by its gravest."""
+    async def _unfinished(self, attempt: _Attempt, error: Exception, *, late: bool, answered: bool) -> None:
+        """Say why a task was not done; what several calls at a time have raised counts by its gravest.
+
+        Args:
+            attempt: at the task.
+            error: what ended it.
+            late: whether that was the end of its time.
+            answered: whether the provider has answered a call of it.
+        """
         causes = list(leaves(error))
         not_now = next((cause for cause in causes if isinstance(cause, NotNow)), None)
         if late:
             await self._failed(attempt, TooLate(f"no answer within {self._limits.task_seconds:g} s"))
         elif not_now is not None:
-            await self._not_now(attempt, not_now)
+            await self._not_now(attempt, not_now, answered=answered)
         else:
             final = [cause for cause in causes if isinstance(cause, _FINAL)]
             await self._failed(attempt, (final or causes)[0])
@@ -340,7 +383,8 @@ class Worker:
             call = None if settled is None else replace(settled, again=asked)
             asked = True
             try:
-                return await self._consumer.complete(attempt.task, outcome, seconds, call)
+                answered = context.spent.answered
+                return await self._consumer.complete(attempt.task, outcome, seconds, call, answered=answered)
             except RedisRefused as error:  # as would be the next attempt's, which would be paid for again
                 raise NotStorable(f"the result cannot be stored: {error}") from error
 
@@ -372,7 +416,7 @@ class Worker:
         self._count(attempt, ended)
         attempt.log.warning("task failed", error=self._loggable(cause), ended=ended.outcome if ended else "unknown")
 
-    async def _not_now(self, attempt: _Attempt, why: NotNow) -> None:
+    async def _not_now(self, attempt: _Attempt, why: NotNow, *, answered: bool) -> None:
         if isinstance(why, Postponed):
             lost = await self._insist(lambda: self._consumer.give_back([attempt.task]), attempt.log)
             if lost is not None:
@@ -382,7 +426,8 @@ class Worker:
         refused = isinstance(why, RefusedForNow)
         counts: Counting = "never"
         if isinstance(why, RefusedForNow):
-            counts = "proved" if why.may_count else "noted"
+            # A provider that takes the task's first call and not its second would be paid for the first for ever.
+            counts = ("always" if answered else "proved") if why.may_count else "noted"
         if not refused and self._gate.seconds == 0 and not self._stopping.is_set():
             self._gate.close("handler", _NOT_NOW_SECONDS)  # else it would be taken again at once, and so on
         text = self._text_of(why.__cause__ if refused and why.__cause__ is not None else why)
@@ -423,9 +468,10 @@ class Worker:
         A handler that does not let itself be cancelled is still at work: its task is given back in the moment in which
         the process ends.
         """
-        if self._running:
-            self._log.info("draining", tasks=len(self._running), grace_seconds=self._limits.grace_seconds)
-            await asyncio.wait([job for _, job in self._running.values()], timeout=self._limits.grace_seconds)
+        waited_for = [job for key, (_, job) in self._running.items() if key not in self._given_up]
+        if waited_for:
+            self._log.info("draining", tasks=len(waited_for), grace_seconds=self._limits.grace_seconds)
+            await asyncio.wait(waited_for, timeout=self._limits.grace_seconds)
         rest = list(self._running.values())
         for task, job in rest:
             self._dropped.add((task.id, task.delivery))
@@ -434,10 +480,11 @@ class Worker:
             return
         await asyncio.wait([job for _, job in rest], timeout=_CANCEL_SECONDS)
         await self._give_back([task for task, job in rest if job.done()])
-        stubborn = [task for task, job in rest if not job.done()]
-        if stubborn:
+        still = [task for task, job in rest if not job.done()]
+        stubborn = [task for task in still if (task.id, task.delivery) not in self._given_up]
+        if still:
             self._log.error(
-                "handlers do not end when they are cancelled, the process ends", tasks=[t.id for t in stubborn]
+                "handlers do not end when they are cancelled, the process ends", tasks=[t.id for t in still]
             )
             try:
                 async with asyncio.timeout(_LAST_GIVE_BACK_SECONDS):
@@ -482,7 +529,8 @@ def _outcome(answer: object, context: Context) -> Outcome:
         NotStorable: it is neither text nor anything that JSON can hold.
     """
     try:
-        output = answer if isinstance(answer, str) else json.dumps(answer, allow_nan=False)
+        # A subclass of str may be anything but a text when it is encoded.
+        output = str.__str__(answer) if isinstance(answer, str) else json.dumps(answer, allow_nan=False)
     except Exception as error:  # JSON's own, or any that a user's class raises while it is written
         kind = type(answer).__name__
         raise NotStorable(f"the handler returned a {kind} that JSON cannot hold: return text or JSON values") from error

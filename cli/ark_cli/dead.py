@@ -12,7 +12,7 @@ from ark_cli import output
 from ark_cli.agents import read_agent, span
 from ark_cli.errors import CliError
 from ark_cli.kubectl import Kubectl
-from ark_cli.options import Work, agent_argument, connected, output_option, redis_option, where_options
+from ark_cli.options import WholeNumber, Work, agent_argument, connected, output_option, redis_option, where_options
 from ark_cli.redis_access import RedisAccess
 from ark_taskqueue import DeadLetter, DeadLetters, RedisRefused
 
@@ -29,7 +29,7 @@ def dead() -> None:
 @agent_argument
 @where_options
 @redis_option
-@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="The most to list.")
+@click.option("--limit", type=WholeNumber(min=1), default=100, show_default=True, help="The most to list.")
 @click.option("--after", metavar="ID", help="Go on behind this one.")
 @output_option
 @click.pass_context

@@ -99,3 +99,21 @@ def connected(context: click.Context, redis_url: str | None, work: Work) -> None
     code = asyncio.run(whole())
     if code:
         context.exit(code)
+
+
+class _Plain:
+    """Plain digits: Python also takes those of other scripts, and underscores, which nobody means."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number; see click's own."""
+        if isinstance(value, str) and not (value.isascii() and "_" not in value):
+            self.fail(f"{value!r} is not written in plain digits", param, ctx)  # type: ignore[attr-defined]
+        return super().convert(value, param, ctx)  # type: ignore[misc]
+
+
+class WholeNumber(_Plain, click.IntRange):
+    """A whole number within bounds."""
+
+
+class Number(_Plain, click.FloatRange):
+    """A number within bounds."""

@@ -11,11 +11,11 @@ import click
 from ark_cli.agents import MIRROR, PIN_END, read_agent, span, written
 from ark_cli.errors import CliError
 from ark_cli.kubectl import Kubectl
-from ark_cli.options import agent_argument, complete_agents, connected, where_options
+from ark_cli.options import WholeNumber, agent_argument, complete_agents, connected, where_options
 from ark_cli.redis_access import RedisAccess
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-_DURATION = re.compile(r"(?:\d+[smhd])+")
+_DURATION = re.compile(r"(?:[0-9]+[smhd])+")
 _LONGEST_SECONDS = 366 * 86_400
 
 
@@ -38,7 +38,7 @@ class Duration(click.ParamType[int]):
 
 @click.command()
 @agent_argument
-@click.argument("replicas", type=click.IntRange(min=0))
+@click.argument("replicas", type=WholeNumber(min=0))
 @where_options
 @click.option("--for", "seconds", type=Duration(), help="End by itself after this time, such as 2h.")
 @click.pass_context

@@ -14,13 +14,11 @@ from ark_cli import output
 from ark_cli.agents import read_agent
 from ark_cli.errors import CliError, Exit
 from ark_cli.kubectl import Kubectl
-from ark_cli.options import agent_argument, connected, output_option, redis_option, where_options
+from ark_cli.options import Number, WholeNumber, agent_argument, connected, output_option, redis_option, where_options
 from ark_cli.redis_access import RedisAccess
 from ark_taskqueue import CLEAN_STOPS, Producer, RedisRefused, Result, ResultGone
 
-_WAIT = click.option(
-    "--timeout", type=click.FloatRange(min=0), default=300.0, show_default=True, help="Seconds to wait at most."
-)
+_WAIT = click.option("--timeout", type=Number(min=0), default=300.0, show_default=True, help="Seconds to wait at most.")
 
 
 @click.command()
@@ -33,7 +31,7 @@ _WAIT = click.option(
 @click.option("--meta", metavar="JSON", help="The task's field meta: any JSON.")
 @click.option("--field", "fields", metavar="NAME=VALUE", multiple=True, help="A further field; may be repeated.")
 @click.option("--key", metavar="KEY", help="Idempotency key: within a day the same key adds no second task.")
-@click.option("--max-depth", type=click.IntRange(min=1), help="Refuse where so many tasks wait or are in flight.")
+@click.option("--max-depth", type=WholeNumber(min=1), help="Refuse where so many tasks wait or are in flight.")
 @output_option
 @click.pass_context
 def submit(

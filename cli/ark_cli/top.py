@@ -16,7 +16,7 @@ from ark_cli import output
 from ark_cli.agents import Agent, read_agents
 from ark_cli.kubectl import Kubectl
 from ark_cli.live import Live, read_live
-from ark_cli.options import connected, everywhere_option, redis_option, where_options
+from ark_cli.options import Number, WholeNumber, connected, everywhere_option, redis_option, where_options
 from ark_cli.redis_access import RedisAccess
 from ark_cli.status import budget_bar, budget_data, mode_text, number, oldest, queue_of
 
@@ -27,11 +27,9 @@ _HEADS = ("NAME", "MODE", "READY", "DEMAND", "SLOTS", "LOAD", "OLDEST", "PER MIN
 @where_options
 @everywhere_option
 @redis_option
-@click.option(
-    "--interval", type=click.FloatRange(min=0.2), default=2.0, show_default=True, help="Seconds between looks."
-)
-@click.option("--count", type=click.IntRange(min=1), help="Looks after which to end; without a terminal one.")
-@click.option("--rows", type=click.IntRange(min=1), help="The most agents to show; what fits, on a terminal.")
+@click.option("--interval", type=Number(min=0.2), default=2.0, show_default=True, help="Seconds between looks.")
+@click.option("--count", type=WholeNumber(min=1), help="Looks after which to end; without a terminal one.")
+@click.option("--rows", type=WholeNumber(min=1), help="The most agents to show; what fits, on a terminal.")
 @click.pass_context
 def top(context: click.Context, redis_url: str | None, interval: float, count: int | None, rows: int | None) -> None:
     """Show the busiest agents, until Ctrl-C.

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-import os
 import statistics
 import sys
 import tempfile
@@ -28,6 +27,7 @@ from hack.bench.report import Bar, Report
 from hack.chaos.load import Load, meta
 from hack.chaos.stack import MAIN, Stack, agent, deployed, make_agents, queue
 from hack.cluster import programs
+from hack.local.options import from_environment, number
 
 _PER_SECOND = 50.0
 _SAMPLE_SECONDS = 10.0
@@ -40,7 +40,7 @@ _TURN_SECONDS = 60.0
 
 async def run(report: Report) -> None:
     """Run the soak."""
-    minutes = float(os.environ.get("MINUTES") or (2 if report.quick else 60))
+    minutes = from_environment("MINUTES", number(above=True), 2.0 if report.quick else 60.0)
     report.software = {
         "kubernetes": programs.KUBERNETES.version,
         "keda": programs.KEDA.version,

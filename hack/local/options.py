@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
+_T = TypeVar("_T")
 _WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 
@@ -36,6 +39,17 @@ def number(least: float = 0.0, *, above: bool = False) -> Callable[[str], float]
         return value
 
     return parse
+
+
+def from_environment(name: str, parse: Callable[[str], _T], default: _T) -> _T:
+    """Return what a variable of a developers' command says; end it with one line where that is not allowed."""
+    text = os.environ.get(name)
+    if not text:
+        return default
+    try:
+        return parse(text)
+    except argparse.ArgumentTypeError as error:
+        raise SystemExit(f"{name}: {error}") from None
 
 
 def file(endings: Sequence[str]) -> Callable[[str], Path]:

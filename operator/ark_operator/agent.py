@@ -24,8 +24,8 @@ API_VERSION = "arkonis.dev/v1alpha1"
 MIRROR = "arkonis.dev/autoscaled-replicas"
 """Annotation with the number that the operator wrote into ``spec.replicas``; any other number there is a person's."""
 SEEN_APPLY = "arkonis.dev/seen-apply"
-"""Annotation with a hash of kubectl's last-applied configuration at the time of the mirror: what was applied before the
-operator's number was written is no new word of a person's."""
+"""Annotation with a hash of kubectl's last-applied configuration at the time of the mirror, and of who had applied the
+number by server-side apply: what was applied before the operator's number was written is no new word of a person's."""
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 FIELD_MANAGER = "ark-operator"
 PIN_END = "arkonis.dev/pin"
@@ -162,10 +162,26 @@ class Agent:
     @property
     def _is_applied(self) -> bool:
         """Whether a manifest says the number that is there: by server-side apply, or by kubectl's own since then."""
-        if any(owns_replicas(entry) for entry in self.object["metadata"].get("managedFields") or []):
-            return True
         seen = self.annotations.get(SEEN_APPLY)  # absent where an earlier version of the operator wrote the mirror
-        return self.applied_number == self.replicas and seen is not None and self.applied_digest != seen
+        manifest, _, owners = (seen or "").partition(".")
+        if self._owners and self._owners != owners:
+            return True
+        return self.applied_number == self.replicas and seen is not None and self.applied_digest != manifest
+
+    @property
+    def _owners(self) -> str:
+        """What tells one server-side apply of ``spec.replicas`` from another; empty where it is nobody's."""
+        entries = self.object["metadata"].get("managedFields") or []
+        owners = sorted((str(e.get("manager")), str(e.get("time"))) for e in entries if owns_replicas(e))
+        return hashlib.sha256(json.dumps(owners).encode()).hexdigest()[:16] if owners else ""
+
+    @property
+    def seen_apply(self) -> str:
+        """What `SEEN_APPLY` is to say when the operator writes its number now: these manifests are known.
+
+        One of server-side apply stays the owner of a number that is the operator's too, as when a pin ends.
+        """
+        return f"{self.applied_digest}.{self._owners}" if self._owners else self.applied_digest
 
     @cached_property
     def applied_number(self) -> int | None:
@@ -277,7 +293,12 @@ def slim_agent(item: Object) -> Object:
     if "managedFields" not in metadata:
         return item
     kept = [
-        {"manager": entry["manager"], "operation": "Apply", "fieldsV1": {"f:spec": {"f:replicas": {}}}}
+        {
+            "manager": entry["manager"],
+            "operation": "Apply",
+            "time": entry.get("time"),
+            "fieldsV1": {"f:spec": {"f:replicas": {}}},
+        }
         for entry in metadata["managedFields"]
         if owns_replicas(entry)
     ]

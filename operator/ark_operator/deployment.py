@@ -153,26 +153,43 @@ _LIMITS = frozenset(
     }
 )
 """Variables that carry out what the spec says, and a limit is one only where nobody can set another."""
+_LIMIT_FLAGS = frozenset("--" + name.removeprefix("AGENT_").replace("_", "-").lower() for name in _LIMITS)
 
 
 def _keep_limits(own: Object, template: Object) -> None:
     """Refuse a template that sets what ``spec.limits`` and ``spec.queue`` say, or leaves it out.
+
+    In other containers that run a worker too. Its settings know no case, and flags win over variables.
 
     Raises:
         InvalidTemplate: it does.
     """
     [container] = own["spec"]["containers"]
     wanted = {variable["name"]: variable for variable in container["env"] if variable["name"] in _LIMITS}
-    for number, given in enumerate(template["spec"]["containers"]):
-        if given.get("name") != CONTAINER:
-            continue
-        variables = {variable["name"]: variable for variable in given.get("env") or []}
-        for name in sorted(_LIMITS & (wanted.keys() | variables.keys())):
-            if variables.get(name) != wanted.get(name):
-                raise InvalidTemplate(
-                    f"spec.template.spec.containers[{number}].env must leave {name} as it is: "
-                    "spec.limits and spec.queue say it"
-                )
+    for kind in ("containers", "initContainers"):
+        for number, given in enumerate(template["spec"].get(kind) or []):
+            words = [w for part in ("command", "args") for word in given.get(part) or [] for w in str(word).split()]
+            is_agent = kind == "containers" and given.get("name") == CONTAINER
+            if is_agent or any(word.endswith("ark-agent") for word in words):
+                place = f"spec.template.spec.{kind}[{number}]"
+                _check_variables(place, given.get("env") or [], wanted)
+                _check_flags(place, words)
+
+
+def _check_variables(place: str, env: list[Object], wanted: Object) -> None:
+    given = {variable["name"]: variable for variable in env}
+    for name in sorted({name for name in given if name.upper() in _LIMITS} | wanted.keys()):
+        if given.get(name) != wanted.get(name):
+            raise InvalidTemplate(f"{place}.env must leave {name} as it is: spec.limits and spec.queue say it")
+
+
+def _check_flags(place: str, words: list[str]) -> None:
+    for word in words:
+        name = word.partition("=")[0].replace("_", "-").lower()
+        # Flags may be shortened.
+        flag = next((flag for flag in sorted(_LIMIT_FLAGS) if len(name) > 2 and flag.startswith(name)), None)
+        if flag is not None:
+            raise InvalidTemplate(f"{place} must not have the flag {flag}: spec.limits and spec.queue say it")
 
 
 def _set_grace(agent: Agent, template: Object) -> None:

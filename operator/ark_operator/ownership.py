@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from ark_operator.agent import owns_replicas
 from ark_operator.runtime.client import Client, Object
 
 
@@ -26,6 +27,45 @@ async def let_go_of_replicas(client: Client, path: str) -> None:
     if managed is not None:
         metadata = {"managedFields": managed, "resourceVersion": item["metadata"]["resourceVersion"]}
         await client.patch(path, {"metadata": metadata}, "merge")
+
+
+async def let_go_of_number(client: Client, path: str, item: Object) -> Object:
+    """Leave ``spec.replicas`` of an ArkAgent to the manifest that pins it; return the agent as it is then.
+
+    Of a number that two own, the manifest's author could not take the pin back by leaving the field out.
+
+    Args:
+        client: writes.
+        path: of the agent.
+        item: the agent, as it is now.
+
+    Raises:
+        ApiError: it has changed in between (409), or is gone (404).
+    """
+    managed = without_number(item, client.field_manager)
+    if managed is None:
+        return item
+    metadata = {"managedFields": managed, "resourceVersion": item["metadata"]["resourceVersion"]}
+    return await client.patch(path, {"metadata": metadata}, "merge")
+
+
+def without_number(item: Object, manager: str) -> list[Object] | None:
+    """Return the managers without the operator's share of a number that somebody else has applied; None: they are."""
+    entries = item["metadata"].get("managedFields") or []
+    mine = [entry for entry in entries if _is(entry, manager, "Update") and _has_number(entry)]
+    if not mine or not any(owns_replicas(entry) for entry in entries):
+        return None
+    changed = copy.deepcopy(entries)
+    for entry in changed:
+        if entry in mine:
+            del entry["fieldsV1"]["f:spec"]["f:replicas"]
+            if not entry["fieldsV1"]["f:spec"]:
+                del entry["fieldsV1"]["f:spec"]
+    return [entry for entry in changed if entry["fieldsV1"]]
+
+
+def _has_number(entry: Any) -> bool:
+    return "f:replicas" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
 
 
 def handed_over(item: Object, manager: str) -> list[Object] | None:

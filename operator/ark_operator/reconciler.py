@@ -17,7 +17,7 @@ from ark_operator.kinds import ARK_AGENTS, DEPLOYMENTS, SCALED_OBJECTS
 from ark_operator.metrics import OperatorMetrics
 from ark_operator.observed import Observed, Refusal
 from ark_operator.options import Options
-from ark_operator.ownership import let_go_of_replicas
+from ark_operator.ownership import let_go_of_number, let_go_of_replicas
 from ark_operator.plan import Mirror, Note, Plan, Scale
 from ark_operator.runtime.client import ApiError, Client, Object
 from ark_operator.runtime.controller import Failed
@@ -238,6 +238,9 @@ class Reconciler:
             # The status is written all the same; the person's change, or the backoff, brings the agent back.
             progress.failures.append(f"spec.replicas cannot be set to {mirror.replicas} now: {error.message}")
             return
+        if mirror.replicas is None:
+            path = ARK_AGENTS.path(agent.namespace, agent.name)
+            answer = await let_go_of_number(self._client, path, answer)
         self._cluster.agents.observe(answer)
 
     async def _tell(self, agent: Agent, plan: Plan) -> None:
@@ -270,7 +273,7 @@ def mirror_patch(agent: Agent, mirror: Mirror) -> list[Mapping[str, Any]]:
         if mirror.replicas == 0 and mirror.before is not None:
             tests.append({"op": "remove", "path": "/spec/replicas"})
         return [*tests, *({"op": "remove", "path": _path(name)} for name in gone)]
-    notes = {MIRROR: str(mirror.replicas), SEEN_APPLY: agent.applied_digest}
+    notes = {MIRROR: str(mirror.replicas), SEEN_APPLY: agent.seen_apply}
     if agent.annotations:
         written: list[Mapping[str, Any]] = [
             {"op": "add", "path": _path(name), "value": value} for name, value in notes.items()

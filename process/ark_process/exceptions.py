@@ -7,8 +7,10 @@ from collections.abc import Iterator
 
 def leaves(error: BaseException) -> Iterator[BaseException]:
     """Yield the exceptions in a group, and in groups within it; any other exception is its own only leaf."""
-    if isinstance(error, BaseExceptionGroup):
-        for part in error.exceptions:
-            yield from leaves(part)
-    else:
-        yield error
+    rest = [error]  # no recursion: groups may be nested deeper than Python's stack
+    while rest:
+        part = rest.pop()
+        if isinstance(part, BaseExceptionGroup):
+            rest.extend(reversed(part.exceptions))
+        else:
+            yield part

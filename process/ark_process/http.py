@@ -30,6 +30,10 @@ _KEEP_SECONDS = 75.0
 """A connection is kept for a further request for so long: longer than Prometheus' usual interval."""
 _MOST_CONNECTIONS = 512
 """At a time. Probes and Prometheus need a handful; beyond this one goes for each that comes."""
+_TAKE_SECONDS = 30.0
+"""A connection that does not take its answer within this is closed: it holds as much memory as the metrics have."""
+_MOST_UNTAKEN = 16
+"""Such answers at a time; beyond this the connection that has waited longest goes."""
 _BACKLOG = 1024
 
 
@@ -84,6 +88,8 @@ class _Connections:
         self._server = server
         self._open: dict[asyncio.Transport, asyncio.TimerHandle | None] = {}
         """With what closes those that have not sent a request yet; the one that has asked longest ago is the first."""
+        self._untaken: dict[asyncio.Transport, asyncio.TimerHandle] = {}
+        """With what closes those that do not take their answers; the one that has waited longest is the first."""
 
     def accept(self) -> asyncio.Protocol:
         """Make the protocol of a new connection."""
@@ -105,8 +111,24 @@ class _Connections:
                 timer.cancel()
             self._open[transport] = None
 
+    def fills(self, transport: asyncio.Transport | None) -> None:
+        """Note that a connection does not take its answer as fast as it is written."""
+        if transport is None or transport in self._untaken:
+            return
+        if len(self._untaken) >= _MOST_UNTAKEN:
+            next(iter(self._untaken)).abort()
+        timer = asyncio.get_running_loop().call_later(_TAKE_SECONDS, transport.abort)
+        self._untaken[transport] = timer
+
+    def takes(self, transport: asyncio.Transport | None) -> None:
+        """Note that it has taken it."""
+        timer = self._untaken.pop(transport, None) if transport is not None else None
+        if timer is not None:
+            timer.cancel()
+
     def closed(self, transport: asyncio.Transport) -> None:
         """Forget a connection."""
+        self.takes(transport)
         timer = self._open.pop(transport, None)
         if timer is not None:
             timer.cancel()
@@ -133,9 +155,11 @@ class _Connection(asyncio.Protocol):
         return self._inner.eof_received()
 
     def pause_writing(self) -> None:
+        self._connections.fills(self._transport)
         self._inner.pause_writing()
 
     def resume_writing(self) -> None:
+        self._connections.takes(self._transport)
         self._inner.resume_writing()
 
     def connection_lost(self, error: Exception | None) -> None:

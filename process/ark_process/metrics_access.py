@@ -35,7 +35,7 @@ _TRUST_SECONDS = 600.0
 """How long an earlier yes counts while the API server does not answer: then above all people look at metrics."""
 _MOST_REMEMBERED = 1000
 """Of each kind: however many tokens are refused, none that was accepted is forgotten for them."""
-_MOST_QUESTIONS = 4
+_MOST_QUESTIONS = 16
 """So many at a time: whoever reaches this endpoint can make us ask."""
 _PATIENCE_SECONDS = 9.0
 """The most that a caller waits for its turn and the answer: less than a scrape may take by Prometheus' default, 10 s.
@@ -93,7 +93,7 @@ class MetricsAccess:
             authority: PEM file with the CA of its certificate, read again when it changes; the system's CAs where None.
             clock: monotonic time, seconds.
         """
-        self._url = api_server.rstrip("/") + _PATH
+        self._url = _bracketed(api_server).rstrip("/") + _PATH
         self._authority = authority
         self._clock = clock
         self._good = _Answers()
@@ -170,6 +170,13 @@ class MetricsAccess:
         if self._context is None or self._context[0] != state:
             self._context = state, _context(self._authority)
         return self._context[1]
+
+
+def _bracketed(url: str) -> str:
+    """Return a URL with its IPv6 address in brackets, which Kubernetes' variables for the API server do not have."""
+    scheme, _, place = url.partition("://")
+    host, _, port = place.rstrip("/").rpartition(":")
+    return f"{scheme}://[{host}]:{port}" if ":" in host and "[" not in host else url
 
 
 def _token(authorization: str) -> str:

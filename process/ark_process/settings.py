@@ -22,6 +22,8 @@ from ark_process.secrets import Scrubber, of_environment, of_urls
 USAGE_ERROR = 2
 """Exit code of a program that was started with a bad setting (the convention of argparse)."""
 
+_LARGEST = 1e9
+"""Of numbers with a fraction: thirty years in seconds."""
 _S = TypeVar("_S", bound="ProgramSettings")
 _T = TypeVar("_T")
 
@@ -37,6 +39,7 @@ class ProgramSettings(BaseSettings):
         cli_avoid_json=True,
         extra="ignore",
         frozen=True,
+        allow_inf_nan=False,
     )
 
     log_level: Literal["debug", "info", "warning", "error"] = Field(
@@ -54,6 +57,14 @@ class ProgramSettings(BaseSettings):
         numeric = declared in (int, float) or {int, float} & set(get_args(declared))
         if isinstance(value, str) and numeric and ("_" in value or not value.isascii()):
             raise ValueError("give a number in plain digits")
+        return value
+
+    @field_validator("*")
+    @classmethod
+    def _is_of_this_world(cls, value: object) -> object:
+        """Refuse times that no clock can count with."""
+        if isinstance(value, float) and value > _LARGEST:
+            raise ValueError(f"give at most {_LARGEST:g}")
         return value
 
     @property

@@ -13,7 +13,8 @@ import grpc
 import structlog
 
 _COMMON_NAME = "x509_common_name"
-_ALTERNATIVE_NAME = "x509_subject_alternative_name"
+_DNS_NAME = "peer_dns"
+"""DNS names among the alternative ones; others (a URI, a mail address) name no host."""
 _HEALTH = "/grpc.health.v1.Health/"
 """Whether the scaler serves is no secret."""
 
@@ -63,9 +64,7 @@ class CallersNames(grpc.aio.ServerInterceptor):
 
     async def _check(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         seen = context.auth_context()
-        names = {
-            name.decode("utf-8", "replace") for key in (_COMMON_NAME, _ALTERNATIVE_NAME) for name in seen.get(key, ())
-        }
+        names = {name.decode("utf-8", "replace") for key in (_COMMON_NAME, _DNS_NAME) for name in seen.get(key, ())}
         if names & self._names:
             return
         shown = tuple(sorted(names))

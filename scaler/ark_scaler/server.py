@@ -31,6 +31,9 @@ _LARGEST_REQUEST_BYTES = 16 * 1024
 _MOST_PENDING_REQUESTS = 100_000
 _HANDSHAKE_MS = 10_000
 """A connection that has not begun to speak HTTP/2 after this is closed, milliseconds."""
+_IDLE_MS = 20_000
+"""A connection without a call is closed after this, milliseconds: KEDA opens another one for its next call, and the
+others must not keep it from that. With push it has a stream open all the time."""
 _MOST_CONNECTIONS = 2_000
 """KEDA has one for each scaler address and each certificate; ten thousand streams share it."""
 _COMMAND_CONNECTIONS = 2
@@ -140,6 +143,7 @@ def _server(config: ScalerSettings, servicer: ScalerServicer, checker: health.ai
             # Whoever reaches the port can open connections that say nothing.
             ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
             ("grpc.max_allowed_incoming_connections", _MOST_CONNECTIONS),
+            ("grpc.max_connection_idle_ms", _IDLE_MS),
             ("grpc.so_reuseport", 0),  # a port in use is an error, not a share of its calls
             ("grpc.max_receive_message_length", _LARGEST_REQUEST_BYTES),
             # After a restart KEDA opens all its streams at once; by default gRPC cancels most of a thousand and more.

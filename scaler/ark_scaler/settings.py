@@ -75,7 +75,10 @@ class ScalerSettings(ProgramSettings):
     )
     metrics_api_server_ca: Path | None = Field(None, description="PEM file with the CA of the API server's certificate")
     keepalive_seconds: float = Field(
-        30, ge=1, description="Time between HTTP/2 pings to clients; a dead one is noticed a third of it later"
+        30,
+        ge=1,
+        le=86_400,
+        description="Time between HTTP/2 pings to clients; a dead one is noticed a third of it later",
     )
     shutdown_seconds: float = Field(
         5, ge=0, description="How long calls that are under way may take to end when the scaler stops"

@@ -34,7 +34,9 @@ _ALL, _WAITING = "all", "waiting"
 _FROM_ENVIRONMENT = "FromEnv"
 _DEFAULT_TASKS_PER_REPLICA = 5
 _DEFAULT_TOKENS_PER_CALL = 8000
-_NUMBER = re.compile(r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+_NUMBER = re.compile(r"(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+_LONGEST_NUMBER = 100
+"""Characters; far more than any number needs."""
 LARGEST_NUMBER = 2**53
 """Numbers above are not exact in the wire's floating point fields; the ArkAgent's definition has the same bound."""
 
@@ -156,7 +158,8 @@ def _seconds(given: Mapping[str, str], key: str) -> float | None:
     if value is None:
         return None
     # float() takes more than people mean: 1_0, nan, digits of other scripts.
-    seconds = float(value) if _NUMBER.fullmatch(value) else math.nan
+    is_number = len(value) <= _LONGEST_NUMBER and _NUMBER.fullmatch(value)
+    seconds = float(value) if is_number else math.nan
     if not 0 < seconds < math.inf:
         raise BadValue(key, value, "give a number of seconds above 0")
     return seconds

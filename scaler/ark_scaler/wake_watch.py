@@ -15,6 +15,7 @@ In a Redis Cluster one XREAD cannot name streams of several slots, and so they a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, cast
@@ -258,7 +259,7 @@ class BlockingWatch:
 
     async def _poll_instead(self, connection: AbstractConnection, connected: Callable[[], None]) -> None:
         """Where XREAD is not permitted: have the queues read by themselves, as often as a Cluster's are asked."""
-        await _ask(connection, "PING")
+        await _see(connection)
         connected()
         self._watcher.contact()
         self._watcher.unsure(self._streams.pop([stream.key for stream in self._streams.all()]))
@@ -272,7 +273,7 @@ class BlockingWatch:
                     self._changed.clear()
                     await self._changed.wait()
             except TimeoutError:
-                await _ask(connection, "PING")
+                await _see(connection)
                 self._watcher.contact()
         self._changed.set()
 
@@ -384,7 +385,7 @@ class PollingWatch:
         with translated("watch queues"):
             while True:
                 async with asyncio.timeout(BLOCK_SECONDS):
-                    with cancellable():
+                    with cancellable(), contextlib.suppress(NoPermissionError):
                         await self._client.ping(target_nodes=RedisCluster.RANDOM)
                 connected()
                 self._watcher.contact()
@@ -421,6 +422,12 @@ async def _reconnecting(session: Callable[[Callable[[], None]], Any], lose: Call
             lose(known)
         failures += 1
         await asyncio.sleep(min(1.0, 0.05 * 2 ** min(failures, 10)))
+
+
+async def _see(connection: AbstractConnection) -> None:
+    """See whether Redis lives; a user who may not even ask has his answer as well."""
+    with contextlib.suppress(NoPermissionError):
+        await _ask(connection, "PING")
 
 
 async def _ask(connection: AbstractConnection, *words: str) -> Any:

@@ -30,7 +30,7 @@ end
 -- result_ms  time to live of the result
 -- kept, kept_ms, now  see above
 local function bury(keys, task, result_ms, kept, kept_ms, now)
-  redis.pcall('HDEL', keys.refused, task.id)
+  redis.pcall('HDEL', keys.refused, task.id, task.id .. ':alone')
   local entry = redis.call('XRANGE', keys.tasks, task.id, task.id)[1]
   if not entry then
     redis.call('XACK', keys.tasks, task.group, task.id)

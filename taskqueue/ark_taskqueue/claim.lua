@@ -9,6 +9,7 @@
 -- uses: group
 --
 -- KEYS[1]  stream of tasks
+-- KEYS[2]  hash, the refused tasks, and the suspects that were taken alone: id and ':alone', the delivery count
 -- ARGV[1]  consumer group
 -- ARGV[2]  consumer that claims
 -- ARGV[3]  greatest number of tasks
@@ -18,6 +19,7 @@
 -- ARGV[7]  1 where refused tasks are taken, else 0
 -- ARGV[8]  time after which a refused task has waited for very long, milliseconds
 -- ARGV[9]  time for which suspects are left to workers that have nothing to do, milliseconds
+-- ARGV[10] time after which it is forgotten that a suspect was taken, milliseconds
 --
 -- Returns {now in milliseconds, {id, delivery count, fields, 1 for a suspect, 2 for a refused one, else 0}, ...}.
 local tasks, group, consumer, wanted = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3])
@@ -45,6 +47,9 @@ if no_group then
 else
   take(pending(tasks, group, 'IDLE', held[1] and ARGV[9] or 0, '-', '+', 1, ARGV[6]), 1)
   if #claimed > 1 then
+    -- Should its worker die, the next one of that name may hold others by the time the leases are over (reclaim.lua).
+    redis.pcall('HSET', KEYS[2], claimed[2][1] .. ':alone', claimed[2][2])
+    redis.pcall('PEXPIRE', KEYS[2], ARGV[10])
     return claimed
   end
   if ARGV[7] == '1' then

@@ -24,7 +24,8 @@
 -- ARGV[11] tokens that the LLM read
 -- ARGV[12] tokens that it wrote
 -- ARGV[13] 1 when this may have been asked before, else 0
--- ARGV[14...]  fields of the result: name, value, name, value ...
+-- ARGV[14] 1 where the LLM's provider has answered a call of the task, else 0
+-- ARGV[15...]  fields of the result: name, value, name, value ...
 --
 -- Returns 1 when the task is completed, also when this delivery was completed before (the caller asks again when
 -- it missed the answer), and 0 when the task is no longer this consumer's: then nothing but the call's cost is written.
@@ -39,9 +40,9 @@ end
 
 redis.call('XACK', tasks, ARGV[1], ARGV[3])
 redis.call('XDEL', tasks, ARGV[3])
-redis.call('HSET', result, 'delivery', delivery, unpack(ARGV, 14))
+redis.call('HSET', result, 'delivery', delivery, unpack(ARGV, 15))
 redis.call('PEXPIRE', result, ARGV[5])
-redis.pcall('HDEL', KEYS[4], ARGV[3])
+redis.pcall('HDEL', KEYS[4], ARGV[3], ARGV[3] .. ':alone')
 
 -- Exponentially weighted mean: exact while there are few samples, then each new one counts 1/ARGV[7].
 -- A key that somebody else wrote, or no memory: the statistics suffer, the completion does not.
@@ -53,10 +54,10 @@ if type(samples) == 'number' then
   redis.pcall('HSET', stats, 'service_mean_ms', string.format('%.3f', mean))
 end
 
--- That a task was begun then and could be completed: what was refused before and is refused again is refused for what it
+-- That a task was begun then, was answered and could be completed: what was refused before and is refused again is refused for what it
 -- is (refuse.lua).
 local begun, known = now_in_ms() - tonumber(ARGV[6]), redis.pcall('HGET', stats, 'proved_at_ms')
-if begun > (type(known) == 'string' and tonumber(known) or 0) then
+if ARGV[14] == '1' and begun > (type(known) == 'string' and tonumber(known) or 0) then
   redis.pcall('HSET', stats, 'proved_at_ms', string.format('%.0f', begun))
 end
 

@@ -164,6 +164,11 @@ class Consumer:
         self._letters = letters or LettersKept()
         self._server_minus_local_ms = 0.0
 
+    @property
+    def most_failures(self) -> int:
+        """How often a task may fail; see `RetryPolicy`."""
+        return self._retries.max_failures
+
     async def claim(self, count: int, *, refused: bool = True) -> list[Task]:
         """Take up to `count` tasks at once: returned ones first, oldest first, then new ones, then refused ones.
 
@@ -179,7 +184,7 @@ class Consumer:
         """
         reply = await _CLAIM.run(
             self._client,
-            (self._queue.stream,),
+            (self._queue.stream, self._queue.refused),
             self._queue.group,
             self.name,
             count,
@@ -189,6 +194,7 @@ class Consumer:
             int(refused),
             _ms(_REFUSED_WAIT_SECONDS),
             _ms(_SUSPECT_WAIT_SECONDS),
+            _ms(_REFUSED_REMEMBER_SECONDS),
         )
         now_ms = int(reply[0])
         self._server_minus_local_ms = now_ms - time.monotonic() * 1000
@@ -234,7 +240,13 @@ class Consumer:
         return [tasks[int(position) - 1] for position in reply]
 
     async def complete(
-        self, task: Task, outcome: Outcome, service_seconds: float, settlement: Settlement | None = None
+        self,
+        task: Task,
+        outcome: Outcome,
+        service_seconds: float,
+        settlement: Settlement | None = None,
+        *,
+        answered: bool = True,
     ) -> bool:
         """Finish a task: it leaves the queue, its result is stored and its last call settled, in one step.
 
@@ -246,6 +258,7 @@ class Consumer:
             outcome: what is stored for the producer.
             service_seconds: how long the work took; feeds the queue's mean service time.
             settlement: of a call that ended with the task; None where every call is settled.
+            answered: whether the LLM's provider has answered a call of it: that proves that not all are refused.
 
         Raises:
             RedisUnavailable, RedisRefused: see `claim`.
@@ -263,6 +276,7 @@ class Consumer:
             service_ms,
             _SERVICE_TIME_SAMPLES,
             *(_NOTHING_TO_SETTLE if settlement is None else settlement.arguments),
+            int(answered),
             *outcome_fields(task, outcome, service_ms),
         )
         return bool(reply)

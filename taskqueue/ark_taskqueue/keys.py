@@ -9,7 +9,8 @@ use them together::
     ark:{<namespace>/<agent>}:once:<key>     string, the task submitted under an idempotency key
     ark:{<namespace>/<agent>}:once-digest:<key>  string, what was submitted under it
     ark:{<namespace>/<agent>}:stats          hash, service times and counts
-    ark:{<namespace>/<agent>}:refused        hash, when tasks that the LLM's provider refuses were refused first
+    ark:{<namespace>/<agent>}:refused        hash, when tasks that the LLM's provider refuses were refused first, and
+                                             which delivery of a suspect was a worker's only task
     ark:{<namespace>/<agent>}:tokens         hash, sums of the token ledger
     ark:{<namespace>/<agent>}:tokens:log     list, tokens spent in each second of the last day
     ark:{<namespace>/<agent>}:tokens:reserved  sorted set, reservations of calls under way

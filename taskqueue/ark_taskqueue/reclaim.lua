@@ -14,7 +14,7 @@
 -- KEYS[2]  stream of dead letters
 -- KEYS[3]  hash, the queue's statistics
 -- KEYS[4]  prefix of the results' keys: a key is this and the task's id (same hash tag, hence the same slot)
--- KEYS[5]  hash, the refused tasks
+-- KEYS[5]  hash, the refused tasks, and the suspects that were taken alone (claim.lua)
 -- KEYS[6]  prefix of the keys that remember submissions
 -- ARGV[1]  consumer group
 -- ARGV[2]  lease, milliseconds
@@ -115,7 +115,10 @@ for position, consumer in ipairs(consumers) do
     -- container. It is judged together, once all of it is over.
     local silent, over = {}, true
     for _, entry in ipairs(redis.call('XPENDING', tasks, group, '-', '+', math.max(held, tonumber(limit)), name)) do
-      if entry[3] >= lease / 2 then
+      local alone = entry[3] >= lease and redis.pcall('HGET', KEYS[5], entry[1] .. ':alone')
+      if type(alone) == 'string' and tonumber(alone) == entry[4] then
+        blame(entry, name) -- whatever a later worker of that name held when it died
+      elseif entry[3] >= lease / 2 then
         silent[#silent + 1] = entry
         over = over and entry[3] >= lease
       end

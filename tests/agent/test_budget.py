@@ -251,7 +251,7 @@ async def test_the_cost_of_a_task_that_is_cut_off_while_its_end_is_reported_is_w
 ) -> None:
     reported = asyncio.Event()
 
-    async def hang(*_: object) -> bool:
+    async def hang(*_: object, **__: object) -> bool:
         reported.set()
         await asyncio.sleep(600)
         return False

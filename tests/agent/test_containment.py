@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import sys
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
 from ark_agent import Context, NotNow
+from ark_agent import worker as worker_module
 from ark_agent.worker import WorkLimits
 from ark_taskqueue import Client, Producer, QueueKeys, Result, read_depth
+from ark_taskqueue.consumer import BACKOFF, READY
 from tests.agent.working import working
 from tests.eventually import eventually
+from tests.taskqueue.moving_time import owner_of
 
 
 async def result_of(client: Client, queue: QueueKeys, task_id: str) -> Result:
@@ -78,7 +83,33 @@ async def _exit_in_a_forgotten_task() -> None:
     raise ValueError("after it")
 
 
+def _exit() -> str:
+    sys.exit(1)
+
+
+class _Exits(Exception):
+    def __str__(self) -> str:
+        return _exit()
+
+
+async def _text_exits() -> None:
+    raise _Exits
+
+
+def _nested() -> BaseException:
+    error: Exception = ValueError("x")
+    for _ in range(3000):
+        error = ExceptionGroup("deeper", [error])
+    return error
+
+
+async def _nests() -> None:
+    raise _nested()
+
+
 _WAYS = (
+    _text_exits,
+    _nests,
     _exit_at_once,
     _exit_in_a_task,
     _exit_in_a_group,
@@ -174,3 +205,94 @@ async def test_a_handler_that_does_not_let_itself_be_cancelled_keeps_its_task_un
     assert ended == ([1] if stubborn else [])
     depth = await read_depth(client, queue)
     assert (depth.waiting, depth.in_flight) == (1, 0)
+
+
+class _ExitingText(str):
+    def encode(self, *_: object, **__: object) -> bytes:
+        sys.exit(1)
+
+
+class _ExitingMap(dict[str, str]):
+    def items(self) -> Any:
+        sys.exit(1)
+
+
+@pytest.mark.parametrize("at", ["call", "cancel", "text", "map"])
+async def test_what_exits_outside_of_the_handlers_own_steps_costs_nobody_else(
+    client: Client, queue: QueueKeys, at: str
+) -> None:
+    async def good(_: Context) -> str:
+        await asyncio.sleep(0.3)
+        return "done"
+
+    async def answer(made: object) -> object:
+        return made
+
+    def handler(context: Context) -> Any:
+        if context.task.prompt == "good":
+            return good(context)
+        if at == "cancel":
+            raise asyncio.CancelledError
+        if at == "call":
+            sys.exit(1)
+        return answer(_ExitingText("x") if at == "text" else _ExitingMap(a="b"))
+
+    producer = Producer(client, queue)
+    async with working(client, queue, handler):
+        ids = [(await producer.submit(prompt)).task_id for prompt in ("good", "bad", "good")]
+        results = [await result_of(client, queue, task_id) for task_id in ids]
+    assert [(one.status, one.attempts) for one in results[::2]] == [("completed", 1)] * 2
+    if at == "text":
+        assert (results[1].status, results[1].output) == ("completed", "x")
+    else:
+        assert results[1].status == "dead"
+
+
+async def test_the_end_of_the_worker_itself_is_nobodys_attempt(client: Client, queue: QueueKeys) -> None:
+    """As when a callback of a handler's ends the event loop."""
+    begun = asyncio.Event()
+
+    async def handler(_: Context) -> str:
+        begun.set()
+        await asyncio.sleep(60)
+        return "late"
+
+    task_id = (await Producer(client, queue).submit("x")).task_id
+
+    async def work() -> None:
+        async with working(client, queue, handler):
+            await asyncio.sleep(60)
+
+    running = asyncio.create_task(work())
+    await begun.wait()
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        if task is not running:
+            task.cancel()
+    running.cancel()
+    await asyncio.wait([running], timeout=20)
+    assert await Producer(client, queue).result(task_id) is None
+    assert await owner_of(client, queue, task_id) != BACKOFF, "no failure is written down"
+
+
+async def test_a_handler_that_outlives_its_time_fails_and_the_process_ends(
+    client: Client, queue: QueueKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "_STUBBORN_SECONDS", 0.5)
+    let_go, ended = asyncio.Event(), list[int]()
+
+    async def handler(context: Context) -> str:
+        while context.task.prompt == "stubborn" and not let_go.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await let_go.wait()
+        return "done"
+
+    def end(code: int) -> None:
+        ended.append(code)
+        let_go.set()  # a real process would be gone
+
+    producer = Producer(client, queue)
+    limits = WorkLimits(concurrent_tasks=1, task_seconds=0.5, grace_seconds=1)
+    stubborn = (await producer.submit("stubborn")).task_id
+    async with working(client, queue, handler, limits=limits, end=end):
+        await eventually(lambda: bool(ended), "the process's end", 30)
+    assert await owner_of(client, queue, stubborn) in (BACKOFF, READY), "it has failed, and is tried again"

@@ -427,10 +427,22 @@ async def test_an_empty_variable_is_no_base_url(monkeypatch: pytest.MonkeyPatch)
 
 
 ERRORS_IN_A_SUCCESS: dict[Name, list[Any]] = {
-    "anthropic": [{"type": "error", "error": {"type": "rate_limit_error", "message": "slow down"}}],
+    "anthropic": [
+        {"type": "error", "error": {"type": "rate_limit_error", "message": "slow down"}},
+        anthropic_message(content=[{"type": "error", "error": {"type": "rate_limit_error"}}]),
+    ],
     "openai": [
         {"error": {"code": 429, "message": "slow down"}},
         {"error": {"type": "rate_limit_error", "message": "slow down"}, "choices": []},
+        {"object": "error", "code": 429, "message": "slow down"},
+        {"code": 429, "msg": "slow down"},
+        {"status": 429.0},
+        [{"error": {"code": 429}}],
+        {"errors": [{"status_code": "429"}]},
+        {"error": "slow down", "status": 429},
+        {"error": [{"code": 429}]},
+        {"error": {"status": 429}},
+        openai_completion(choices=[{"index": 0, "message": {"error": {"code": 429}}, "finish_reason": "stop"}]),
         openai_completion(choices=[{"index": 0, "error": {"code": 429, "message": "slow down"}, "message": None}]),
         openai_completion(
             choices=[{"index": 0, "finish_reason": "error", "error": {"code": 429}, "message": {"content": "so f"}}]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
+
+from hack.local.options import from_environment, whole
 
 _FOLDER = Path(__file__).with_name("corpus")
 
@@ -19,4 +20,4 @@ def kept(name: str) -> list[Any]:
 
 def examples(few: int) -> int:
     """Answer how many new cases are tried: `few`, or what ``FUZZ_EXAMPLES`` says."""
-    return int(os.environ.get("FUZZ_EXAMPLES") or few)
+    return from_environment("FUZZ_EXAMPLES", whole(1), few)

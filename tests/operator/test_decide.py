@@ -393,8 +393,9 @@ def applied(number: int | None, *, seen: str | None = None, legacy: bool = False
     return Agent({**made, "metadata": {**made["metadata"], "annotations": annotations, **metadata}})
 
 
-def managed(manager: str, operation: str = "Apply", field: str = "f:replicas") -> dict[str, Any]:
-    return {"managedFields": [{"manager": manager, "operation": operation, "fieldsV1": {"f:spec": {field: {}}}}]}
+def managed(manager: str, operation: str = "Apply", field: str = "f:replicas", time: str = "then") -> dict[str, Any]:
+    fields: dict[str, Any] = {"f:spec": {field: {}}}
+    return {"managedFields": [{"manager": manager, "operation": operation, "time": time, "fieldsV1": fields}]}
 
 
 @pytest.mark.parametrize(
@@ -412,6 +413,9 @@ def managed(manager: str, operation: str = "Apply", field: str = "f:replicas") -
         (applied(None, **managed("argocd", field="f:model")), None),
         (applied(None, **managed("kubectl-edit", "Update")), None),
         (applied(None, **managed("ark-operator")), None),
+        (applied(None, seen=applied(None, **managed("argocd")).seen_apply, **managed("argocd")), None),
+        (applied(None, seen=applied(None, **managed("argocd")).seen_apply, **managed("flux")), 4),
+        (applied(None, seen=applied(None, **managed("argocd")).seen_apply, **managed("argocd", time="later")), 4),
     ],
 )
 def test_a_manifest_that_says_the_pools_own_number_pins_it(of: Agent, number: int | None) -> None:
@@ -470,3 +474,28 @@ def test_a_deployment_of_its_own_or_of_an_operator_without_a_name_is_taken_on(op
     assert plan.yields is None
     assert plan.apply is not None
     assert plan.apply["metadata"]["annotations"][OPERATOR] == "ark-system/ark-operator"
+
+
+@pytest.mark.parametrize(
+    ("containers", "told"),
+    [
+        ([{"name": "agent", "env": [{"name": "agent_daily_token_limit", "value": "0"}]}], "agent_daily_token_limit"),
+        ([{"name": "agent", "args": ["--daily-token-limit", "0"]}], "--daily-token-limit"),
+        ([{"name": "agent", "args": ["--daily_token_limit=0"]}], "--daily-token-limit"),
+        ([{"name": "agent", "args": ["--daily-tok=0"]}], "--daily-token-limit"),
+        ([{"name": "agent", "command": ["sh", "-c", "ark-agent --queue a/b"]}], "--queue"),
+        ([{"name": "second", "command": ["ark-agent"], "env": []}], "AGENT_DAILY_TOKEN_LIMIT"),
+    ],
+)
+def test_a_template_does_not_get_round_the_limits(containers: list[Any], told: str) -> None:
+    of = agent(template={"spec": {"containers": containers}}, limits={"maxDailyTokens": 100_000})
+    status = decided(of).status
+    assert status is not None
+    ready = status["conditions"][0]
+    assert (ready["reason"], told in ready["message"]) == ("InvalidTemplate", True), ready["message"]
+
+
+def test_a_template_may_have_containers_of_its_own_with_flags_of_the_same_names() -> None:
+    sidecar = {"name": "proxy", "image": "x", "args": ["--queue=5"], "env": [{"name": "AGENT_QUEUE", "value": "x"}]}
+    of = agent(template={"spec": {"containers": [sidecar]}})
+    assert decided(of).create is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -144,3 +145,35 @@ async def test_the_soft_limit_of_open_files_is_raised() -> None:
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == min(hard, 1 << 20)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_whoever_does_not_take_the_metrics_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "_TAKE_SECONDS", 0.5)
+    monkeypatch.setattr(http, "_MOST_UNTAKEN", 5)
+    registry = CollectorRegistry()
+    gauge = Gauge("large", "x" * 1000, ["name"], registry=registry)
+    for number in range(30_000):
+        gauge.labels(f"{number:0200}").set(number)
+
+    loop, whole = asyncio.get_running_loop(), 30_000 * 1200
+
+    async def rest(sock: socket.socket) -> int:
+        """Read until the server has closed the connection."""
+        size = 0
+        with contextlib.suppress(OSError):
+            while part := await loop.sock_recv(sock, 1 << 20):
+                size += len(part)
+        return size
+
+    async with serving(registry) as port:
+        with contextlib.ExitStack() as opened:
+            stuck = [opened.enter_context(await silent(port)) for _ in range(12)]
+            for sock in stuck:
+                await loop.sock_sendall(sock, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            async with asyncio.timeout(60):
+                for sock in stuck:
+                    assert await loop.sock_recv(sock, 1), "the answer has begun"
+                await asyncio.sleep(1.5)  # the server's timers are of this very event loop
+                sizes = [await rest(sock) for sock in stuck]
+        assert all(size < whole for size in sizes), "nobody has got all of it"
+        assert (await get(port, "/metrics"))[0] == 200

@@ -18,7 +18,7 @@ def fails():
     prompt = "PLANTED-" + "prompt"
     raise ValueError("odd")
 
-async def planted(config, *_):
+async def planted(config, *_, **__):
     key = "PLANTED-" + "key"
     try:
         fails()

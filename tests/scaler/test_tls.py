@@ -171,3 +171,12 @@ async def test_another_name_may_be_allowed_and_none_at_all_be_asked_for(
         async with running(settings(**pki.settings(redis_server.url), tls_client_names=names)) as scaler:
             client = pki.ca.issue_cert("keda.example")
             assert await spec_over(channel(scaler.grpc_port, pki.ca, client)) == expected
+
+
+async def test_a_name_that_is_no_hosts_is_none(redis_server: RedisServer, tmp_path: Path) -> None:
+    pki = Pki(tmp_path)
+    async with running(settings(**pki.settings(redis_server.url))) as scaler:
+        for other in (pki.ca.issue_cert("keda-operator@example.com"), pki.ca.issue_cert("x", common_name="keda")):
+            assert await spec_over(channel(scaler.grpc_port, pki.ca, other)) == "PERMISSION_DENIED"
+        by_common_name = pki.ca.issue_cert("x", common_name="keda-operator")
+        assert await spec_over(channel(scaler.grpc_port, pki.ca, by_common_name)) == "OK"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -131,3 +133,15 @@ def test_no_metadata_ends_in_anything_but_a_sound_trigger_or_a_refusal(metadata:
     assert trigger.max_daily_tokens is None or trigger.max_daily_tokens >= trigger.max_tokens_per_call >= 1
     assert trigger.redis in CONNECTIONS
     assert trigger.queue.stream
+
+
+def test_a_value_of_any_length_is_refused_at_once_and_in_few_words() -> None:
+    for value in ("1" * 200_000 + "x", "1" * 200_000, "." * 200_000):
+        began = time.process_time()
+        with pytest.raises(Refusal) as caught:
+            parse({**WRITER, "targetWaitSeconds": value}, CONNECTIONS)
+        assert len(str(caught.value)) < 1000, "gRPC takes 8 kB of it"
+        assert time.process_time() - began < 1, "it was quadratic: minutes"
+    with pytest.raises(Refusal) as caught:
+        parse({**WRITER, "k" * 200_000: "x"}, CONNECTIONS)
+    assert len(str(caught.value)) < 1000

@@ -15,6 +15,7 @@ from ark_taskqueue import (
     Producer,
     QueueKeys,
     RedisUnavailable,
+    TaskQueueError,
     connect,
     read_depth,
     read_depths,
@@ -212,3 +213,14 @@ async def test_every_acknowledged_task_survives_a_crash_of_a_persistent_server(f
         await worker.give_back(held[2:])
         assert [task.id for task in await worker.claim(99)] == ids[2:]
         await client.aclose()
+
+
+async def test_no_error_repeats_what_redis_was_sent(folder: Path, queue: QueueKeys) -> None:
+    """Redis quotes the arguments of a command that it does not know, and those of AUTH are user and password."""
+    with RedisServer(folder, options=["--rename-command", "AUTH", ""]) as server:
+        client = connect(server.url.replace("redis://", "redis://user:S3cret-99@"))
+        with pytest.raises(TaskQueueError) as caught:
+            await read_depth(client, queue)
+        await client.aclose()
+    assert "AUTH" in str(caught.value)
+    assert "S3cret" not in str(caught.value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from ark_taskqueue import Client, Consumer, Leases, Outcome, Producer, QueueKeys, RetryPolicy, read_depth
-from ark_taskqueue.consumer import BACKOFF, READY
+from ark_taskqueue.consumer import BACKOFF, READY, SUSPECT
 from tests.eventually import eventually
 from tests.taskqueue.moving_time import dead_workers, end_backoff, end_lease, owner_of
 
@@ -251,3 +251,52 @@ async def test_with_very_many_dead_workers_the_tasks_of_all_come_back_some_at_a_
     assert (await read_depth(each_client, queue)).waiting >= 500
     [task] = await worker.claim(5)
     assert task.alone, "whatever killed its worker may kill another"
+
+
+async def test_two_tasks_that_kill_their_worker_one_after_the_other_are_both_found_out(
+    each_client: Client, queue: QueueKeys
+) -> None:
+    """A kubelet starts the container again under the same name: by the end of the leases it has died with each."""
+    ids = await submit(each_client, queue, 2)
+    other, restarted = Consumer(each_client, queue, "other"), Consumer(each_client, queue, "w")
+    await restarted.claim(2)
+    for task_id in ids:
+        await end_lease(each_client, queue, task_id, LEASE)
+    await other.reclaim(interval_seconds=0)
+    for _ in range(2):
+        [task] = await restarted.claim(1)
+        assert task.alone
+        # The next one takes a suspect though it seems to hold the one before: that was left long enough.
+        await each_client.execute_command("EVAL", _AGE, 1, queue.stream, queue.group, SUSPECT)
+    for task_id in ids:
+        await end_lease(each_client, queue, task_id, LEASE)
+    reclaimed = await other.reclaim(interval_seconds=0)
+    assert reclaimed is not None
+    assert reclaimed.expired == 2
+    for _ in range(2):
+        [task] = await Consumer(each_client, queue, f"new {_}").claim(5)
+        assert task.attempt == 2, "its death is an attempt"
+
+
+_AGE = """
+for _, entry in ipairs(redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 10, ARGV[2])) do
+  redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, entry[1], 'IDLE', 60000, 'JUSTID')
+end
+"""
+
+
+async def test_a_task_that_was_done_without_the_llm_proves_nothing_of_those_that_it_refuses(
+    client: Client, queue: QueueKeys
+) -> None:
+    await submit(client, queue, 2)
+    worker = Consumer(client, queue, "w", retries=RetryPolicy(max_failures=1))
+    [bad, cached] = await worker.claim(2)
+    assert (await worker.refuse(bad, "401")).outcome == "refused"
+    await worker.complete(cached, Outcome("x"), 0, answered=False)
+    [bad] = await worker.claim(1)
+    assert (await worker.refuse(bad, "401")).outcome == "refused"
+    await submit(client, queue, 1)
+    [good] = await worker.claim(1, refused=False)
+    await worker.complete(good, Outcome("x"), 0, answered=True)
+    [bad] = await worker.claim(1)
+    assert (await worker.refuse(bad, "401")).outcome == "dead"

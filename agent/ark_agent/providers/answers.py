@@ -7,10 +7,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ark_agent.providers.errors import CallFailed, CallUnclear, ProviderError
-from ark_agent.providers.faults import error_in_success
+from ark_agent.providers.faults import error_in_success, status_in
 
 _LONGEST_DETAIL = 64 * 1024
 """Characters; the worker takes known keys out before it shortens a text, so that none is cut in two."""
+_ANSWERS = frozenset({"choices", "content", "input_tokens"})
+"""Fields that an answer has, and an error has not."""
+_ERRORS = 400
 _TEXTS = frozenset({"text", "output_text"})
 """Types of parts that are the answer's text."""
 _NEVER_SENT = frozenset(
@@ -36,11 +39,28 @@ def object_in(provider: str, body: bytes, headers: Mapping[str, str]) -> dict[st
         content = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise CallUnclear(f"{provider} answered what is no JSON", str(error)) from None
+    found = _error_in(content)
+    if found is not None:
+        raise error_in_success(provider, found, headers)
     if not isinstance(content, dict):
         raise CallUnclear(f"{provider} answered JSON that is no object", str(content)[:_LONGEST_DETAIL])
-    if content.get("error"):
-        raise error_in_success(provider, content["error"], headers)
     return content
+
+
+def _error_in(content: object) -> object:
+    """Return the error that a body has in the place of an answer, in one of the forms that servers have; else None."""
+    if isinstance(content, list):
+        return next((found for one in content if (found := _error_in(one)) is not None), None)
+    if not isinstance(content, Mapping):
+        return None
+    error = content.get("error") or content.get("errors")
+    if isinstance(error, list) and error:
+        error = error[0]
+    if error:
+        # A text may have its code and status beside it.
+        return error if isinstance(error, Mapping) else {**content, "error": None, "message": str(error)}
+    says_so = "error" in (content.get("object"), content.get("type"))
+    return content if says_so or (not _ANSWERS & content.keys() and status_in(content) >= _ERRORS) else None
 
 
 def of_connection(provider: str, error: Exception) -> ProviderError:

@@ -23,7 +23,7 @@ from ark_agent.providers import (
 )
 from ark_agent.providers.answers import joined, object_in, of_connection, unreadable
 from ark_agent.providers.errors import BadProvider, CallUnclear, InputRefused, ProviderError
-from ark_agent.providers.faults import error_of, fault_of
+from ark_agent.providers.faults import error_in_success, error_of, fault_of
 from ark_agent.providers.usage import Reported, tokens
 
 _NAME = "anthropic"
@@ -95,7 +95,7 @@ class AnthropicProvider:
                 max_tokens=output_tokens, timeout=self._timeout, **_content(request)
             )
         # Read here and not by the SDK, which takes whatever a server sends for a message.
-        return self._reply(request, object_in(_NAME, answer.http_response.content, answer.headers))
+        return self._reply(request, object_in(_NAME, answer.http_response.content, answer.headers), answer.headers)
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -120,10 +120,13 @@ class AnthropicProvider:
             self._uncounted.add(request.model)
         return counted or None
 
-    def _reply(self, request: Request, message: Mapping[str, Any]) -> Reply:
+    def _reply(self, request: Request, message: Mapping[str, Any], headers: Mapping[str, str]) -> Reply:
         content, stop = message.get("content"), message.get("stop_reason")
         if not isinstance(content, (list, str)) and not (content is None and isinstance(stop, str)):
             raise unreadable(_NAME, "content", message)
+        failed = [part for part in content or [] if isinstance(part, dict) and part.get("type") == "error"]
+        if failed or str(stop).lower() == "error":
+            raise error_in_success(_NAME, (failed[0].get("error") or failed[0]) if failed else {}, headers)
         text = joined(content)
         reported = _reported(message.get("usage"))
         read, written = reported.spent(

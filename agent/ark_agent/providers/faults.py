@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -151,7 +152,8 @@ def fault_of(provider: str, status: int, body: object, message: str = "") -> Fau
 def fault_in_success(provider: str, error: object) -> Fault:
     """Read an error that came with status 200, in the body or in a choice; its code may be the status."""
     read = fault_of(provider, 0, {"error": error})
-    return Fault(provider, _status_of(read), read.code, read.kind, read.parameter, read.message)
+    status = status_in(error) if isinstance(error, Mapping) else 0
+    return Fault(provider, status or _status_of(read), read.code, read.kind, read.parameter, read.message)
 
 
 def error_of(fault: Fault, headers: Mapping[str, str]) -> ProviderError:
@@ -200,9 +202,17 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     return None
 
 
+def status_in(body: Mapping[str, Any]) -> int:
+    """Return the HTTP status that a body says; 0 where it says none."""
+    for name in ("code", "status", "status_code"):
+        said = body.get(name)
+        text = str(int(said)) if isinstance(said, float) and said.is_integer() else str(said)
+        if re.fullmatch(r"[1-5]\d\d", text, re.ASCII):
+            return int(text)
+    return 0
+
+
 def _status_of(fault: Fault) -> int:
-    if fault.code.isdecimal() and len(fault.code) == 3:
-        return int(fault.code)
     return next((_STATUSES[name] for name in sorted(fault.names) if name in _STATUSES), 500)
 
 

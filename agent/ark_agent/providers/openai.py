@@ -92,9 +92,10 @@ class OpenAIProvider:
         if not isinstance(choice, dict):
             raise unreadable(_NAME, "choices", content)
         stop = choice.get("finish_reason")
-        if choice.get("error") or stop == "error":
-            raise error_in_success(_NAME, choice.get("error") or {}, headers)
         message = choice.get("message")
+        error = choice.get("error") or (message.get("error") if isinstance(message, dict) else None)
+        if error or str(stop).lower() == "error":
+            raise error_in_success(_NAME, error or {}, headers)
         if not isinstance(message, dict):
             if not isinstance(stop, str):
                 raise unreadable(_NAME, "a message", content)

@@ -88,6 +88,35 @@ async def test_a_manifest_with_the_pools_own_number_pins_it(here: World) -> None
             assert (await here.agent(name))["status"]["mode"] == "Auto"
 
 
+async def test_a_pin_of_a_server_side_apply_ends_with_its_time_and_with_the_manifest(here: World) -> None:
+    forced = ("apply", "--server-side", "--force-conflicts", "-f", "-")
+    async with operating(here):
+        item = agent(autoscaling={"pinSeconds": 2})
+        item["metadata"]["namespace"] = here.namespace
+        await kubectl(here, *forced, stdin=json.dumps(item))
+        await here.mirror(0)
+        pinned = {**item, "spec": {**item["spec"], "replicas": 3}}
+        await kubectl(here, *forced, stdin=json.dumps(pinned))
+        await here.mode("Pinned")
+        await here.mode("Auto")
+        await here.mirror(3)
+        generation = (await here.scaled_object())["metadata"]["generation"]
+        await kubectl(here, *forced, stdin=json.dumps(pinned))  # says nothing new
+        await here.patch(model="other")
+        await here.mode("Auto")
+        assert (await here.scaled_object())["metadata"]["generation"] == generation, "KEDA is not paused again"
+        for_good = {**item, "spec": {**item["spec"], "replicas": 3, "autoscaling": {}}}
+        await here.scale_deployment(5)
+        await here.mirror(5)
+        await here.scale_deployment(3)
+        await here.mirror(3)
+        await kubectl(here, *forced, stdin=json.dumps(for_good))
+        await here.mode("Pinned")
+        without = {**for_good, "spec": {key: value for key, value in for_good["spec"].items() if key != "replicas"}}
+        await kubectl(here, *forced, stdin=json.dumps(without))
+        await here.mode("Auto")
+
+
 async def test_removing_autoscaling_at_zero_leaves_one_agent(here: World) -> None:
     """The pool stayed at zero for ever, though the same manifest applied afresh gives one."""
     async with operating(here):
