@@ -210,6 +210,7 @@ class Calls:
             ProviderError: there is no answer.
         """
         waited, busy = 0.0, 0
+        tried_alone = request.task.refused and self._gate.probing
         while True:
             try:
                 return await self._once(request, spent, clock, last=last)
@@ -220,7 +221,9 @@ class Calls:
                 long = waited > LONGEST_WAIT_SECONDS
                 if long or (self._gate.probing and not request.task.refused):
                     self._gate.refused(busy=True)
-                    raise RefusedForNow(str(error), may_count=long) from error
+                    # A rate limit refuses whom it will while there are others; tried again one at a time, when nothing
+                    # else waits, they get through.
+                    raise RefusedForNow(str(error), may_count=long and tried_alone) from error
                 self._gate.close("provider", seconds)
                 self._log.info("provider is busy, waiting", error=str(error), seconds=round(seconds, 1))
                 await self._wait(seconds, clock, str(error))

@@ -66,6 +66,8 @@ _FORGET_CONSUMER_SECONDS = 600.0
 _REFUSED_WAIT_SECONDS = 300.0
 """A refused task that has waited for so long behind all others is offered before them."""
 _REFUSED_REMEMBER_SECONDS = 7 * 24 * 3600.0
+_THROTTLED_SECONDS = 3600.0
+"""A rate limit refuses whom it will; who is refused for so long while others are answered asks for too much."""
 _SUSPECT_WAIT_SECONDS = 5.0
 """So long suspects are left to idle workers; after that a busy one takes one, and lets its other tasks end first."""
 DEFAULT_LETTERS_KEPT = 10_000
@@ -303,8 +305,8 @@ class Consumer:
         Args:
             task: the delivery.
             error: why, for people.
-            counts: whether it is a failure: "proved" as above, "noted" as the first refusal but no failure this time,
-                "always", or "never", which leaves no trace.
+            counts: whether it is a failure: "proved" as above, "noted" as the first refusal but no failure within an
+                hour of it, "always", or "never", which leaves no trace.
 
         Raises:
             RedisUnavailable, RedisRefused: see `claim`.
@@ -316,6 +318,7 @@ class Consumer:
             REFUSED,
             counts,
             _ms(_REFUSED_REMEMBER_SECONDS),
+            _ms(_THROTTLED_SECONDS),
         )
         return _ended(reply)
 

@@ -23,9 +23,10 @@
 -- ARGV[11] greatest number of dead letters
 -- ARGV[12] greatest age of a dead letter, milliseconds
 -- ARGV[13] reserved consumer that holds the refused tasks
--- ARGV[14] whether it counts as a failed attempt: "never", nor is the refusal noted; "noted", but this time it does not;
---          "always"; or "proved" (see above)
+-- ARGV[14] whether it counts as a failed attempt: "never", nor is the refusal noted; "noted": only where the first one was
+--          long ago; "always"; or "proved" (see above)
 -- ARGV[15] time after which a refusal is forgotten when nobody is refused any more, milliseconds
+-- ARGV[16] time after the first refusal from which on "noted" means "proved", milliseconds
 --
 -- Returns {'refused', 'retry', 'dead', or 'lost' when the task is no longer this consumer's and nothing is written,
 -- number of dead letters that had to go}.
@@ -40,7 +41,8 @@ end
 local first = tonumber(redis.call('HGET', KEYS[5], id) or nil)
 local stored = redis.pcall('HGET', KEYS[4], 'proved_at_ms')
 local proved = type(stored) == 'string' and tonumber(stored) or 0
-local counts = ARGV[14] == 'proved' and first and proved > first
+local long = first and now_in_ms() - first >= tonumber(ARGV[16])
+local counts = (ARGV[14] == 'proved' or (ARGV[14] == 'noted' and long)) and first and proved > first
 if ARGV[14] == 'always' or (counts and delivery >= tonumber(ARGV[5])) then
   return fail_task(
     {tasks = tasks, dead = KEYS[2], result = KEYS[3], stats = KEYS[4], refused = KEYS[5], once = KEYS[6]},

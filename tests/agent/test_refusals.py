@@ -7,6 +7,8 @@ of the queue, again and again; with as many such tasks as slots no other task wa
 from __future__ import annotations
 
 import asyncio
+import time
+from typing import Any
 
 import pytest
 
@@ -104,3 +106,38 @@ async def test_inputs_that_are_refused_for_themselves_slow_nothing_down(client: 
         assert worker.not_ready is None
     assert {result.status for result in done} == {"completed"}
     assert await DeadLetters(client, queue).count() == 15
+
+
+async def test_a_rate_limit_kills_no_task_that_it_happens_to_refuse(
+    client: Client, queue: QueueKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One call in 20 s for ten slots, with all times a tenth."""
+    times: dict[Any, dict[str, object]] = {
+        gate_module: {"_PROBE_SECONDS": 0.1, "_BUSY_PROBE_SECONDS": 0.5, "_REFUSED_SECONDS": 3.0},
+        calls_module: {
+            "_BUSY_PAUSES": (0.1, 3.0),
+            "_LEAST_BUSY_PAUSES": (0.01, 3.0),
+            "LONGEST_WAIT_SECONDS": 3.0,
+        },
+    }
+    for module, values in times.items():
+        for name, value in values.items():
+            monkeypatch.setattr(module, name, value)
+    answered = [0.0]
+
+    def act(_: Request) -> Reply | Exception:
+        if time.monotonic() - answered[0] < 2:
+            return ProviderBusy("openai answered 429")
+        answered[0] = time.monotonic()
+        return reply()
+
+    producer, llm = Producer(client, queue), FakeLLM(act)
+    ids = [(await producer.submit(f"task {number}")).task_id for number in range(12)]
+    limits = WorkLimits(concurrent_tasks=5)
+    async with (
+        working(client, queue, provider=llm, limits=limits),
+        working(client, queue, provider=llm, limits=limits, name="other"),
+        asyncio.timeout(90),
+    ):
+        results = [await producer.wait_for_result(task_id) for task_id in ids]
+    assert {one.status for one in results} == {"completed"}
