@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
 import structlog
@@ -44,6 +45,8 @@ _CLOSING_SECONDS = 8.0
 """Beyond that, where the last costs are being written down; a Pod has 15 s after the grace period."""
 _LONGEST_BLOCK_MARGIN_SECONDS = 10.0
 """A handler that blocks the event loop cannot be told that its time is over: the process ends so much later."""
+_MOST_THREADS = 256
+"""For `asyncio.to_thread`; made when they are needed."""
 _SCRAPE_SECONDS = 2.0
 """The most that a scrape waits for the budget."""
 
@@ -97,6 +100,8 @@ async def work(
         )
         stopping.tell(worker)
         loop = asyncio.get_running_loop()
+        # Threads that handlers leave behind when their time is over stay; servers' names are looked up in these, too.
+        loop.set_default_executor(ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="asyncio"))
 
         async def show_budget() -> None:
             usage = await calls.usage()

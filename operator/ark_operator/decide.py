@@ -247,7 +247,9 @@ def _mirror(plan: Plan, agent: Agent, observed: Observed, pin: Pin | None, *, ex
     if plan.mode is Mode.STATIC:
         if agent.replicas is None or (agent.replicas == 0 and agent.persons_number is None):
             return Mirror(agent.replicas, _DEFAULT_STATIC)
-        return None
+        # Else a person who comes back to the operator's number would not be pinned to it once autoscaling is set.
+        persons = agent.persons_number is not None and agent.mirrored is not None
+        return Mirror(agent.replicas, None) if persons else None
     if plan.mode is not Mode.AUTO:
         # A pin whose time is over while the budget is exceeded is taken back all the same.
         return Mirror(agent.replicas, 0, forget_end=over) if expired else None

@@ -381,6 +381,13 @@ def test_a_pool_that_was_at_zero_when_autoscaling_was_removed_has_one_agent() ->
     assert decided(drained, Observed(deployment=its_deployment(drained, 0))).scale is None, "a person's zero is meant"
 
 
+def test_a_persons_number_in_static_is_theirs_though_they_come_back_to_the_operators() -> None:
+    raised = agent(mirrored=1, replicas=5)
+    assert decided(raised, Observed(deployment=its_deployment(raised, 5))).mirror == Mirror(5, None)
+    operators = agent(mirrored=1, replicas=1)
+    assert decided(operators, Observed(deployment=its_deployment(operators, 1))).mirror is None
+
+
 def applied(number: int | None, *, seen: str | None = None, legacy: bool = False, **metadata: Any) -> Agent:
     """Return an agent at 4 replicas, mirrored, with a manifest that kubectl has applied."""
     made = agent(autoscaling={}, replicas=4, mirrored=4).object
