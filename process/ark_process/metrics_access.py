@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import aiohttp
 import structlog
@@ -101,6 +102,8 @@ class MetricsAccess:
         self._questions = asyncio.Semaphore(_MOST_QUESTIONS)
         self._question_of_known = asyncio.Semaphore(_MOST_QUESTIONS)
         """For callers who might see the metrics the last time: strangers do not stand in their way."""
+        self._asked: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
+        """One for each token that is asked about: those who show it meanwhile share the answer."""
         self._context: tuple[tuple[int, int] | None, ssl.SSLContext] | None = None
         """What the API server's certificate is checked by, and the state of the file that it is from."""
         self._log = structlog.get_logger(component="metrics-access")
@@ -120,8 +123,13 @@ class MetricsAccess:
         if known:
             return answer
         trusted = self._good.age(key, self._clock()) < _TRUST_SECONDS
+        own = self._asked.setdefault(key, asyncio.Lock())
         try:
-            async with asyncio.timeout(_PATIENCE_SECONDS), self._question_of_known if trusted else self._questions:
+            async with (
+                asyncio.timeout(_PATIENCE_SECONDS),
+                own,
+                self._question_of_known if trusted else self._questions,
+            ):
                 known, answer = self._remembered(key)
                 if known:
                     return answer  # somebody else has asked meanwhile
