@@ -29,13 +29,14 @@ class AttemptClock:
         return self._timeout.expired()
 
     def over_for(self, now: float) -> float:
-        """Return for how many seconds the time has been over; 0 where it is not.
+        """Return for how many seconds the context has outlived its time; 0 where it has not, or is left.
 
         Args:
             now: the event loop's time.
         """
         when = self._timeout.when()
-        return now - when if when is not None and self._timeout.expired() else 0.0
+        outlives = when is not None and self._timeout.expired() and not self._ended
+        return now - (when or 0.0) if outlives else 0.0
 
     @contextmanager
     def paused(self) -> Iterator[None]:

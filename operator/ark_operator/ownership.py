@@ -13,7 +13,11 @@ import copy
 from typing import Any
 
 from ark_operator.agent import owns_replicas
-from ark_operator.runtime.client import Client, Object
+from ark_operator.runtime.client import ApiError, Client, Object
+
+_CONFLICT = 409
+_TRIES = 5
+"""What pins is noted already: no later look at the agent would find that this is still to be done."""
 
 
 async def let_go_of_replicas(client: Client, path: str) -> None:
@@ -40,13 +44,21 @@ async def let_go_of_number(client: Client, path: str, item: Object) -> Object:
         item: the agent, as it is now.
 
     Raises:
-        ApiError: it has changed in between (409), or is gone (404).
+        ApiError: it has changed again and again in between (409), or is gone (404).
     """
-    managed = without_number(item, client.field_manager)
-    if managed is None:
-        return item
-    metadata = {"managedFields": managed, "resourceVersion": item["metadata"]["resourceVersion"]}
-    return await client.patch(path, {"metadata": metadata}, "merge")
+    for _ in range(_TRIES):
+        managed = without_number(item, client.field_manager)
+        if managed is None:
+            return item
+        metadata = {"managedFields": managed, "resourceVersion": item["metadata"]["resourceVersion"]}
+        try:
+            return await client.patch(path, {"metadata": metadata}, "merge")
+        except ApiError as error:
+            if error.status != _CONFLICT:
+                raise
+            changed = error
+        item = await client.patch(path, {}, "merge")  # changes nothing, and answers the agent as it is now
+    raise changed
 
 
 def without_number(item: Object, manager: str) -> list[Object] | None:

@@ -116,7 +116,9 @@ class _Connections:
         if transport is None or transport in self._untaken:
             return
         if len(self._untaken) >= _MOST_UNTAKEN:
-            next(iter(self._untaken)).abort()
+            oldest = next(iter(self._untaken))
+            self.takes(oldest)  # it is gone in the loop's next round, and others may come in this one
+            oldest.abort()
         timer = asyncio.get_running_loop().call_later(_TAKE_SECONDS, transport.abort)
         self._untaken[transport] = timer
 

@@ -172,7 +172,7 @@ class MetricsAccess:
             return _UNKNOWN
 
     def _trusted(self) -> ssl.SSLContext:
-        """Answer what the API server's certificate is checked by: made anew where the file is another."""
+        """Return what the API server's certificate is checked by: made anew where the file is another."""
         found = self._authority.stat() if self._authority is not None else None
         state = (found.st_mtime_ns, found.st_ino) if found is not None else None
         if self._context is None or self._context[0] != state:

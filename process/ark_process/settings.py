@@ -98,11 +98,10 @@ def load(settings: type[_S], arguments: Sequence[str] | None = None) -> _S:
         # What the parser does not know it repeats, and that may be a misspelt --redis with its password.
         with contextlib.redirect_stderr(said):
             return CliApp.run(settings, cli_args=list(arguments))
-    except SystemExit:
-        sys.stderr.write(Scrubber(of_urls(" ".join(arguments)))(said.getvalue()))
-        raise
     except ValidationError as error:
         exit_with_usage_error(settings, [describe(settings, detail) for detail in error.errors()])
+    finally:
+        sys.stderr.write(Scrubber(of_urls(" ".join(arguments)))(said.getvalue()))
 
 
 def exit_with_usage_error(settings: type[ProgramSettings], messages: Sequence[str]) -> NoReturn:

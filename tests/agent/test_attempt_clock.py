@@ -45,3 +45,21 @@ async def test_an_error_in_it_passes() -> None:
         async with clock:
             raise ValueError("x")
     assert not clock.is_over
+
+
+async def test_a_clock_that_is_left_is_not_over_however_long_what_follows_takes() -> None:
+    """The report of an attempt that was too late may have to wait for Redis."""
+    clock, loop, over = AttemptClock(0.01), asyncio.get_running_loop(), list[float]()
+
+    async def outlive() -> None:
+        async with clock:
+            try:
+                await asyncio.sleep(60)
+            finally:
+                over.append(clock.over_for(loop.time() + 5))
+
+    with pytest.raises(TimeoutError):
+        await outlive()
+    assert over[0] >= 5, "a handler that does not let itself be cancelled"
+    assert clock.is_over
+    assert clock.over_for(loop.time() + 3600) == 0

@@ -14,7 +14,7 @@ import pytest
 from ark_agent import Context, NotNow
 from ark_agent import worker as worker_module
 from ark_agent.worker import WorkLimits
-from ark_taskqueue import Client, Producer, QueueKeys, Result, read_depth
+from ark_taskqueue import Client, Consumer, Ended, Producer, QueueKeys, Result, read_depth
 from ark_taskqueue.consumer import BACKOFF, READY
 from tests.agent.working import working
 from tests.eventually import eventually
@@ -296,3 +296,24 @@ async def test_a_handler_that_outlives_its_time_fails_and_the_process_ends(
     async with working(client, queue, handler, limits=limits, end=end):
         await eventually(lambda: bool(ended), "the process's end", 30)
     assert await owner_of(client, queue, stubborn) in (BACKOFF, READY), "it has failed, and is tried again"
+
+
+async def test_an_attempt_whose_failure_cannot_be_reported_yet_does_not_end_the_process(
+    client: Client, queue: QueueKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its handler has ended in time; it is Redis that takes long."""
+    monkeypatch.setattr(worker_module, "_STUBBORN_SECONDS", 0.2)
+    fail, ended = Consumer.fail, list[int]()
+
+    async def slowly(self: Consumer, *arguments: Any, **options: Any) -> Ended:
+        await asyncio.sleep(2.5)
+        return await fail(self, *arguments, **options)
+
+    async def handler(context: Context) -> str:
+        await asyncio.sleep(60 if context.task.delivery == 1 else 0)
+        return "done"
+
+    monkeypatch.setattr(Consumer, "fail", slowly)
+    async with working(client, queue, handler, limits=WorkLimits(task_seconds=0.3), end=ended.append):
+        result = await result_of(client, queue, (await Producer(client, queue).submit("x")).task_id)
+    assert (result.status, result.attempts, ended) == ("completed", 2, [])

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 import trustme
 import yaml
+from cryptography import x509
 
 from ark_operator.kinds import ARK_AGENTS
 from ark_taskqueue import connect
@@ -630,3 +631,17 @@ async def test_a_template_is_for_those_who_may_create_deployments(cluster: Acces
             name = f"{namespace}-ark-agent-templates"
             await asyncio.to_thread(kubectl.run, "delete", kind, name, "--ignore-not-found")
         await asyncio.to_thread(kubectl.run, "delete", "namespace", namespace, "--wait=false")
+
+
+@pytest.mark.parametrize("source", ["chart", "cert-manager"])
+@pytest.mark.parametrize(("names", "has"), [(["keda.example", "b"], ["keda.example", "b"]), ([], ["keda-operator"])])
+def test_kedas_certificate_has_the_names_that_are_asked_for(source: str, names: list[str], has: list[str]) -> None:
+    objects = helm().rendered(values={**BUNDLED, "tls": {"source": source, "clientNames": names}})
+    if source == "cert-manager":
+        [wanted] = [o["spec"] for o in objects if o["kind"] == "Certificate" and "client auth" in str(o["spec"])]
+        assert (wanted["commonName"], wanted["dnsNames"]) == (has[0], has)
+        return
+    [secret] = [o for o in objects if o["kind"] == "Secret" and "client" in o["metadata"]["name"]]
+    certificate = x509.load_pem_x509_certificate(base64.b64decode(secret["data"]["tls.crt"]))
+    found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert found.get_values_for_type(x509.DNSName) == has

@@ -36,7 +36,7 @@ WHOLE = {"caCert": "ca", "tlsClientCert": "cert", "tlsClientKey": "key"}
 
 
 def certificate(stack: Stack) -> dict[str, str]:
-    """Answer what the client's Secret has."""
+    """Return what the client's Secret has."""
     credentials = stack.credentials
     assert isinstance(credentials, Credentials)
     return {"ca": credentials.authority, "cert": credentials.certificate, "key": credentials.key}

@@ -39,7 +39,7 @@ asyncio.run(main())
 
 
 def scaled_job(stack: Stack, strategy: Object, tasks: str) -> Object:
-    """Answer a ScaledJob whose Pods are ready as soon as they have looked for a task."""
+    """Return a ScaledJob whose Pods are ready as soon as they have looked for a task."""
     container = {
         "name": "job",
         "image": manifests.IMAGE,

@@ -52,7 +52,7 @@ async def certificates(kubectl: Kubectl, _: RedisAccess, installation: Installat
 
 
 async def _authentications(kubectl: Kubectl, installation: Installation) -> list[Object]:
-    """Answer those of the cluster, and of the namespaces that operators for one namespace look at."""
+    """Return those of the cluster, and of the namespaces that operators for one namespace look at."""
     watched = (variables(one, "operator").get(_WATCHED) for one in installation.component("operator"))
     places = ["cluster", *(f"namespaces/{namespace}/" for namespace in watched if namespace)]
     return [item for place in places for item in (await kubectl.get(_AUTHENTICATIONS.format(place)))["items"]]
@@ -183,7 +183,7 @@ def _server_secret(deployment: Object) -> str | None:
 
 
 def _instance(item: Object) -> tuple[str, str]:
-    """Answer name and namespace of the release that an object is of; it need not lie in its release's namespace."""
+    """Return name and namespace of the release that an object is of; it need not lie in its release's namespace."""
     metadata = item["metadata"]
     release = metadata["labels"].get("app.kubernetes.io/instance", "")
     told = (metadata.get("annotations") or {}).get("meta.helm.sh/release-namespace")
