@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from ark_kube.client import Client, Event, transport
+from ark_kube.errors import ApiError, ApiUnavailable
+from ark_kube.events import EVENTS
+from ark_kube.objects import Object, Resource
 from ark_operator.kinds import AUTOSCALERS, DEPLOYMENTS, SCALED_OBJECTS
-from ark_operator.runtime.client import ApiError, ApiUnavailable, Client, Event, Object, Resource, transport
-from ark_operator.runtime.events import EVENTS
 
 __all__ = [
     "AUTOSCALERS",

@@ -15,8 +15,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
-from ark_operator.runtime.client import Object
-from ark_operator.runtime.reflector import Key
+from ark_kube.objects import Key, Object
 from ark_taskqueue import DEFAULT_GROUP, InvalidQueueName, QueueKeys, Tenancy
 
 KIND = "ArkAgent"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ark_kube.client import Client
+from ark_kube.objects import Key, Object
+from ark_kube.reflector import Reflector, without_managers
 from ark_operator.agent import KIND, Agent, slim_agent
 from ark_operator.inputs import Inputs
 from ark_operator.kinds import ARK_AGENTS, AUTOSCALERS, DEPLOYMENTS, SCALED_OBJECTS
 from ark_operator.observed import Observed
-from ark_operator.runtime.client import Client, Object
-from ark_operator.runtime.reflector import Key, Reflector, without_managers
 
 _SUFFIX = "-agent"
 _KEDAS_AUTOSCALER = "keda-hpa-"

@@ -18,6 +18,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from ark_kube.objects import Object
 from ark_operator import deployment, scaled_object, status
 from ark_operator.agent import SEEN_APPLY, Agent, Autoscaling
 from ark_operator.burst import burst_replicas
@@ -25,7 +26,6 @@ from ark_operator.covers import covers
 from ark_operator.observed import Observed, Usage
 from ark_operator.options import Options
 from ark_operator.plan import Mirror, Mode, Plan, Scale
-from ark_operator.runtime.client import Object
 from ark_operator.status import Pin, Problem
 from ark_operator.template import InvalidTemplate
 from ark_taskqueue import InvalidQueueName

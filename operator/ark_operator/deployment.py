@@ -7,9 +7,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from ark_kube.objects import Object
 from ark_operator.agent import Agent
 from ark_operator.options import Options
-from ark_operator.runtime.client import Object
 from ark_operator.template import InvalidTemplate, merge, name_of
 from ark_taskqueue import DEFAULT_GROUP
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from ark_kube.objects import Key
 from ark_operator.agent import Agent
 from ark_operator.observed import Keda, Usage
-from ark_operator.runtime.reflector import Key
 from ark_taskqueue import Depth
 
 

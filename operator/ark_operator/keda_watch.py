@@ -13,8 +13,9 @@ from collections.abc import Callable
 
 import structlog
 
-from ark_operator.runtime.client import ApiError, ApiUnavailable, Client
-from ark_operator.runtime.election import LEASES
+from ark_kube.client import Client
+from ark_kube.election import LEASES
+from ark_kube.errors import ApiError, ApiUnavailable
 
 _LOOK_SECONDS = 5.0
 

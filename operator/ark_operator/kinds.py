@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ark_operator.runtime.client import Resource
+from ark_kube.objects import Resource
 
 ARK_AGENTS = Resource("arkonis.dev/v1alpha1", "arkagents")
 DEPLOYMENTS = Resource("apps/v1", "deployments")

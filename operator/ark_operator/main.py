@@ -14,6 +14,15 @@ from pathlib import Path
 
 import structlog
 
+from ark_kube.client import Client, transport
+from ark_kube.controller import Controller
+from ark_kube.election import Election, LostLease
+from ark_kube.errors import NoApiServer
+from ark_kube.events import Events
+from ark_kube.objects import Key
+from ark_kube.rate_limit import RateLimit
+from ark_kube.reflector import NotAllowed
+from ark_kube.workqueue import WorkQueue
 from ark_operator.cluster import Cluster
 from ark_operator.inputs import Inputs
 from ark_operator.keda_watch import KedaWatch
@@ -23,13 +32,6 @@ from ark_operator.plan import Mode
 from ark_operator.pools import Pool, pool_of
 from ark_operator.queue_reader import QueueReader
 from ark_operator.reconciler import Reconciler
-from ark_operator.runtime.client import Client, NoApiServer, transport
-from ark_operator.runtime.controller import Controller
-from ark_operator.runtime.election import Election, LostLease
-from ark_operator.runtime.events import Events
-from ark_operator.runtime.rate_limit import RateLimit
-from ark_operator.runtime.reflector import Key, NotAllowed
-from ark_operator.runtime.workqueue import WorkQueue
 from ark_operator.settings import OperatorSettings
 from ark_operator.usage_reader import UsageReader
 from ark_process import http, program, settings

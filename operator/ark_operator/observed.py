@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from ark_operator.runtime.client import Object
+from ark_kube.objects import Object
 from ark_taskqueue import Depth
 
 

@@ -12,8 +12,10 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from ark_kube.client import Client
+from ark_kube.errors import ApiError
+from ark_kube.objects import Object
 from ark_operator.agent import owns_replicas
-from ark_operator.runtime.client import ApiError, Client, Object
 
 _CONFLICT = 409
 _TRIES = 5

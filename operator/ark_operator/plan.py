@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-from ark_operator.runtime.client import Object
+from ark_kube.objects import Object
 
 
 class Mode(StrEnum):

@@ -12,14 +12,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import structlog
 
+from ark_kube.objects import Key, Object
 from ark_operator.agent import Agent
 from ark_operator.burst import burst_replicas, is_allowed
 from ark_operator.cluster import Cluster
 from ark_operator.metrics import OperatorMetrics
 from ark_operator.plan import Mode
 from ark_operator.rounds import Due, Rounds
-from ark_operator.runtime.client import Object
-from ark_operator.runtime.reflector import Key
 from ark_process.outages import Outages
 from ark_taskqueue import (
     Client,

@@ -9,6 +9,11 @@ from typing import Any
 
 import structlog
 
+from ark_kube.client import Client
+from ark_kube.controller import Failed
+from ark_kube.errors import ApiError
+from ark_kube.events import Events
+from ark_kube.objects import Key, Object
 from ark_operator.agent import API_VERSION, KIND, MIRROR, PIN_END, SEEN_APPLY, Agent
 from ark_operator.cluster import Cluster
 from ark_operator.decide import decide, name_taken
@@ -19,10 +24,6 @@ from ark_operator.observed import Observed, Refusal
 from ark_operator.options import Options
 from ark_operator.ownership import let_go_of_number, let_go_of_replicas
 from ark_operator.plan import Mirror, Note, Plan, Scale
-from ark_operator.runtime.client import ApiError, Client, Object
-from ark_operator.runtime.controller import Failed
-from ark_operator.runtime.events import Events
-from ark_operator.runtime.reflector import Key
 
 _CONFLICT = 409
 _INVALID = 422

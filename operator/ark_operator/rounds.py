@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
-from ark_operator.runtime.reflector import Key
+from ark_kube.objects import Key
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ark_kube.objects import Object
 from ark_operator.agent import Agent, Autoscaling
 from ark_operator.deployment import HASH, hash_of, labels
 from ark_operator.options import Options
-from ark_operator.runtime.client import Object
 from ark_taskqueue import DEFAULT_CONNECTION, DEFAULT_GROUP
 
 PAUSED = "autoscaling.keda.sh/paused"

@@ -8,8 +8,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from ark_kube.election import Terms
 from ark_operator.options import Options
-from ark_operator.runtime.election import Terms
 from ark_process.certificate import Certificate
 from ark_process.metrics_access import MetricsAccess
 from ark_process.settings import ProgramSettings, checked_with

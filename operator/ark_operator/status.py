@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
+from ark_kube.objects import Object
 from ark_operator.agent import Agent, Autoscaling
 from ark_operator.deployment import OPERATOR, selector
 from ark_operator.observed import Observed, Usage
 from ark_operator.plan import Mode, Note, Scale
-from ark_operator.runtime.client import Object
 from ark_operator.scaled_object import blocks_scale_out
 
 NAME_TAKEN, INVALID_QUEUE, UNKNOWN_REDIS = "NameTaken", "InvalidQueue", "UnknownRedis"

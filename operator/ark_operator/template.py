@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ark_operator.runtime.client import Object
+from ark_kube.objects import Object
 
 _NAMED_BY: Mapping[str, Mapping[str, str | None]] = {
     "containers": {"name": None},

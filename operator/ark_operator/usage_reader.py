@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import structlog
 
+from ark_kube.objects import Key
 from ark_operator.agent import Agent
 from ark_operator.cluster import Cluster
 from ark_operator.metrics import OperatorMetrics
 from ark_operator.observed import Usage
 from ark_operator.rounds import Due, Rounds
-from ark_operator.runtime.reflector import Key
 from ark_process.outages import Outages
 from ark_taskqueue import (
     Budget,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+from ark_kube.objects import Object
 from ark_operator import deployment, scaled_object
 from ark_operator.agent import MIRROR, PIN_END, SEEN_APPLY, Agent
 from ark_operator.options import Options
-from ark_operator.runtime.client import Object
 from ark_taskqueue import Depth
 
 OPTIONS = Options(image="ark:1", scaler_address="scaler:6000", agent_redis={"default": "redis://r:6379/0"})

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+from ark_kube.objects import Object
 from ark_operator.agent import LAST_APPLIED, MIRROR, SEEN_APPLY, Agent
 from ark_operator.decide import decide
 from ark_operator.deployment import OPERATOR
 from ark_operator.observed import Keda, Observed, Refusal, Usage
 from ark_operator.plan import Mirror, Mode, Plan, Scale
 from ark_operator.reconciler import mirror_patch
-from ark_operator.runtime.client import Object
 from tests.operator.builders import OPTIONS, agent, depth, its_deployment, its_scaled_object
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)

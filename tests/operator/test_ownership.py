@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ark_kube.objects import Object
 from ark_operator.ownership import handed_over
-from ark_operator.runtime.client import Object
 
 
 def entry(manager: str, operation: str, subresource: str = "", **spec: Object) -> Object:

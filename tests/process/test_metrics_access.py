@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ark_operator.runtime.client import transport
+from ark_kube.client import transport
 from ark_process import metrics_access
 from ark_process.metrics_access import MetricsAccess
 from hack.cluster.certificates import Authority, kubeconfig

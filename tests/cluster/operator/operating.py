@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ark_kube.objects import Key
 from ark_operator.kinds import ARK_AGENTS, DEPLOYMENTS, SCALED_OBJECTS
 from ark_operator.main import Operator, running
 from ark_operator.observed import Usage
-from ark_operator.runtime.reflector import Key
 from ark_operator.settings import OperatorSettings
 from ark_taskqueue import QueueKeys
 from hack.cluster import api, manifests, operator_manifests

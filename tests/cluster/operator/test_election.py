@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ark_operator.runtime.client import Client, transport
-from ark_operator.runtime.election import LEASES, Election, LostLease, Terms
+from ark_kube.client import Client, transport
+from ark_kube.election import LEASES, Election, LostLease, Terms
 from hack.local.proxy import Proxy
 from tests.cluster.operator.conftest import ApiServer
 from tests.eventually import eventually

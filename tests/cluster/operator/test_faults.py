@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
+from ark_kube.election import LEASES
 from ark_operator import reconciler
 from ark_operator.decide import decide
 from ark_operator.kinds import ARK_AGENTS, DEPLOYMENTS
 from ark_operator.plan import Plan
-from ark_operator.runtime.election import LEASES
 from hack.cluster.api import ApiUnavailable, Object
 from hack.local.operator_process import OperatorProcess
 from hack.local.proxy import Proxy

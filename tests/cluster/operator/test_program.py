@@ -16,10 +16,11 @@ import trustme
 from kubernetes.aio.config import incluster_config
 from pydantic import ValidationError
 
+from ark_kube.client import Client, transport
+from ark_kube.errors import NoApiServer
+from ark_kube.reflector import NotAllowed
 from ark_operator.kinds import ARK_AGENTS
 from ark_operator.main import running as making
-from ark_operator.runtime.client import Client, NoApiServer, transport
-from ark_operator.runtime.reflector import NotAllowed
 from ark_operator.settings import OperatorSettings
 from hack.cluster.api import SERVICE_ACCOUNTS
 from tests.cluster.operator.operating import World, agent, operating, settings_of
@@ -103,7 +104,7 @@ async def test_not_ready_says_why(here: World) -> None:
 
 
 async def test_a_right_that_is_missing_ends_it_with_a_message(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ark_operator.runtime.reflector._REFUSED_SECONDS", 2.0)
+    monkeypatch.setattr("ark_kube.reflector._REFUSED_SECONDS", 2.0)
     nobody = here.control_plane.kubeconfig_for("nobody")
     with pytest.raises(ExceptionGroup) as caught:
         async with operating(here, kubeconfig=nobody):

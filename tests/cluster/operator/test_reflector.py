@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
-from ark_operator.runtime import reflector as reflector_module
-from ark_operator.runtime.client import ApiUnavailable, Client, Event, Object, transport
-from ark_operator.runtime.reflector import Key, NotAllowed, Reflector
+from ark_kube import reflector as reflector_module
+from ark_kube.client import Client, Event, transport
+from ark_kube.errors import ApiUnavailable
+from ark_kube.objects import Key, Object
+from ark_kube.reflector import NotAllowed, Reflector
 from hack.cluster.api import CONFIG_MAPS, SCALED_OBJECTS
 from hack.local.proxy import Proxy
 from tests.cluster.operator.conftest import ApiServer
@@ -230,7 +232,7 @@ async def test_a_connection_that_is_silent_is_given_up(api_server: ApiServer) ->
 async def test_a_refusal_that_lasts_ends_it_and_says_what_to_grant(
     api_server: ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ark_operator.runtime.reflector._REFUSED_SECONDS", 2.0)
+    monkeypatch.setattr("ark_kube.reflector._REFUSED_SECONDS", 2.0)
     config = api_server.control_plane.kubeconfig_for("nobody")
     async with client_of(config) as client:
         with pytest.raises(NotAllowed, match=r"403 .*nobody.* the ServiceAccount needs list and watch on /api/v1"):

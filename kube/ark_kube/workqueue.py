@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from ark_operator.runtime.rate_limit import RateLimit
+from ark_kube.rate_limit import RateLimit
 
 K = TypeVar("K")
 _FEW_STALE = 64

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from ark_operator.runtime.compact import compact
+from ark_kube.compact import compact
 
 
 def test_two_objects_share_their_names_and_short_texts_and_stay_equal() -> None:

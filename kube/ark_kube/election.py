@@ -18,7 +18,9 @@ from datetime import UTC, datetime
 
 import structlog
 
-from ark_operator.runtime.client import ApiError, ApiUnavailable, Client, Object, Resource
+from ark_kube.client import Client
+from ark_kube.errors import ApiError, ApiUnavailable
+from ark_kube.objects import Object, Resource
 
 LEASES = Resource("coordination.k8s.io/v1", "leases")
 _NOT_FOUND = 404

@@ -22,8 +22,10 @@ from collections.abc import Callable, Iterator
 
 import structlog
 
-from ark_operator.runtime.client import ApiError, ApiUnavailable, Client, Object
-from ark_operator.runtime.compact import compact
+from ark_kube.client import Client
+from ark_kube.compact import compact
+from ark_kube.errors import ApiError, ApiUnavailable
+from ark_kube.objects import Key, Object, key_of
 
 _PAGE = 500
 _WATCH_SECONDS = (240.0, 480.0)
@@ -47,17 +49,10 @@ class NotAllowed(Exception):
     """The API server refuses to list or watch; the message says what to grant."""
 
 
-Key = tuple[str, str]
-"""Namespace and name."""
 Changed = Callable[[Key, Object | None, Object | None], None]
 """Called with a key, the object before (None: it was not there) and now (None: it is gone)."""
 Projection = Callable[[Object], Object]
 """Answers what of an object is kept; may change it."""
-
-
-def key_of(item: Object) -> Key:
-    """Answer the key of an object."""
-    return item["metadata"].get("namespace", ""), item["metadata"]["name"]
 
 
 class Reflector:

@@ -13,8 +13,8 @@ from typing import Generic, Literal, Protocol, TypeVar
 
 import structlog
 
-from ark_operator.runtime.client import ApiError, ApiUnavailable
-from ark_operator.runtime.workqueue import WorkQueue
+from ark_kube.errors import ApiError, ApiUnavailable
+from ark_kube.workqueue import WorkQueue
 
 K = TypeVar("K")
 Result = Literal["success", "error", "requeue_after"]

@@ -11,8 +11,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from ark_operator.runtime.rate_limit import RateLimit
-from ark_operator.runtime.workqueue import Backoff, WorkQueue
+from ark_kube.rate_limit import RateLimit
+from ark_kube.workqueue import Backoff, WorkQueue
 
 KEYS = st.sampled_from("abcd")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ark_operator.runtime.rate_limit import RateLimit
+from ark_kube.rate_limit import RateLimit
 
 
 class Clock:

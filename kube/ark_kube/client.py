@@ -18,9 +18,9 @@ import aiohttp
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 
-from ark_operator.runtime.rate_limit import RateLimit
-
-Object = dict[str, Any]
+from ark_kube.errors import MALFORMED_APPLY, ApiError, ApiUnavailable, NoApiServer
+from ark_kube.objects import Object
+from ark_kube.rate_limit import RateLimit
 
 _CALL_SECONDS = 15.0
 _WATCH_SECONDS = 280
@@ -28,53 +28,9 @@ _IDLE_SECONDS = 90.0
 _LINGER_SECONDS = 0.1
 _NOT_FOUND = 404
 _TOO_MANY = 429
-_REFUSALS = frozenset({400, 403, 422})
 _SERVER_ERRORS = 500
-_MALFORMED_APPLY = "failed to create typed patch object"
-"""What the API server says, with a 500, of an apply whose fields are unknown or of another kind (Kubernetes 1.36)."""
 _LONGEST_LINE = 64 * 2**20
 """Of a watch, bytes; far more than an object can have."""
-
-
-class ApiError(Exception):
-    """The API server refused a call."""
-
-    def __init__(self, call: str, status: int, message: str) -> None:
-        super().__init__(f"{call}: {status} {message}")
-        self.status = status
-        self.message = message
-        """What the API server said."""
-
-    @property
-    def refuses_object(self) -> bool:
-        """Whether the API server, or an admission webhook, does not take the object as it is."""
-        return self.status in _REFUSALS or _MALFORMED_APPLY in self.message
-
-
-class ApiUnavailable(Exception):
-    """The API server did not answer, or cannot do so just now; the same call may work later."""
-
-
-class NoApiServer(Exception):
-    """Nothing says which API server to talk to, or with which credentials."""
-
-
-@dataclass(frozen=True, slots=True)
-class Resource:
-    """A kind of object and where the API has it."""
-
-    group_version: str
-    plural: str
-    namespaced: bool = True
-
-    def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
-        """Answer the path of an object, or of the list of all, of a namespace or of the whole cluster."""
-        root = "api" if "/" not in self.group_version else "apis"
-        parts = [root, self.group_version]
-        if namespace and self.namespaced:
-            parts += ["namespaces", namespace]
-        parts += [part for part in (self.plural, name, subresource) if part]
-        return "/" + "/".join(parts)
 
 
 PatchType = Literal["merge", "strategic", "json", "apply"]
@@ -279,7 +235,7 @@ def _abort(response: aiohttp.ClientResponse) -> None:
 def _error(call: str, status: int, message: str) -> ApiError | ApiUnavailable:
     """Answer the error for a status: too many requests and a server's own failures pass by themselves."""
     error = ApiError(call, status, message)
-    passes = status == _TOO_MANY or (status >= _SERVER_ERRORS and _MALFORMED_APPLY not in message)
+    passes = status == _TOO_MANY or (status >= _SERVER_ERRORS and MALFORMED_APPLY not in message)
     return ApiUnavailable(str(error)) if passes else error
 
 

@@ -11,7 +11,9 @@ from typing import Literal
 
 import structlog
 
-from ark_operator.runtime.client import ApiError, ApiUnavailable, Client, Object, Resource
+from ark_kube.client import Client
+from ark_kube.errors import ApiError, ApiUnavailable
+from ark_kube.objects import Object, Resource
 
 EVENTS = Resource("v1", "events")
 _CONFLICT = 409
