@@ -10,6 +10,8 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ark_agent.providers import ProviderOptions
+from ark_api import variables
+from ark_api.trigger import DEFAULT_TOKENS_PER_CALL
 from ark_process.settings import ProgramSettings, checked_with
 from ark_taskqueue import DEFAULT_GROUP, InvalidAddress, InvalidQueueName, QueueKeys, parse_address
 
@@ -40,7 +42,7 @@ def queue_of(name: str, group: str = DEFAULT_GROUP) -> QueueKeys:
     Raises:
         InvalidQueueName: it is neither.
     """
-    stream = name.removeprefix("stream:")
+    stream = name.removeprefix(variables.STREAM_PREFIX)
     return QueueKeys.for_queue(name, group) if stream == name else QueueKeys.for_stream(stream, group)
 
 
@@ -55,7 +57,7 @@ def _queue(name: str) -> str:
 class AgentSettings(ProgramSettings):
     """Worker of an agent's task queue."""
 
-    model_config = SettingsConfigDict(cli_prog_name="ark-agent", env_prefix="AGENT_", env_ignore_empty=True)
+    model_config = SettingsConfigDict(cli_prog_name="ark-agent", env_prefix=variables.PREFIX, env_ignore_empty=True)
 
     redis: Annotated[SecretStr, checked_with(_check_address)] = Field(
         SecretStr("redis://127.0.0.1:6379/0"),
@@ -84,7 +86,9 @@ class AgentSettings(ProgramSettings):
         min_length=1,
         description="Base URL of the provider's API; None: its own, or ANTHROPIC_BASE_URL, OPENAI_BASE_URL",
     )
-    max_tokens: int = Field(8000, ge=1, description="Tokens that one LLM call may cost, input and output together")
+    max_tokens: int = Field(
+        DEFAULT_TOKENS_PER_CALL, ge=1, description="Tokens that one LLM call may cost, input and output together"
+    )
     max_output_tokens: int = Field(
         0,
         ge=0,
@@ -185,5 +189,5 @@ class AgentSettings(ProgramSettings):
     @property
     def ignored(self) -> list[str]:
         """Variables that are set and not acted on."""
-        given = {"AGENT_MCP_SERVERS": self.mcp_servers, "AGENT_WEBHOOK_TOOLS": self.webhook_tools}
+        given = {variables.MCP_SERVERS: self.mcp_servers, variables.WEBHOOK_TOOLS: self.webhook_tools}
         return [name for name, value in given.items() if value.strip() not in ("", "[]", "null")]

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
-from typing import Any
 
+from ark_api import agent
+from ark_api.moment import moment
+from ark_api.status import ConditionType, Mode, Reason, condition_of
 from ark_cli.errors import CliError, NotThere
-from ark_cli.kubectl import AGENTS, Kubectl, Object
-from ark_taskqueue import DEFAULT_GROUP, Budget, InvalidQueueName, QueueKeys
+from ark_cli.kubectl import AGENTS, Kubectl
+from ark_taskqueue import Budget, InvalidQueueName, QueueKeys
 
-MIRROR = "arkonis.dev/autoscaled-replicas"
-"""Annotation with the number that the operator wrote into ``spec.replicas``; without it the number is a person's."""
-PIN_END = "arkonis.dev/pin"
-"""Annotation with a person's number and when it ends: ``5 until 2026-11-25T12:00:00Z``."""
-_SAID_BY_MODE = {"Disabled", "Pinned", "BudgetExceeded"}
-_TIME = "%Y-%m-%dT%H:%M:%SZ"
+_ON_THE_WAY = {Reason.PROGRESSING, Reason.CREATING}
+_SAID_BY_MODE = {Reason.DISABLED, Reason.PINNED, Reason.BUDGET_EXCEEDED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,27 +30,8 @@ class Why:
     """Whether somebody should look."""
 
 
-class Agent:
+class Agent(agent.Agent):
     """One ArkAgent."""
-
-    def __init__(self, item: Object) -> None:
-        """
-        Args:
-            item: as the API server has it.
-        """
-        self.object = item
-        self.spec: Mapping[str, Any] = item.get("spec") or {}
-        self.status: Mapping[str, Any] = item.get("status") or {}
-
-    @property
-    def namespace(self) -> str:
-        """Its namespace."""
-        return str(self.object["metadata"]["namespace"])
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-        return str(self.object["metadata"]["name"])
 
     @property
     def mode(self) -> str:
@@ -62,9 +41,7 @@ class Agent:
     @property
     def wanted(self) -> int:
         """Agents that are wanted now."""
-        if self.mode == "Budget":
-            return 0
-        return int(self.spec.get("replicas") or 0)
+        return 0 if self.mode == Mode.BUDGET else self.replicas or 0
 
     @property
     def ready(self) -> int:
@@ -72,42 +49,19 @@ class Agent:
         return int(self.status.get("readyReplicas") or 0)
 
     @property
-    def autoscaling(self) -> Mapping[str, Any] | None:
-        """``spec.autoscaling``; None where the pool has a fixed size."""
-        given: Mapping[str, Any] | None = self.spec.get("autoscaling")
-        return given
-
-    @property
     def slots(self) -> int:
         """Tasks that the ready agents can work on at a time."""
-        return self.ready * int(self._limits.get("maxConcurrentTasks", 5))
-
-    @property
-    def _limits(self) -> Mapping[str, Any]:
-        return self.spec.get("limits") or {}
+        return self.ready * self.limits.concurrent_tasks
 
     @property
     def budget(self) -> Budget:
         """What it may spend."""
-        return Budget(daily=self._limits.get("maxDailyTokens"), per_call=self._limits.get("maxTokensPerCall", 8000))
+        return Budget(daily=self.limits.daily_tokens, per_call=self.limits.tokens_per_call)
 
     @property
-    def redis(self) -> str:
-        """Name of its Redis connection."""
-        return str((self.spec.get("queue") or {}).get("redis", "default"))
-
-    @property
-    def is_pinned(self) -> bool:
-        """Whether ``spec.replicas`` is a person's number, whatever the operator has said of it so far."""
-        annotations = self.object["metadata"].get("annotations") or {}
-        replicas = self.spec.get("replicas")
-        return replicas is not None and annotations.get(MIRROR) != str(replicas)
-
-    @property
-    def stream(self) -> str:
+    def stream_key(self) -> str:
         """Key of its queue's stream, as it stands there."""
-        given = (self.spec.get("queue") or {}).get("stream")
-        return self.queue.stream if given is None else str(given)
+        return self.queue.stream if self.stream is None else self.stream
 
     @cached_property
     def queue(self) -> QueueKeys:
@@ -116,12 +70,8 @@ class Agent:
         Raises:
             CliError: ``spec.queue.stream`` cannot be a stream's key.
         """
-        given = self.spec.get("queue") or {}
-        group = given.get("group", DEFAULT_GROUP)
         try:
-            if "stream" in given:
-                return QueueKeys.for_stream(given["stream"], group)
-            return QueueKeys.for_agent(self.namespace, self.name, group)
+            return QueueKeys.for_agent(self.namespace, self.name, self.group, self.stream)
         except InvalidQueueName as error:
             raise CliError(f"ArkAgent {self.namespace}/{self.name}: {error}") from error
 
@@ -133,11 +83,6 @@ class Agent:
         """
         _ = self.queue
 
-    def condition(self, kind: str) -> Mapping[str, Any] | None:
-        """Answer a condition of its status; None where there is none."""
-        found: list[Mapping[str, Any]] = self.status.get("conditions") or []
-        return next((entry for entry in found if entry["type"] == kind), None)
-
     def why(self, now: datetime) -> Why:
         """Answer why the pool is as it is: what is wrong first, else who sets its size."""
         return next(self._reasons(now))
@@ -145,14 +90,17 @@ class Agent:
     def _reasons(self, now: datetime) -> Iterator[Why]:
         if not self.status:
             yield Why("NotSeen", "No operator has seen it yet: kubectl ark doctor", is_bad=True)
-        if self.status.get("observedGeneration", 0) < self.object["metadata"].get("generation", 0):
+        if self.status.get("observedGeneration", 0) < self.generation:
             yield Why("NotSeen", "The operator has not seen the last change yet.")
-        budget, ready, autoscaling = (self.condition(kind) for kind in ("BudgetExceeded", "Ready", "Autoscaling"))
-        if self.mode == "Budget":
+        budget, ready, autoscaling = (
+            condition_of(self.status, kind)
+            for kind in (ConditionType.BUDGET_EXCEEDED, ConditionType.READY, ConditionType.AUTOSCALING)
+        )
+        if self.mode == Mode.BUDGET:
             message = budget["message"] if budget is not None else "The tokens of 24 hours are used up."
-            yield Why("BudgetExceeded", message, is_bad=True)
+            yield Why(Reason.BUDGET_EXCEEDED, message, is_bad=True)
         if ready is not None and ready["status"] == "False":
-            yield Why(ready["reason"], ready["message"], is_bad=ready["reason"] not in ("Progressing", "Creating"))
+            yield Why(ready["reason"], ready["message"], is_bad=ready["reason"] not in _ON_THE_WAY)
         if autoscaling is not None and autoscaling["status"] != "True" and autoscaling["reason"] not in _SAID_BY_MODE:
             yield Why(autoscaling["reason"], autoscaling["message"], is_bad=autoscaling["status"] == "False")
         yield from self._usual(now)
@@ -161,10 +109,12 @@ class Agent:
         pin = self.status.get("pin")
         if pin:
             end = f"for {span((moment(pin['until']) - now).total_seconds())} more" if "until" in pin else "for good"
-            yield Why("Pinned", f"pinned to {pin['replicas']} by a person {end}; back: kubectl ark auto {self.name}")
+            yield Why(
+                Reason.PINNED, f"pinned to {pin['replicas']} by a person {end}; back: kubectl ark auto {self.name}"
+            )
         if self.autoscaling is not None:
-            least, most = self.autoscaling.get("minReplicas", 0), self.autoscaling.get("maxReplicas", 10)
-            yield Why("FollowsQueue", f"follows the queue, {least} to {most}")
+            least, most = self.autoscaling.min_replicas, self.autoscaling.max_replicas
+            yield Why(Reason.FOLLOWS_QUEUE, f"follows the queue, {least} to {most}")
         yield Why("Fixed", "has a fixed size: spec.replicas, no spec.autoscaling")
 
 
@@ -181,16 +131,6 @@ def span(seconds: float) -> str:
                 text += f"{rest}{below}" if rest else ""
             return text
     return "0s"
-
-
-def moment(text: str) -> datetime:
-    """Answer a time of Kubernetes."""
-    return datetime.strptime(text, _TIME).replace(tzinfo=UTC)
-
-
-def written(time: datetime) -> str:
-    """Answer a time as Kubernetes writes it."""
-    return time.astimezone(UTC).strftime(_TIME)
 
 
 async def read_agents(kubectl: Kubectl) -> list[Agent]:

@@ -8,8 +8,9 @@ from typing import Any
 import click
 from rich.text import Text
 
+from ark_api.moment import moment
 from ark_cli import output
-from ark_cli.agents import Agent, moment, read_agent, read_agents, span
+from ark_cli.agents import Agent, read_agent, read_agents, span
 from ark_cli.errors import CliError
 from ark_cli.kubectl import Kubectl
 from ark_cli.live import Live, read_live

@@ -8,7 +8,10 @@ from typing import Any
 
 import click
 
-from ark_cli.agents import MIRROR, PIN_END, read_agent, span, written
+from ark_api.names import MIRROR, PIN_END
+from ark_api.pin import PinEnd
+from ark_api.status import Mode
+from ark_cli.agents import read_agent, span
 from ark_cli.errors import CliError
 from ark_cli.kubectl import Kubectl
 from ark_cli.options import WholeNumber, agent_argument, complete_agents, connected, where_options
@@ -54,18 +57,18 @@ def pin(context: click.Context, agent: str, replicas: int, seconds: int | None) 
         if whose.autoscaling is None and seconds is not None:
             raise CliError(f"{name} has no spec.autoscaling: its number is for good, without --for")
         until = None if seconds is None else datetime.now(UTC) + timedelta(seconds=seconds)
-        end = None if until is None else f"{replicas} until {written(until)}"
+        end = None if until is None else str(PinEnd(replicas, until))
         # All in one patch: without the operator's annotation even the number that is there is a person's.
         patch = {"metadata": {"annotations": {MIRROR: None, PIN_END: end}}, "spec": {"replicas": replicas}}
         await kubectl.patch_agent(whose.namespace, whose.name, patch)
-        pin_seconds = (whose.autoscaling or {}).get("pinSeconds")
+        pin_seconds = None if whose.autoscaling is None else whose.autoscaling.pin_seconds
         rest = pin_seconds if seconds is None else seconds
         how_long = f"for {span(rest)}" if rest else f"until: kubectl ark auto {agent}"
         if whose.autoscaling is None:
             print(f"{name} has {replicas} replicas")
             return 0
         print(f"{name} pinned to {replicas} {how_long}")
-        if whose.mode == "Budget" and replicas:
+        if whose.mode == Mode.BUDGET and replicas:
             print("Its tokens are used up: it comes to that number when they are restored.")
         return 0
 
@@ -85,7 +88,7 @@ def auto(context: click.Context, agents: tuple[str, ...]) -> None:
             name = f"{whose.namespace}/{whose.name}"
             if whose.autoscaling is None:
                 raise CliError(f"{name} has no spec.autoscaling: there is no queue to follow; add it, if only {{}}")
-            if not whose.is_pinned:
+            if whose.persons_number is None:
                 print(f"{name} follows its queue already")
                 continue
             patch = {"metadata": {"annotations": {PIN_END: None}}, "spec": {"replicas": None}}

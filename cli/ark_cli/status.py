@@ -9,8 +9,10 @@ from typing import Any
 import click
 from rich.text import Text
 
+from ark_api.moment import moment, written
+from ark_api.status import Mode
 from ark_cli import output
-from ark_cli.agents import Agent, Why, moment, read_agent, read_agents, span, written
+from ark_cli.agents import Agent, Why, read_agent, read_agents, span
 from ark_cli.errors import CliError
 from ark_cli.kubectl import Kubectl, Object
 from ark_cli.live import Live, Reading, read_live
@@ -18,7 +20,7 @@ from ark_cli.options import complete_agents, connected, everywhere_option, outpu
 from ark_cli.redis_access import RedisAccess
 
 _EVENTS = 5
-_STYLES = {"Auto": "green", "Pinned": "cyan", "Static": "", "Budget": "red"}
+_STYLES: dict[str, str] = {Mode.AUTO: "green", Mode.PINNED: "cyan", Mode.STATIC: "", Mode.BUDGET: "red"}
 
 
 @click.command()
@@ -66,7 +68,7 @@ def as_data(agent: Agent, reading: Reading, now: datetime) -> Object:
         "mode": agent.mode or None,
         "replicas": {"wanted": agent.wanted, "ready": agent.ready},
         "queue": {
-            "stream": agent.stream,
+            "stream": agent.stream_key,
             "waiting": waiting,
             "inFlight": in_flight,
             "oldestWaitingSeconds": None if depth is None else depth.oldest_waiting_ms / 1000,
@@ -92,7 +94,7 @@ def budget_data(agent: Agent, reading: Reading) -> Object:
         "leftTokens": None
         if used is None or limit is None
         else max(0, limit - used - (usage.reserved if usage else 0)),
-        "exceeded": agent.mode == "Budget" if usage is None else usage.exceeded,
+        "exceeded": agent.mode == Mode.BUDGET if usage is None else usage.exceeded,
         "restoredAt": None if usage is None or usage.restored_at is None else written(usage.restored_at),
     }
 
@@ -166,13 +168,11 @@ def _facts(agent: Agent, reading: Reading, now: datetime) -> Iterator[tuple[str,
     yield "Model", str(agent.spec.get("model", ""))
     yield "Mode", mode_text(agent)
     scaling = agent.autoscaling
-    limits = (
-        "" if scaling is None else f" (autoscaling {scaling.get('minReplicas', 0)} to {scaling.get('maxReplicas', 10)})"
-    )
+    limits = "" if scaling is None else f" (autoscaling {scaling.min_replicas} to {scaling.max_replicas})"
     yield "Agents", f"{agent.ready} ready of {agent.wanted} wanted{limits}"
     waiting, in_flight = queue_of(agent, reading)
     yield "Queue", f"{number(waiting)} waiting, {number(in_flight)} in flight, oldest {oldest(reading)}"
-    yield "Stream", agent.stream
+    yield "Stream", agent.stream_key
     depth = reading.depth
     if depth is not None and depth.mean_service_ms is not None:
         yield "Service time", f"{depth.mean_service_ms / 1000:.1f}s on average"

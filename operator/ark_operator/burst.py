@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from ark_operator.agent import Autoscaling
+from ark_api.agent import Autoscaling
 from ark_taskqueue import Depth
 
 _TOLERANCE = 0.1

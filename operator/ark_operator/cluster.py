@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ark_api.names import KIND
 from ark_kube.client import Client
 from ark_kube.objects import Key, Object
 from ark_kube.reflector import Reflector, without_managers
-from ark_operator.agent import KIND, Agent, slim_agent
+from ark_operator.agent import Agent, slim_agent
 from ark_operator.inputs import Inputs
 from ark_operator.kinds import ARK_AGENTS, AUTOSCALERS, DEPLOYMENTS, SCALED_OBJECTS
 from ark_operator.observed import Observed

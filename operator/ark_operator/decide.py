@@ -18,14 +18,17 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from ark_api.agent import Autoscaling
+from ark_api.names import OPERATOR, SEEN_APPLY
+from ark_api.status import ConditionType, Mode, Reason, condition_of
 from ark_kube.objects import Object
 from ark_operator import deployment, scaled_object, status
-from ark_operator.agent import SEEN_APPLY, Agent, Autoscaling
+from ark_operator.agent import Agent
 from ark_operator.burst import burst_replicas
 from ark_operator.covers import covers
 from ark_operator.observed import Observed, Usage
 from ark_operator.options import Options
-from ark_operator.plan import Mirror, Mode, Plan, Scale
+from ark_operator.plan import Mirror, Plan, Scale
 from ark_operator.status import Pin, Problem
 from ark_operator.template import InvalidTemplate
 from ark_taskqueue import InvalidQueueName
@@ -55,7 +58,7 @@ def decide(agent: Agent, observed: Observed, usage: Usage | None, now: datetime,
     number = _number(agent, mode, pin)
     wanted, problem = _wanted(agent, observed, options)
     plan = Plan(mode, again_after=_again_after(pin, mode, usage, now))
-    if problem is not None and problem.reason == status.NAME_TAKEN:
+    if problem is not None and problem.reason == Reason.NAME_TAKEN:
         # Whoever owns that Deployment must find it as it is: no number, and above all no ScaledObject.
         plan = _without_autoscaling(plan, agent, observed)
     else:
@@ -74,7 +77,7 @@ def _other_operator(agent: Agent, observed: Observed, options: Options) -> str |
     existing = observed.deployment
     if existing is None or not agent.owns(existing) or not options.identity:
         return None
-    owner = (existing["metadata"].get("annotations") or {}).get(deployment.OPERATOR)
+    owner = (existing["metadata"].get("annotations") or {}).get(OPERATOR)
     return owner if owner and owner != options.identity else None
 
 
@@ -120,9 +123,9 @@ def _wanted(agent: Agent, observed: Observed, options: Options) -> tuple[Object 
     try:
         return deployment.build(agent, options), None
     except InvalidTemplate as error:
-        return None, Problem("InvalidTemplate", str(error))
+        return None, Problem(Reason.INVALID_TEMPLATE, str(error))
     except InvalidQueueName as error:
-        return None, Problem(status.INVALID_QUEUE, f"spec.queue: {error}")
+        return None, Problem(Reason.INVALID_QUEUE, f"spec.queue: {error}")
 
 
 def _in_the_way(agent: Agent, observed: Observed, options: Options) -> Problem | None:
@@ -131,12 +134,12 @@ def _in_the_way(agent: Agent, observed: Observed, options: Options) -> Problem |
         return name_taken(agent, observed.deployment)
     refusal = observed.refusals.get("Deployment")
     if refusal is not None and refusal.taken:
-        return Problem(status.NAME_TAKEN, refusal.message)
+        return Problem(Reason.NAME_TAKEN, refusal.message)
     if refusal is not None:
-        return Problem("DeploymentRefused", f"the API server refuses the Deployment: {refusal.message}")
+        return Problem(Reason.DEPLOYMENT_REFUSED, f"the API server refuses the Deployment: {refusal.message}")
     if agent.redis not in options.connections:
         known = ", ".join(sorted(options.connections))
-        return Problem(status.UNKNOWN_REDIS, f"spec.queue.redis is {agent.redis!r}: the operator knows {known}")
+        return Problem(Reason.UNKNOWN_REDIS, f"spec.queue.redis is {agent.redis!r}: the operator knows {known}")
     return None
 
 
@@ -147,7 +150,7 @@ def name_taken(agent: Agent, there: Object) -> Problem:
         f"Deployment {agent.deployment_name} is there already and has {owned_by} owner: delete or rename it, "
         "or rename this agent"
     )
-    return Problem(status.NAME_TAKEN, message)
+    return Problem(Reason.NAME_TAKEN, message)
 
 
 def _with_deployment(plan: Plan, agent: Agent, observed: Observed, wanted: Object | None, number: int | None) -> Plan:
@@ -197,7 +200,7 @@ def _keda_scales(agent: Agent, observed: Observed) -> bool:
         return False
     if scaled_object.blocks_scale_out(scaled):
         return False
-    ready = status.condition_of(_status(scaled), "Ready")
+    ready = condition_of(_status(scaled), ConditionType.READY)
     return ready is not None and ready.get("status") == "True"
 
 

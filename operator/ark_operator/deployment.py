@@ -7,6 +7,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from ark_api import variables
+from ark_api.names import APPLIED_HASH, OPERATOR
 from ark_kube.objects import Object
 from ark_operator.agent import Agent
 from ark_operator.options import Options
@@ -15,10 +17,6 @@ from ark_taskqueue import DEFAULT_GROUP
 
 CONTAINER = "agent"
 """Name of the agent's container, for templates."""
-HASH = "arkonis.dev/applied-hash"
-"""Annotation with a hash of what was applied: a field that is not wanted any more shows in nothing else."""
-OPERATOR = "arkonis.dev/operator"
-"""Annotation with the identity of the operator that writes a child: another one leaves it, and its agent, alone."""
 _END_SECONDS = 20
 """What a Pod has after its tasks' time is over: for giving tasks back while Redis is slow."""
 _REPORT_SECONDS = 15
@@ -101,7 +99,7 @@ def build(agent: Agent, options: Options) -> Object:
             "name": agent.deployment_name,
             "namespace": agent.namespace,
             "labels": labels(agent),
-            "annotations": {HASH: hash_of(spec), **written_by(options)},
+            "annotations": {APPLIED_HASH: hash_of(spec), **written_by(options)},
             "ownerReferences": [agent.owner_reference],
         },
         "spec": spec,
@@ -134,26 +132,16 @@ def _check_shape(template: Object) -> None:
     if not isinstance(containers, list) or not all(isinstance(container, dict) for container in containers):
         raise InvalidTemplate("spec.template.spec.containers must be a list of maps")
     for number, container in enumerate(containers):
-        variables = container.get("env") or []
-        if not isinstance(variables, list) or any(name_of("env", variable) is None for variable in variables):
+        given = container.get("env") or []
+        if not isinstance(given, list) or any(name_of("env", variable) is None for variable in given):
             raise InvalidTemplate(
                 f"spec.template.spec.containers[{number}].env must be a list of maps with a name each"
             )
 
 
-_LIMITS = frozenset(
-    {
-        "AGENT_DAILY_TOKEN_LIMIT",
-        "AGENT_GROUP",
-        "AGENT_MAX_CONCURRENT_TASKS",
-        "AGENT_MAX_RETRIES",
-        "AGENT_MAX_TOKENS",
-        "AGENT_QUEUE",
-        "AGENT_TIMEOUT_SECONDS",
-    }
+_LIMIT_FLAGS = frozenset(
+    "--" + name.removeprefix(variables.PREFIX).replace("_", "-").lower() for name in variables.FIXED
 )
-"""Variables that carry out what the spec says, and a limit is one only where nobody can set another."""
-_LIMIT_FLAGS = frozenset("--" + name.removeprefix("AGENT_").replace("_", "-").lower() for name in _LIMITS)
 
 
 def _keep_limits(own: Object, template: Object) -> None:
@@ -165,7 +153,7 @@ def _keep_limits(own: Object, template: Object) -> None:
         InvalidTemplate: it does.
     """
     [container] = own["spec"]["containers"]
-    wanted = {variable["name"]: variable for variable in container["env"] if variable["name"] in _LIMITS}
+    wanted = {variable["name"]: variable for variable in container["env"] if variable["name"] in variables.FIXED}
     for kind in ("containers", "initContainers"):
         for number, given in enumerate(template["spec"].get(kind) or []):
             words = [w for part in ("command", "args") for word in given.get(part) or [] for w in str(word).split()]
@@ -178,7 +166,7 @@ def _keep_limits(own: Object, template: Object) -> None:
 
 def _check_variables(place: str, env: list[Object], wanted: Object) -> None:
     given = {variable["name"]: variable for variable in env}
-    for name in sorted({name for name in given if name.upper() in _LIMITS} | wanted.keys()):
+    for name in sorted({name for name in given if name.upper() in variables.FIXED} | wanted.keys()):
         if given.get(name) != wanted.get(name):
             raise InvalidTemplate(f"{place}.env must leave {name} as it is: spec.limits and spec.queue say it")
 
@@ -205,9 +193,9 @@ def _set_grace(agent: Agent, template: Object) -> None:
     if not mine:
         raise InvalidTemplate(f"spec.template.spec.containers deletes the container {CONTAINER!r}, which is the agent")
     given = mine[0].get("env") or []
-    if all(variable["name"] != "AGENT_GRACE_SECONDS" for variable in given):
+    if all(variable["name"] != variables.GRACE_SECONDS for variable in given):
         grace = str(max(0, seconds - _REPORT_SECONDS))
-        mine[0]["env"] = [*given, {"name": "AGENT_GRACE_SECONDS", "value": grace}]
+        mine[0]["env"] = [*given, {"name": variables.GRACE_SECONDS, "value": grace}]
 
 
 def _from_secret(options: Options) -> Object:
@@ -221,22 +209,22 @@ def _environment(agent: Agent, options: Options) -> Iterator[Object]:
     pod_name = {"fieldRef": {"fieldPath": "metadata.name"}}
     limits = agent.limits
     yield {"name": "POD_NAME", "valueFrom": pod_name}
-    yield {"name": "AGENT_NAME", "valueFrom": pod_name}
+    yield {"name": variables.NAME, "valueFrom": pod_name}
     values = {
-        "AGENT_MODEL": agent.spec["model"],
-        "AGENT_MAX_TOKENS": limits.tokens_per_call,
-        "AGENT_MAX_CONCURRENT_TASKS": limits.concurrent_tasks,
-        "AGENT_TIMEOUT_SECONDS": limits.timeout_seconds,
-        "AGENT_MAX_RETRIES": limits.retries,
-        "AGENT_DAILY_TOKEN_LIMIT": limits.daily_tokens or 0,
-        "AGENT_MCP_SERVERS": _json(agent.spec.get("mcpServers") or []),
-        "AGENT_WEBHOOK_TOOLS": _json(agent.spec.get("tools") or []),
-        "AGENT_QUEUE": _queue(agent),
+        variables.MODEL: agent.spec["model"],
+        variables.MAX_TOKENS: limits.tokens_per_call,
+        variables.MAX_CONCURRENT_TASKS: limits.concurrent_tasks,
+        variables.TIMEOUT_SECONDS: limits.timeout_seconds,
+        variables.MAX_RETRIES: limits.retries,
+        variables.DAILY_TOKEN_LIMIT: limits.daily_tokens or 0,
+        variables.MCP_SERVERS: _json(agent.spec.get("mcpServers") or []),
+        variables.WEBHOOK_TOOLS: _json(agent.spec.get("tools") or []),
+        variables.QUEUE: _queue(agent),
     }
     if agent.queue.group != DEFAULT_GROUP:
-        values["AGENT_GROUP"] = agent.queue.group
+        values[variables.GROUP] = agent.queue.group
     if agent.redis in options.agent_redis:
-        values["AGENT_REDIS"] = options.agent_redis[agent.redis]
+        values[variables.REDIS] = options.agent_redis[agent.redis]
     for name, value in values.items():
         # "$(x)" in a value stands for the variable x, unless the dollar sign is doubled.
         yield {"name": name, "value": str(value).replace("$(", "$$(")}
@@ -246,16 +234,16 @@ def _environment(agent: Agent, options: Options) -> Iterator[Object]:
 def _queue(agent: Agent) -> str:
     queue = agent.queue
     own = queue.namespace is not None
-    return queue.name if own else f"stream:{queue.stream}"
+    return queue.name if own else f"{variables.STREAM_PREFIX}{queue.stream}"
 
 
 def _system_prompt(agent: Agent) -> Object:
     reference = agent.spec.get("systemPromptRef") or {}
     for kind in ("configMapKeyRef", "secretKeyRef"):
         if kind in reference:
-            return {"name": "AGENT_SYSTEM_PROMPT", "valueFrom": {kind: dict(reference[kind])}}
+            return {"name": variables.SYSTEM_PROMPT, "valueFrom": {kind: dict(reference[kind])}}
     prompt = str(agent.spec.get("systemPrompt") or "")
-    return {"name": "AGENT_SYSTEM_PROMPT", "value": prompt.replace("$(", "$$(")}
+    return {"name": variables.SYSTEM_PROMPT, "value": prompt.replace("$(", "$$(")}
 
 
 def _json(content: Any) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import structlog
 
+from ark_api.status import Mode
 from ark_kube.client import Client, transport
 from ark_kube.controller import Controller
 from ark_kube.election import Election, LostLease
@@ -28,7 +29,6 @@ from ark_operator.inputs import Inputs
 from ark_operator.keda_watch import KedaWatch
 from ark_operator.metrics import OperatorMetrics
 from ark_operator.observed import Keda, Usage
-from ark_operator.plan import Mode
 from ark_operator.pools import Pool, pool_of
 from ark_operator.queue_reader import QueueReader
 from ark_operator.reconciler import Reconciler

@@ -23,10 +23,10 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from ark_api.status import Mode
 from ark_kube.controller import Result
 from ark_kube.objects import Key
 from ark_operator.observed import Usage
-from ark_operator.plan import Mode
 from ark_operator.pools import Pool
 
 disable_created_metrics()

@@ -12,10 +12,10 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from ark_api.pin import owns_replicas
 from ark_kube.client import Client
 from ark_kube.errors import ApiError
 from ark_kube.objects import Object
-from ark_operator.agent import owns_replicas
 
 _CONFLICT = 409
 _TRIES = 5

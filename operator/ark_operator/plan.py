@@ -3,23 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Literal
 
+from ark_api.status import Mode
 from ark_kube.objects import Object
-
-
-class Mode(StrEnum):
-    """Who sets the Deployment's replicas (contract C4)."""
-
-    STATIC = "Static"
-    """The operator, to ``spec.replicas``."""
-    AUTO = "Auto"
-    """KEDA and the HPA; the operator raises it on a burst."""
-    PINNED = "Pinned"
-    """The operator, to a person's number."""
-    BUDGET = "Budget"
-    """The operator, to 0."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ark_api.status import Mode
 from ark_kube.objects import Object
 from ark_operator.agent import Agent
-from ark_operator.plan import Mode
 from ark_taskqueue import Depth, InvalidQueueName
 
 

@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import structlog
 
+from ark_api.status import Mode
+from ark_api.tenancy import Tenancy
 from ark_kube.objects import Key, Object
 from ark_operator.agent import Agent
 from ark_operator.burst import burst_replicas, is_allowed
 from ark_operator.cluster import Cluster
 from ark_operator.metrics import OperatorMetrics
-from ark_operator.plan import Mode
 from ark_operator.rounds import Due, Rounds
 from ark_process.outages import Outages
 from ark_taskqueue import (
@@ -25,7 +26,6 @@ from ark_taskqueue import (
     Depth,
     QueueKeys,
     TaskQueueError,
-    Tenancy,
     count_dead_letters,
     read_depths,
 )

@@ -9,12 +9,13 @@ from typing import Any
 
 import structlog
 
+from ark_api.names import API_VERSION, KIND, MIRROR, PIN_END, SEEN_APPLY
 from ark_kube.client import Client
 from ark_kube.controller import Failed
 from ark_kube.errors import ApiError
 from ark_kube.events import Events
 from ark_kube.objects import Key, Object
-from ark_operator.agent import API_VERSION, KIND, MIRROR, PIN_END, SEEN_APPLY, Agent
+from ark_operator.agent import Agent
 from ark_operator.cluster import Cluster
 from ark_operator.decide import decide, name_taken
 from ark_operator.inputs import Inputs

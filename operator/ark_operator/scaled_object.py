@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ark_api.agent import Autoscaling
+from ark_api.names import APPLIED_HASH, DEFAULT_GROUP, DEFAULT_REDIS
+from ark_api.trigger import SCALER_ADDRESS, TriggerMetadata
 from ark_kube.objects import Object
-from ark_operator.agent import Agent, Autoscaling
-from ark_operator.deployment import HASH, hash_of, labels
+from ark_operator.agent import Agent
+from ark_operator.deployment import hash_of, labels
 from ark_operator.options import Options
-from ark_taskqueue import DEFAULT_CONNECTION, DEFAULT_GROUP
 
 PAUSED = "autoscaling.keda.sh/paused"
 """Annotation with which KEDA holds whatever number is set, and deletes its HPA."""
@@ -56,7 +58,7 @@ def build(agent: Agent, autoscaling: Autoscaling, options: Options, *, paused: b
             "name": agent.name,
             "namespace": agent.namespace,
             "labels": labels(agent),
-            "annotations": {HASH: hash_of([spec, pause]), **pause},
+            "annotations": {APPLIED_HASH: hash_of([spec, pause]), **pause},
             "ownerReferences": [agent.owner_reference],
         },
         "spec": spec,
@@ -76,23 +78,22 @@ def blocks_scale_out(scaled: Object) -> str | None:
 
 def _trigger(agent: Agent, autoscaling: Autoscaling, options: Options) -> Object:
     """Answer the trigger that names the scaler; all that the scaler must know is in its metadata."""
-    queue = agent.queue
-    own = queue.namespace is not None
-    metadata = {
-        "scalerAddress": options.scaler_address,
-        **({"queue": queue.name} if own else {"stream": queue.stream}),
-        "tasksPerReplica": str(autoscaling.tasks_per_replica),
+    queue, limits = agent.queue, agent.limits
+    is_own = queue.namespace is not None
+    metadata = TriggerMetadata(
+        queue=queue.name if is_own else None,
+        stream=None if is_own else queue.stream,
+        group=None if queue.group == DEFAULT_GROUP else queue.group,
+        redis=None if agent.redis == DEFAULT_REDIS else agent.redis,
+        tasks_per_replica=autoscaling.tasks_per_replica,
+        target_wait_seconds=autoscaling.target_wait_seconds,
+        max_daily_tokens=limits.daily_tokens,
+        max_tokens_per_call=limits.tokens_per_call,
+    )
+    trigger: Object = {
+        "type": "external-push",
+        "metadata": {SCALER_ADDRESS: options.scaler_address, **metadata.to_metadata()},
     }
-    if queue.group != DEFAULT_GROUP:
-        metadata["group"] = queue.group
-    if agent.redis != DEFAULT_CONNECTION:
-        metadata["redis"] = agent.redis
-    if autoscaling.target_wait_seconds is not None:
-        metadata["targetWaitSeconds"] = f"{autoscaling.target_wait_seconds:g}"
-    if agent.limits.daily_tokens is not None:
-        metadata["maxDailyTokens"] = str(agent.limits.daily_tokens)
-        metadata["maxTokensPerCall"] = str(agent.limits.tokens_per_call)
-    trigger: Object = {"type": "external-push", "metadata": metadata}
     if options.scaler_authentication:
         trigger["authenticationRef"] = {
             "name": options.scaler_authentication,

@@ -8,12 +8,13 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from ark_api.tenancy import Tenancy, parse_rules
 from ark_kube.election import Terms
 from ark_operator.options import Options
 from ark_process.certificate import Certificate
 from ark_process.metrics_access import MetricsAccess
 from ark_process.settings import ProgramSettings, checked_with
-from ark_taskqueue import Tenancy, parse_address, parse_connections, parse_rules
+from ark_taskqueue import parse_address, parse_connections
 
 
 def _parse_if_given(text: str) -> dict[str, str]:

@@ -8,23 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from datetime import datetime, timedelta
+from typing import Any
 
+from ark_api.agent import Autoscaling
+from ark_api.moment import moment, written
+from ark_api.names import OPERATOR
+from ark_api.status import ConditionType, Mode, Reason, Truth, condition_of
 from ark_kube.objects import Object
-from ark_operator.agent import Agent, Autoscaling
-from ark_operator.deployment import OPERATOR, selector
+from ark_operator.agent import Agent
+from ark_operator.deployment import selector
 from ark_operator.observed import Observed, Usage
-from ark_operator.plan import Mode, Note, Scale
+from ark_operator.plan import Note, Scale
 from ark_operator.scaled_object import blocks_scale_out
 
-NAME_TAKEN, INVALID_QUEUE, UNKNOWN_REDIS = "NameTaken", "InvalidQueue", "UnknownRedis"
-READY, BUDGET_EXCEEDED, AUTOSCALING = "Ready", "BudgetExceeded", "Autoscaling"
-OPERATOR_CONFLICT = "OperatorConflict"
-"""Condition that an operator writes on agents that another one looks after, and that one leaves alone for a while."""
 _CONFLICT_KEPT = timedelta(minutes=30)
 _LONGEST_MESSAGE = 1024
-Truth = Literal["True", "False", "Unknown"]
 Saying = tuple[Truth, str, str]
 """Status, reason and message of a condition."""
 
@@ -72,12 +71,7 @@ def pin_of(content: Mapping[str, Any]) -> Pin | None:
     if not pin:
         return None
     until = pin.get("until")
-    return Pin(int(pin["replicas"]), _parsed(pin["since"]), _parsed(until) if until else None)
-
-
-def condition_of(content: Mapping[str, Any], kind: str) -> Mapping[str, Any] | None:
-    """Answer a condition of a status; None where it has none."""
-    return next((entry for entry in content.get("conditions") or [] if entry.get("type") == kind), None)
+    return Pin(int(pin["replicas"]), moment(pin["since"]), moment(until) if until else None)
 
 
 def build(agent: Agent, found: Found, now: datetime) -> Object:
@@ -92,8 +86,8 @@ def build(agent: Agent, found: Found, now: datetime) -> Object:
     if found.pin is not None:
         content["pin"] = {
             "replicas": found.pin.replicas,
-            "since": _text(found.pin.since),
-            **({"until": _text(found.pin.until)} if found.pin.until is not None else {}),
+            "since": written(found.pin.since),
+            **({"until": written(found.pin.until)} if found.pin.until is not None else {}),
         }
     depth = found.observed.shown_depth
     queue = {"waiting": depth.waiting, "inFlight": depth.in_flight} if depth is not None else before.get("queue")
@@ -123,7 +117,7 @@ def yields(agent: Agent, owner: str, own: str, now: datetime) -> Object | None:
         f"namespace of its own (watchNamespace). To hand this agent over to {own}: "
         f"kubectl annotate deployment {agent.deployment_name} {OPERATOR}-"
     )
-    before = condition_of(agent.status, OPERATOR_CONFLICT)
+    before = condition_of(agent.status, ConditionType.OPERATOR_CONFLICT)
     if (
         before is not None
         and before.get("message") == message
@@ -131,21 +125,21 @@ def yields(agent: Agent, owner: str, own: str, now: datetime) -> Object | None:
     ):
         return None
     return {
-        "type": OPERATOR_CONFLICT,
+        "type": ConditionType.OPERATOR_CONFLICT,
         "status": "True",
-        "reason": "AnotherOperator",
+        "reason": Reason.ANOTHER_OPERATOR,
         "message": message[:_LONGEST_MESSAGE],
         "observedGeneration": agent.generation,
-        "lastTransitionTime": _text(now),
+        "lastTransitionTime": written(now),
     }
 
 
 def _is_another_operators(entry: Mapping[str, Any], now: datetime) -> bool:
     """Whether a condition is another operator's that has said so lately: it says it again as long as it is there."""
-    if entry.get("type") != OPERATOR_CONFLICT:
+    if entry.get("type") != ConditionType.OPERATOR_CONFLICT:
         return False
     try:
-        return now - _parsed(str(entry.get("lastTransitionTime"))) < _CONFLICT_KEPT
+        return now - moment(str(entry.get("lastTransitionTime"))) < _CONFLICT_KEPT
     except ValueError:
         return False
 
@@ -154,7 +148,7 @@ def notes(agent: Agent, found: Found) -> Iterator[Note]:
     """Give the events that the change from the last status is worth."""
     before = agent.status
     was, was_pinned = before.get("mode"), pin_of(before)
-    budget = condition_of(before, BUDGET_EXCEEDED) or {}
+    budget = condition_of(before, ConditionType.BUDGET_EXCEEDED) or {}
     since = str(budget.get("lastTransitionTime", "first"))
     if found.mode is Mode.BUDGET and was != Mode.BUDGET:
         yield Note("Warning", "DailyLimitReached", _budget_message(agent, found.usage), f"{since}, {agent.generation}")
@@ -166,7 +160,7 @@ def notes(agent: Agent, found: Found) -> Iterator[Note]:
         yield Note("Normal", "Pinned", _pin_message(agent, pin), f"{agent.generation}")
     if pin is None and was_pinned is not None:
         message = f"The pool is no longer pinned to {was_pinned.replicas} replicas; it is {found.mode}."
-        yield Note("Normal", "Unpinned", message, _text(was_pinned.since))
+        yield Note("Normal", "Unpinned", message, written(was_pinned.since))
 
 
 def burst_notes(agent: Agent, observed: Observed, scale: Scale | None) -> Iterator[Note]:
@@ -205,7 +199,7 @@ def _conditions(agent: Agent, found: Found) -> Iterator[_Condition]:
 
 def _ready(found: Found) -> _Condition:
     truth, reason, message = next(_ready_sayings(found))
-    return _Condition(READY, truth, reason, message)
+    return _Condition(ConditionType.READY, truth, reason, message)
 
 
 def _ready_sayings(found: Found) -> Iterator[Saying]:
@@ -213,23 +207,23 @@ def _ready_sayings(found: Found) -> Iterator[Saying]:
     if found.problem is not None:
         yield "False", found.problem.reason, found.problem.message
     if found.mode is Mode.BUDGET:
-        yield "False", "BudgetExceeded", "The daily token limit is reached; see condition BudgetExceeded."
+        yield "False", Reason.BUDGET_EXCEEDED, "The daily token limit is reached; see condition BudgetExceeded."
     there = found.observed.deployment
     if there is None:
-        yield "False", "Creating", "The Deployment is not there yet."
+        yield "False", Reason.CREATING, "The Deployment is not there yet."
         return
     wanted = int(there["spec"].get("replicas", 1))
     if wanted == 0:
-        yield "True", "ScaledToZero", "No agent is wanted now."
+        yield "True", Reason.SCALED_TO_ZERO, "No agent is wanted now."
     counts = there.get("status") or {}
     ready, updated = int(counts.get("readyReplicas") or 0), int(counts.get("updatedReplicas") or 0)
     seen = int(counts.get("observedGeneration") or 0) >= int(there["metadata"].get("generation", 0))
     if seen and ready >= wanted and updated >= wanted:
-        yield "True", "AllReplicasReady", f"All {wanted} agents are ready."
+        yield "True", Reason.ALL_REPLICAS_READY, f"All {wanted} agents are ready."
     failure = _failure(counts)
     if failure:
-        yield "False", "DeploymentFailing", f"{ready} of {wanted} agents are ready: {failure}"
-    yield "False", "Progressing", f"{ready} of {wanted} agents are ready."
+        yield "False", Reason.DEPLOYMENT_FAILING, f"{ready} of {wanted} agents are ready: {failure}"
+    yield "False", Reason.PROGRESSING, f"{ready} of {wanted} agents are ready."
 
 
 def _failure(counts: Mapping[str, Any]) -> str:
@@ -244,22 +238,25 @@ def _failure(counts: Mapping[str, Any]) -> str:
 def _budget(agent: Agent, found: Found) -> _Condition:
     if found.usage is None:
         # Unknown changes nothing: what was said last stays.
-        known = condition_of(agent.status, BUDGET_EXCEEDED)
+        known = condition_of(agent.status, ConditionType.BUDGET_EXCEEDED)
         if known is not None:
-            return _Condition(BUDGET_EXCEEDED, known["status"], known["reason"], known["message"])
-        return _Condition(BUDGET_EXCEEDED, "Unknown", "UsageUnknown", "The token usage has not been read yet.")
+            return _Condition(ConditionType.BUDGET_EXCEEDED, known["status"], known["reason"], known["message"])
+        message = "The token usage has not been read yet."
+        return _Condition(ConditionType.BUDGET_EXCEEDED, "Unknown", Reason.USAGE_UNKNOWN, message)
     if found.mode is Mode.BUDGET:
-        return _Condition(BUDGET_EXCEEDED, "True", "DailyLimitReached", _budget_message(agent, found.usage))
+        return _Condition(
+            ConditionType.BUDGET_EXCEEDED, "True", Reason.DAILY_LIMIT_REACHED, _budget_message(agent, found.usage)
+        )
     limit, call = agent.limits.daily_tokens, agent.limits.tokens_per_call
     message = f"A full call of {call} tokens fits into the limit of {limit} tokens in 24 hours."
-    return _Condition(BUDGET_EXCEEDED, "False", "WithinLimit", message)
+    return _Condition(ConditionType.BUDGET_EXCEEDED, "False", Reason.WITHIN_LIMIT, message)
 
 
 def _budget_message(agent: Agent, usage: Usage | None) -> str:
     limit, call = agent.limits.daily_tokens, agent.limits.tokens_per_call
     back = "as the 24 hours move on"
     if usage is not None and usage.restored_at is not None:
-        back = f"at {_text(usage.restored_at)}"
+        back = f"at {written(usage.restored_at)}"
     used = f"{usage.input_tokens + usage.output_tokens} of " if usage is not None else ""
     return (
         f"{used}{limit} tokens are used up in 24 hours, and a full call of {call} no longer fits: the pool is at zero, "
@@ -276,7 +273,7 @@ def _restored_message(agent: Agent, usage: Usage | None) -> str:
 
 
 def _pin_message(agent: Agent, pin: Pin) -> str:
-    end = f"until {_text(pin.until)}" if pin.until is not None else "until it is taken back"
+    end = f"until {written(pin.until)}" if pin.until is not None else "until it is taken back"
     return (
         f"spec.replicas is {pin.replicas}, a person's number: the pool stays there {end}, and KEDA is paused. Back to "
         f"the queue: kubectl ark auto {agent.name}, or set spec.replicas to null."
@@ -285,7 +282,7 @@ def _pin_message(agent: Agent, pin: Pin) -> str:
 
 def _autoscaling(agent: Agent, found: Found) -> _Condition:
     truth, reason, message = next(_autoscaling_sayings(agent, found))
-    return _Condition(AUTOSCALING, truth, reason, message)
+    return _Condition(ConditionType.AUTOSCALING, truth, reason, message)
 
 
 def _autoscaling_sayings(agent: Agent, found: Found) -> Iterator[Saying]:
@@ -296,20 +293,20 @@ def _autoscaling_sayings(agent: Agent, found: Found) -> Iterator[Saying]:
             f"{' and '.join(observed.others)} also scales Deployment {agent.deployment_name}: remove it, or have it "
             "scale this ArkAgent without spec.autoscaling. Until then the operator enforces nothing but the budget."
         )
-        yield "False", "Conflict", message
+        yield "False", Reason.CONFLICT, message
     if agent.autoscaling is None:
-        yield "False", "Disabled", "spec.autoscaling is not set: the pool has spec.replicas agents."
+        yield "False", Reason.DISABLED, "spec.autoscaling is not set: the pool has spec.replicas agents."
         return
     if not observed.keda.installed:
         message = "KEDA is not installed: the pool keeps its size. Install KEDA; it is noticed within half a minute."
-        yield "False", "KedaMissing", message
+        yield "False", Reason.KEDA_MISSING, message
     scaled = observed.scaled_object
     if scaled is not None and not agent.owns(scaled):
         message = f"ScaledObject {agent.name} is there already and is not this agent's: delete or rename it."
-        yield "False", NAME_TAKEN, message
+        yield "False", Reason.NAME_TAKEN, message
     refusal = observed.refusals.get("ScaledObject")
     if refusal is not None:
-        yield "False", "ScaledObjectRefused", f"The API server refuses the ScaledObject: {refusal.message}"
+        yield "False", Reason.SCALED_OBJECT_REFUSED, f"The API server refuses the ScaledObject: {refusal.message}"
     yield from _paused_sayings(agent, found)
     yield from _keda_sayings(agent, agent.autoscaling, found)
 
@@ -317,9 +314,9 @@ def _autoscaling_sayings(agent: Agent, found: Found) -> Iterator[Saying]:
 def _paused_sayings(agent: Agent, found: Found) -> Iterator[Saying]:
     """Say that KEDA is not to scale, where it is not."""
     if found.mode is Mode.BUDGET:
-        yield "False", "BudgetExceeded", "KEDA is paused while the daily token limit is reached."
+        yield "False", Reason.BUDGET_EXCEEDED, "KEDA is paused while the daily token limit is reached."
     if found.pin is not None:
-        yield "False", "Pinned", _pin_message(agent, found.pin)
+        yield "False", Reason.PINNED, _pin_message(agent, found.pin)
 
 
 def _keda_sayings(agent: Agent, autoscaling: Autoscaling, found: Found) -> Iterator[Saying]:
@@ -329,27 +326,27 @@ def _keda_sayings(agent: Agent, autoscaling: Autoscaling, found: Found) -> Itera
             f"{found.observed.keda.down}: the pool keeps its size. Look at Deployment keda-operator; a person's number "
             "and the budget work all the same."
         )
-        yield "False", "KedaDown", message[0].upper() + message[1:]
-    if found.problem is not None and found.problem.reason in (INVALID_QUEUE, UNKNOWN_REDIS):
+        yield "False", Reason.KEDA_DOWN, message[0].upper() + message[1:]
+    if found.problem is not None and found.problem.reason in (Reason.INVALID_QUEUE, Reason.UNKNOWN_REDIS):
         yield "False", found.problem.reason, found.problem.message
     scaled = found.observed.scaled_object
-    told = None if scaled is None else condition_of(scaled.get("status") or {}, "Ready")
+    told = None if scaled is None else condition_of(scaled.get("status") or {}, ConditionType.READY)
     if scaled is None or told is None or told.get("status") == "Unknown":
-        yield "Unknown", "Pending", "KEDA has not taken the ScaledObject yet."
+        yield "Unknown", Reason.PENDING, "KEDA has not taken the ScaledObject yet."
         return
     if told.get("status") != "True":
-        yield "False", "ScaledObjectNotReady", f"KEDA cannot scale: {told.get('message', '')}"
+        yield "False", Reason.SCALED_OBJECT_NOT_READY, f"KEDA cannot scale: {told.get('message', '')}"
     pause = blocks_scale_out(scaled)
     if pause is not None:
-        yield "False", "PausedByHand", f"ScaledObject {agent.name} has the annotation {pause}: remove it."
+        yield "False", Reason.PAUSED_BY_HAND, f"ScaledObject {agent.name} has the annotation {pause}: remove it."
     span = f"{autoscaling.min_replicas} to {autoscaling.max_replicas}"
-    yield "True", "FollowsQueue", f"KEDA keeps {span} replicas by the demand of {agent.queue.name}."
+    yield "True", Reason.FOLLOWS_QUEUE, f"KEDA keeps {span} replicas by the demand of {agent.queue.name}."
 
 
 def _written(condition: _Condition, known: Sequence[Mapping[str, Any]], agent: Agent, now: datetime) -> Object:
     """Answer a condition as it is written; its time is that of the last change of its status."""
     before = next((entry for entry in known if entry.get("type") == condition.type), None)
-    since = before["lastTransitionTime"] if before and before["status"] == condition.status else _text(now)
+    since = before["lastTransitionTime"] if before and before["status"] == condition.status else written(now)
     return {
         "type": condition.type,
         "status": condition.status,
@@ -358,11 +355,3 @@ def _written(condition: _Condition, known: Sequence[Mapping[str, Any]], agent: A
         "observedGeneration": agent.generation,
         "lastTransitionTime": since,
     }
-
-
-def _text(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _parsed(text: str) -> datetime:
-    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import structlog
 
+from ark_api.tenancy import Tenancy
 from ark_kube.objects import Key
 from ark_operator.agent import Agent
 from ark_operator.cluster import Cluster
@@ -26,7 +27,6 @@ from ark_taskqueue import (
     Client,
     QueueKeys,
     TaskQueueError,
-    Tenancy,
     TokenUsage,
     read_usages,
 )

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from difflib import get_close_matches
-
 import grpc
-
-_LONGEST_SHOWN = 500
-"""Characters of a key or value."""
 
 
 class Refusal(Exception):
@@ -17,30 +11,8 @@ class Refusal(Exception):
     code = grpc.StatusCode.INVALID_ARGUMENT
 
 
-class UnknownKey(Refusal):
-    """The trigger's metadata has a key that means nothing here."""
-
-    def __init__(self, key: str, allowed: Iterable[str]) -> None:
-        names = sorted(allowed)
-        close = get_close_matches(key[:_LONGEST_SHOWN], names, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        super().__init__(f"trigger metadata has the unknown key {_shown(key)}: {hint}allowed are {', '.join(names)}")
-
-
-class BadValue(Refusal):
-    """A key of the trigger's metadata has a value that is not allowed."""
-
-    def __init__(self, key: str, value: str, allowed: str) -> None:
-        super().__init__(f"trigger metadata {key} is {_shown(value)}: {allowed}")
-
-
-def _shown(text: str) -> str:
-    """Return a text as it is named in an answer, which gRPC takes up to 8 kB of."""
-    return repr(text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}...")
-
-
 class BadMetadata(Refusal):
-    """The trigger's metadata contradicts itself, or lacks something."""
+    """The trigger's metadata has a key or a value that is not allowed, contradicts itself, or lacks something."""
 
 
 class Forbidden(Refusal):

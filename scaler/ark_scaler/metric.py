@@ -20,7 +20,7 @@ def is_active(depth: Depth, trigger: Trigger) -> bool:
     Work in flight counts: a pool whose last task still runs must not be scaled to zero under it. Jobs are not scaled to
     zero, and whoever starts them wants to know of waiting tasks alone.
     """
-    return (depth.waiting if trigger.waiting_only else depth.demand) > trigger.activation_tasks
+    return (depth.waiting if trigger.metadata.waiting_only else depth.demand) > trigger.metadata.activation_tasks
 
 
 def value(depth: Depth, trigger: Trigger) -> float:
@@ -28,5 +28,5 @@ def value(depth: Depth, trigger: Trigger) -> float:
 
     See `Depth.slots`.
     """
-    slots = depth.slots(trigger.target_wait_seconds)
-    return slots - depth.in_flight if trigger.waiting_only else slots
+    slots = depth.slots(trigger.metadata.target_wait_seconds)
+    return slots - depth.in_flight if trigger.metadata.waiting_only else slots

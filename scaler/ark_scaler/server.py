@@ -13,6 +13,7 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from ark_api.tenancy import Tenancy
 from ark_process import http, program, settings
 from ark_process.certificate import BadCertificate
 from ark_scaler import garbage
@@ -23,7 +24,7 @@ from ark_scaler.servicer import ScalerServicer
 from ark_scaler.settings import ScalerSettings
 from ark_scaler.tls import CertificateFiles, ReloadingCertificate, UnusableCertificate
 from ark_scaler.wire import externalscaler_pb2, externalscaler_pb2_grpc
-from ark_taskqueue import Client, Tenancy, connect
+from ark_taskqueue import Client, connect
 
 _SERVICE = externalscaler_pb2.DESCRIPTOR.services_by_name["ExternalScaler"].full_name
 _LARGEST_REQUEST_BYTES = 16 * 1024

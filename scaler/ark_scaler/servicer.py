@@ -10,6 +10,7 @@ from typing import Any, NoReturn, TypeVar
 import grpc
 import structlog
 
+from ark_api.tenancy import Tenancy
 from ark_scaler import metric
 from ark_scaler.errors import Forbidden, NothingKnown, Refusal, UnusableQueue
 from ark_scaler.metrics import ScalerMetrics
@@ -26,7 +27,7 @@ from ark_scaler.wire.externalscaler_pb2 import (
     ScaledObjectRef,
 )
 from ark_scaler.wire.externalscaler_pb2_grpc import ExternalScalerServicer
-from ark_taskqueue import Budget, Depth, RedisRefused, Tenancy
+from ark_taskqueue import Budget, Depth, RedisRefused
 
 _REMEMBERED_TRIGGERS = 20_000
 """Parsed triggers that are kept: KEDA sends the same metadata with every call."""
@@ -76,7 +77,7 @@ class ScalerServicer(ExternalScalerServicer):
             name, target = metric.refused_name(str(refusal)), 1
         else:
             self._metrics.requests.labels(method, grpc.StatusCode.OK.name).inc()
-            name, target = metric.METRIC_NAME, trigger.tasks_per_replica
+            name, target = metric.METRIC_NAME, trigger.metadata.tasks_per_replica
         spec = MetricSpec(metricName=name, targetSize=target, targetSizeFloat=target)
         self._metrics.request_seconds.labels(method).observe(time.perf_counter() - began)
         return GetMetricSpecResponse(metricSpecs=[spec])
@@ -119,7 +120,7 @@ class ScalerServicer(ExternalScalerServicer):
             await self._refuse(method, request, context, refusal)
         observer = self._observers[trigger.redis]
         self._metrics.open_streams.inc()
-        subscription = observer.subscribe(trigger.queue, trigger.activation_tasks)
+        subscription = observer.subscribe(trigger.queue, trigger.metadata.activation_tasks)
         try:
             while not self._closing and await subscription.wait():
                 if trigger.budget is not None and not await self._restored(trigger, trigger.budget, subscription):

@@ -8,10 +8,11 @@ from typing import Annotated, Self
 from pydantic import BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from ark_api.tenancy import StreamRule, parse_rules
 from ark_process.certificate import Certificate
 from ark_process.metrics_access import MetricsAccess
 from ark_process.settings import ProgramSettings, checked_with
-from ark_taskqueue import StreamRule, parse_connections, parse_rules
+from ark_taskqueue import parse_connections
 
 _DEFAULT_PORT = 6000
 

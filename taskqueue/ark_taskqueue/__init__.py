@@ -35,7 +35,6 @@ from ark_taskqueue.producer import Producer, Submission
 from ark_taskqueue.retry import RetryPolicy
 from ark_taskqueue.server import ServerFacts, read_server
 from ark_taskqueue.task import CLEAN_STOPS, DeadLetter, Outcome, Result, Task
-from ark_taskqueue.tenancy import StreamRule, Tenancy, parse_rules
 
 __all__ = [
     "CLEAN_STOPS",
@@ -72,18 +71,15 @@ __all__ = [
     "RetryPolicy",
     "ServerFacts",
     "Settlement",
-    "StreamRule",
     "Submission",
     "Task",
     "TaskQueueError",
-    "Tenancy",
     "TokenLedger",
     "TokenUsage",
     "connect",
     "count_dead_letters",
     "parse_address",
     "parse_connections",
-    "parse_rules",
     "read_counts",
     "read_depth",
     "read_depths",

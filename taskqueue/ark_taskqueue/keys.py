@@ -79,13 +79,13 @@ class QueueKeys:
             object.__setattr__(self, attribute, value)
 
     @classmethod
-    def for_agent(cls, namespace: str, agent: str, group: str = DEFAULT_GROUP) -> QueueKeys:
-        """Answer the queue of an agent.
+    def for_agent(cls, namespace: str, agent: str, group: str = DEFAULT_GROUP, stream: str | None = None) -> QueueKeys:
+        """Return the queue of an agent: named after it, or the one whose stream it names.
 
         Raises:
-            InvalidQueueName: namespace or agent is no Kubernetes name, or the group's name has unprintable characters.
+            InvalidQueueName: namespace or agent is no Kubernetes name, or stream or group are no possible names.
         """
-        return cls.for_queue(f"{namespace}/{agent}", group)
+        return cls.for_queue(f"{namespace}/{agent}", group) if stream is None else cls.for_stream(stream, group)
 
     @classmethod
     def for_queue(cls, name: str, group: str = DEFAULT_GROUP) -> QueueKeys:

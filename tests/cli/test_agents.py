@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
-from ark_cli import agents
+from ark_api.names import MIRROR
 from ark_cli.agents import Agent, span
 from ark_cli.errors import CliError
 from ark_cli.redis_access import Reference, sources
-from ark_operator import agent as operators
 
 NOW = datetime(2026, 11, 25, 12, 0, 0, tzinfo=UTC)
 
@@ -72,11 +71,10 @@ def test_a_number_is_a_persons_unless_the_operator_wrote_it(
     replicas: int | None, annotation: str | None, is_pinned: bool
 ) -> None:
     """As the operator has it, whatever its status says so far."""
-    annotations = {} if annotation is None else {agents.MIRROR: annotation}
+    annotations = {} if annotation is None else {MIRROR: annotation}
     spec: dict[str, Any] = {"autoscaling": {}, **({} if replicas is None else {"replicas": replicas})}
     item = {"metadata": {"name": "writer", "namespace": "team", "annotations": annotations}, "spec": spec}
-    assert Agent(item).is_pinned is is_pinned
-    assert (operators.Agent(item).persons_number is not None) is is_pinned
+    assert (Agent(item).persons_number is not None) is is_pinned
 
 
 def test_nothing_is_wanted_while_the_budget_is_used_up() -> None:
@@ -90,10 +88,6 @@ def test_nothing_is_wanted_while_the_budget_is_used_up() -> None:
 )
 def test_times_are_said_in_two_units(seconds: float, text: str) -> None:
     assert span(seconds) == text
-
-
-def test_annotations_are_the_operators() -> None:
-    assert (agents.MIRROR, agents.PIN_END) == (operators.MIRROR, operators.PIN_END)
 
 
 def test_a_stream_that_cannot_be_is_said_with_the_agents_name() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ark_operator.agent import PIN_END
+from ark_api.names import PIN_END
 from ark_operator.kinds import ARK_AGENTS
 from hack.cluster import manifests, operator_manifests, planted
 from hack.cluster.api import DEPLOYMENTS, Object

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+from ark_api.names import MIRROR, PIN_END, SEEN_APPLY
 from ark_kube.objects import Object
 from ark_operator import deployment, scaled_object
-from ark_operator.agent import MIRROR, PIN_END, SEEN_APPLY, Agent
+from ark_operator.agent import Agent
 from ark_operator.options import Options
 from ark_taskqueue import Depth
 

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
+from ark_api.names import LAST_APPLIED, MIRROR, OPERATOR, SEEN_APPLY
+from ark_api.status import Mode
 from ark_kube.objects import Object
-from ark_operator.agent import LAST_APPLIED, MIRROR, SEEN_APPLY, Agent
+from ark_operator.agent import Agent
 from ark_operator.decide import decide
-from ark_operator.deployment import OPERATOR
 from ark_operator.observed import Keda, Observed, Refusal, Usage
-from ark_operator.plan import Mirror, Mode, Plan, Scale
+from ark_operator.plan import Mirror, Plan, Scale
 from ark_operator.reconciler import mirror_patch
 from tests.operator.builders import OPTIONS, agent, depth, its_deployment, its_scaled_object
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ark_operator.plan import Mode
+from ark_api.status import Mode
 from ark_operator.pools import pool_of
 from tests.operator.builders import agent
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ark_api.trigger import TriggerMetadata
 from ark_scaler import metric
 from ark_scaler.trigger import Trigger
 from ark_taskqueue import Depth, QueueKeys
@@ -14,7 +15,8 @@ def depth(waiting: int, in_flight: int, mean_service_ms: float | None = None) ->
 
 
 def trigger(activation: int = 0, wait: float | None = None) -> Trigger:
-    return Trigger(QueueKeys.for_queue("a/b"), activation_tasks=activation, target_wait_seconds=wait)
+    asked = TriggerMetadata("a/b", activation_tasks=activation, target_wait_seconds=wait)
+    return Trigger(QueueKeys.for_queue("a/b"), asked)
 
 
 @pytest.mark.parametrize(

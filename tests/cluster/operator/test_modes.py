@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from ark_operator.agent import MIRROR, PIN_END, Agent
+from ark_api.names import MIRROR, PIN_END
+from ark_operator.agent import Agent
 from ark_operator.kinds import ARK_AGENTS
 from ark_operator.observed import Usage
 from ark_operator.plan import Mirror

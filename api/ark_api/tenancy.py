@@ -9,9 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Self
+from typing import Protocol, Self
 
-from ark_taskqueue.keys import QueueKeys
+
+class Queue(Protocol):
+    """What is known of a queue by its name."""
+
+    @property
+    def stream(self) -> str:
+        """Key of its stream of tasks."""
+
+    @property
+    def namespace(self) -> str | None:
+        """The namespace that it belongs to; None where its name does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +80,7 @@ class Tenancy:
         """Make the tenancy of a server's settings."""
         return cls(tuple(rules))
 
-    def allows(self, namespace: str, queue: QueueKeys) -> bool:
+    def allows(self, namespace: str, queue: Queue) -> bool:
         """Whether the namespace may read the queue."""
         if namespace and queue.namespace == namespace:
             return True

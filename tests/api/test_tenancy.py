@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ark_taskqueue import QueueKeys, StreamRule, Tenancy
+from ark_api.tenancy import StreamRule, Tenancy
+from ark_taskqueue import QueueKeys
 
 OWN = QueueKeys.for_queue("team-a/writer")
 LEGACY = QueueKeys.for_stream("agent-tasks")
