@@ -220,6 +220,18 @@ async def test_readiness_and_liveness_follow_their_probes(stack: Stack) -> None:
     await eventually(restarted, "a restart of what is not alive", every=0.1)
 
 
+async def test_a_probe_finds_the_volumes_where_the_container_does(stack: Stack) -> None:
+    fields: dict[str, Any] = {
+        "volumes": [{"name": "state", "emptyDir": {}}],
+        "volumeMounts": [{"name": "state", "mountPath": "/state"}],
+        "env": [{"name": "BEGAN", "value": "/state/began"}],
+        "readinessProbe": {"exec": {"command": ["test", "-e", "/state/began"]}, "periodSeconds": 1},
+    }
+    code = "import os,time; open(os.environ['BEGAN'], 'w').close(); time.sleep(3600)"
+    await stack.apply(pod(stack, "probed", code, **fields))
+    await shows(stack, "probed", "1/1", "Running", "0")
+
+
 def runs(pid: int) -> bool:
     """Whether a process runs; one that has ended may wait for a parent that does not look."""
     try:

@@ -94,10 +94,12 @@ async def test_tasks_in_flight_start_no_further_jobs(stack: Stack, strategy: Obj
         return (await stack.api.get(SCALED_JOBS.path(stack.namespace, "writer"))).get("status") or {}
 
     async def began() -> bool:
-        waiting = await stack.redis.xinfo_groups(QueueKeys.for_agent(stack.namespace, "writer").stream)
-        return bool(waiting) and waiting[0]["pending"] == TASKS
+        groups = await stack.redis.xinfo_groups(QueueKeys.for_agent(stack.namespace, "writer").stream)
+        jobs = (await stack.api.get(JOBS.path(stack.namespace)))["items"]
+        ready = sum(job.get("status", {}).get("ready") or 0 for job in jobs)
+        return bool(groups) and groups[0]["pending"] == TASKS and ready >= TASKS
 
-    await eventually(began, "a Job for each task", 240, every=0.2)
+    await eventually(began, "a Job for each task, and its Pod's readiness", 90, every=0.2)
     looks = set[str]()
 
     async def looked_again() -> bool:

@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 
+from hack.cluster.node.command import relocated
 from hack.cluster.node.probes import Probe
 from hack.cluster.node.status import ContainerView, Running, State, Terminated, Waiting
 from hack.local.process import die_with_parent
@@ -38,6 +39,8 @@ class Recipe:
 
     command: Sequence[str]
     variables: Mapping[str, str]
+    mounts: Mapping[str, Path]
+    """Folders by the path that they are mounted at."""
     folder: Path
     log: Path
 
@@ -235,8 +238,9 @@ class Container:
 
     async def _execute(self, command: list[str]) -> int:
         assert self._recipe is not None
+        words = [relocated(word, self._recipe.mounts) for word in command]
         process = await asyncio.create_subprocess_exec(
-            *[program(command[0]), *command[1:]],
+            *[program(words[0]), *words[1:]],
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,

@@ -219,7 +219,7 @@ class PodProcesses:
                 name: value if value == given.get(name) else relocated(value, mounted)
                 for name, value in variables.items()
             }
-            recipes.append(Recipe(command, moved, self.folder, self.log_file(spec["name"])))
+            recipes.append(Recipe(command, moved, mounted, self.folder, self.log_file(spec["name"])))
         return recipes
 
     async def _read(self, kind: Resource, names: set[str]) -> dict[str, dict[str, bytes]]:
