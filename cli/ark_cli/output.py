@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ark_taskqueue.task import raw
+from ark_taskqueue.tasks.task import raw
 
 FORMATS = ("table", "json", "yaml")
 _BAR = 10

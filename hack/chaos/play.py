@@ -13,7 +13,7 @@ from typing import Any
 
 from ark_operator.kinds import ARK_AGENTS
 from ark_taskqueue import Budget, Depth, Producer, TaskQueueError, TokenLedger, read_depths
-from ark_taskqueue.task import decoded
+from ark_taskqueue.tasks.task import decoded
 from hack.chaos.faults import Fault
 from hack.chaos.load import TASKS_PER_SECOND, Load, meta
 from hack.chaos.stack import CAP, MAIN, NAMESPACE, PER_CALL, Stack, agent, make_agents, queue

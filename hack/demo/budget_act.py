@@ -17,7 +17,7 @@ from rich.table import Table
 
 from ark_scaler.wire import externalscaler_pb2 as wire
 from ark_taskqueue import Budget, Client, Producer, QueueKeys, TokenLedger, read_depth
-from ark_taskqueue.ledger import ledger_keys
+from ark_taskqueue.ledger.token_ledger import ledger_keys
 from hack.demo import chart, hpa, picture
 from hack.demo.clock import DemoClock
 from hack.demo.keda import KedaStandIn, ScaledObject

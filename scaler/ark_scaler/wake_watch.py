@@ -27,7 +27,9 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from ark_taskqueue import Client, QueueKeys, RedisUnavailable, TaskQueueError
-from ark_taskqueue.connection import cancellable, from_response, pipelined, translated
+from ark_taskqueue.redis.cancellation import cancellable
+from ark_taskqueue.redis.pipeline import pipelined
+from ark_taskqueue.redis.translation import from_response, translated
 
 BLOCK_SECONDS = 2.0
 """How long one XREAD blocks: so seldom is an idle Redis asked, and so soon is a dead connection noticed."""

@@ -4,18 +4,6 @@ Producers use `Producer`, workers `Consumer`, people `DeadLetters`, autoscalers 
 from `connect` and the queue's keys. Knows Redis, and nothing of gRPC, Kubernetes or LLMs.
 """
 
-from ark_taskqueue.connection import (
-    DEFAULT_CONNECTION,
-    Address,
-    Client,
-    connect,
-    parse_address,
-    parse_connections,
-)
-from ark_taskqueue.consumer import Consumer, Counting, Ended, Leases, LettersKept, Reclaimed
-from ark_taskqueue.counts import Counts, read_counts
-from ark_taskqueue.dead_letters import DeadLetters, count_dead_letters
-from ark_taskqueue.depth import Depth, read_depth, read_depths
 from ark_taskqueue.errors import (
     BudgetExceeded,
     InvalidAddress,
@@ -30,11 +18,25 @@ from ark_taskqueue.errors import (
     TaskQueueError,
 )
 from ark_taskqueue.keys import DEFAULT_GROUP, QueueKeys
-from ark_taskqueue.ledger import Budget, Reservation, Settlement, TokenLedger, TokenUsage, read_usages
-from ark_taskqueue.producer import Producer, Submission
-from ark_taskqueue.retry import RetryPolicy
-from ark_taskqueue.server import ServerFacts, read_server
-from ark_taskqueue.task import CLEAN_STOPS, DeadLetter, Outcome, Result, Task
+from ark_taskqueue.ledger.token_ledger import (
+    Budget,
+    Reservation,
+    Settlement,
+    TokenLedger,
+    TokenUsage,
+    read_usages,
+)
+from ark_taskqueue.redis.address import DEFAULT_CONNECTION, Address, parse_address, parse_connections
+from ark_taskqueue.redis.client import Client, connect
+from ark_taskqueue.redis.server import ServerFacts, read_server
+from ark_taskqueue.tasks.answers import Counting, Ended, Reclaimed
+from ark_taskqueue.tasks.consumer import Consumer
+from ark_taskqueue.tasks.counts import Counts, read_counts
+from ark_taskqueue.tasks.dead_letters import DeadLetters, count_dead_letters
+from ark_taskqueue.tasks.depth import Depth, read_depth, read_depths
+from ark_taskqueue.tasks.policy import Leases, LettersKept, RetryPolicy
+from ark_taskqueue.tasks.producer import Producer, Submission
+from ark_taskqueue.tasks.task import CLEAN_STOPS, DeadLetter, Outcome, Result, Task
 
 __all__ = [
     "CLEAN_STOPS",

@@ -11,7 +11,7 @@
     └── RedisRefused        Redis answered with an error: trying again will not help
         └── NotAStream      the key holds something else than a stream
 
-A task that is no longer the caller's is no error but an answer (see `ark_taskqueue.consumer`).
+A task that is no longer the caller's is no error but an answer (see `ark_taskqueue.tasks.consumer`).
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from ark_agent import Context, NotNow
 from ark_agent import worker as worker_module
 from ark_agent.worker import WorkLimits
 from ark_taskqueue import Client, Consumer, Ended, Producer, QueueKeys, Result, read_depth
-from ark_taskqueue.consumer import BACKOFF, READY
+from ark_taskqueue.tasks.reserved import BACKOFF, READY
 from tests.agent.working import working
 from tests.eventually import eventually
 from tests.taskqueue.moving_time import owner_of

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ark_taskqueue import Client, DeadLetters, Producer, QueueKeys, connect, read_depth
-from ark_taskqueue.task import raw, text
+from ark_taskqueue.tasks.task import raw, text
 from hack.local.redis_server import RedisServer
 from tests.agent.working import FakeLLM, working
 from tests.fuzz.corpus import examples, kept

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import cast
 
 from ark_taskqueue import Client, QueueKeys
-from ark_taskqueue.consumer import BACKOFF, HORIZON_MS
-from ark_taskqueue.task import text
+from ark_taskqueue.tasks.reserved import BACKOFF, HORIZON_MS
+from ark_taskqueue.tasks.task import text
 
 
 async def owner_of(client: Client, queue: QueueKeys, task_id: str) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from ark_taskqueue import Client, Consumer, Leases, Outcome, Producer, QueueKeys, RetryPolicy, read_depth
-from ark_taskqueue.consumer import BACKOFF, READY, SUSPECT
+from ark_taskqueue.tasks.reserved import BACKOFF, READY, SUSPECT
 from tests.eventually import eventually
 from tests.taskqueue.moving_time import dead_workers, end_backoff, end_lease, owner_of
 

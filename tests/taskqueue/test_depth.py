@@ -15,11 +15,11 @@ from ark_taskqueue import (
     QueueKeys,
     RedisUnavailable,
     connect,
-    depth,
     read_depth,
     read_depths,
 )
-from ark_taskqueue.connection import from_response
+from ark_taskqueue.redis.translation import from_response
+from ark_taskqueue.tasks import depth
 from hack.local.process import free_port
 from hack.local.redis_server import RedisServer
 from tests.taskqueue.moving_time import dead_workers, end_lease

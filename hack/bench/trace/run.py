@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ark_taskqueue import Client, Producer, TaskQueueError, connect, read_depths
-from ark_taskqueue.task import decoded, milliseconds_of, text
+from ark_taskqueue.tasks.task import decoded, milliseconds_of, text
 from hack.bench.deploy import deploy
 from hack.bench.trace.contenders import AGENT, NAMESPACE, QUEUE, Contender
 from hack.bench.trace.result import Note, Run, Sample

@@ -16,14 +16,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from ark_taskqueue.connection import Client, error_of, translated
 from ark_taskqueue.errors import BudgetExceeded, TaskQueueError
 from ark_taskqueue.keys import QueueKeys
-from ark_taskqueue.script import READS_AND_CLEARS_AWAY, Script
+from ark_taskqueue.redis.client import Client
+from ark_taskqueue.redis.script import READS_AND_CLEARS_AWAY, Script
+from ark_taskqueue.redis.translation import error_of, translated
 
-_RESERVE = Script("reserve_tokens")
-_SETTLE = Script("settle_tokens")
-_USAGE = Script("token_usage", READS_AND_CLEARS_AWAY)
+_RESERVE = Script("ledger/reserve_tokens")
+_SETTLE = Script("ledger/settle_tokens")
+_USAGE = Script("ledger/token_usage", READS_AND_CLEARS_AWAY)
 _NO_LIMIT = -1
 _NEVER = -1
 
@@ -97,7 +98,7 @@ class TokenLedger:
     def __init__(self, client: Client, queue: QueueKeys) -> None:
         """
         Args:
-            client: see `ark_taskqueue.connection.connect`.
+            client: see `ark_taskqueue.redis.client.connect`.
             queue: the agent's queue; the ledger's keys are named like it.
         """
         self._client = client
@@ -164,7 +165,7 @@ async def read_usages(client: Client, agents: Sequence[tuple[QueueKeys, Budget]]
     """Read the usage of many agents in one pipeline; an error takes the place of the usage of the agent that has it.
 
     Args:
-        client: see `ark_taskqueue.connection.connect`.
+        client: see `ark_taskqueue.redis.client.connect`.
         agents: their queues, and their budgets.
 
     Raises:

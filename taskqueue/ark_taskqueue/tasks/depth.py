@@ -19,12 +19,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ark_taskqueue.connection import Client, error_of, translated
-from ark_taskqueue.consumer import RESERVED
 from ark_taskqueue.errors import NotAStream, TaskQueueError
 from ark_taskqueue.keys import QueueKeys
-from ark_taskqueue.script import READS, Call, Script
-from ark_taskqueue.task import milliseconds_of, text
+from ark_taskqueue.redis.client import Client
+from ark_taskqueue.redis.script import READS, Call, Script
+from ark_taskqueue.redis.translation import error_of, translated
+from ark_taskqueue.tasks.reserved import RESERVED
+from ark_taskqueue.tasks.task import milliseconds_of, text
 
 COUNT_LIMIT = 10_000
 """Entries that are counted on each side of the group's position before the depth becomes an estimate."""
@@ -33,8 +34,8 @@ _COUNT_SECONDS = 0.15
 _PAGE = 500
 """Entries counted in one step, so that Redis is never busy for more than a millisecond or so."""
 
-_DEPTH = Script("depth", READS)
-_COUNT = Script("count", READS)
+_DEPTH = Script("tasks/depth", READS)
+_COUNT = Script("tasks/count", READS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +127,7 @@ async def read_depths(
     """Read the depths of queues in one pipeline; an error takes the place of the depth of the queue that has it.
 
     Args:
-        client: see `ark_taskqueue.connection.connect`.
+        client: see `ark_taskqueue.redis.client.connect`.
         queues: the queues.
         watch_up_to: for each queue the demand up to which `Depth.watch_after` is wanted; 0 for all where empty.
 

@@ -6,7 +6,7 @@
 --
 -- A call of second s counts until it is surely 24 hours old: it may have been made at the end of that second, so until
 -- s + 86401. So usage is never counted too low, and too high by one second's calls at most.
--- uses: clock
+-- uses: redis/clock
 local WINDOW = 86401
 local KEEP = 2 * 86400 -- time to live of the keys, seconds, counted from the last write
 

@@ -1,6 +1,6 @@
 -- A task failed: keep it for another attempt after a backoff, or move it to the dead letters after the last one.
--- uses: ownership
--- uses: failure
+-- uses: tasks/ownership
+-- uses: tasks/failure
 --
 -- KEYS[1]  stream of tasks
 -- KEYS[2]  stream of dead letters
@@ -17,7 +17,7 @@
 -- ARGV[7]  the error
 -- ARGV[8]  time to live of a dead letter's result, milliseconds
 -- ARGV[9]  reserved consumer that holds the tasks in backoff
--- ARGV[10] horizon: how far a due time is moved into the past, milliseconds (see consumer.py)
+-- ARGV[10] horizon: how far a due time is moved into the past, milliseconds (see reserved.py)
 -- ARGV[11] greatest number of dead letters
 -- ARGV[12] greatest age of a dead letter, milliseconds
 --

@@ -1,5 +1,5 @@
 -- Renew the lease of all tasks that a worker holds: their idle time starts again from zero.
--- uses: ownership
+-- uses: tasks/ownership
 --
 -- KEYS[1]  stream of tasks
 -- ARGV[1]  consumer group

@@ -1,5 +1,5 @@
 -- Read the tokens of the last 24 hours.
--- uses: token_window
+-- uses: ledger/token_window
 --
 -- KEYS[1]  hash, the ledger's sums
 -- KEYS[2]  list, the tokens of each second

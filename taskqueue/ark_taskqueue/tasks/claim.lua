@@ -5,8 +5,8 @@
 --   new ones
 --   refused tasks, where the worker takes them
 -- The group is made where it is missing, from the stream's beginning on.
--- uses: clock
--- uses: group
+-- uses: redis/clock
+-- uses: tasks/group
 --
 -- KEYS[1]  stream of tasks
 -- KEYS[2]  hash, the refused tasks, and the suspects that were taken alone: id and ':alone', the delivery count

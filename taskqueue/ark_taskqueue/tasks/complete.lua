@@ -1,8 +1,8 @@
 -- Complete a task: acknowledge and delete it, store its result, count its service time. All or nothing, once.
 -- The tokens of a call that ended with the task are settled in the same step, lost task or not: they are spent.
--- uses: clock
--- uses: ownership
--- uses: token_settlement
+-- uses: redis/clock
+-- uses: tasks/ownership
+-- uses: ledger/token_settlement
 --
 -- KEYS[1]  stream of tasks
 -- KEYS[2]  hash, the task's result

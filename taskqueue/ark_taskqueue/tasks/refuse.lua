@@ -1,8 +1,8 @@
 -- A task was refused, and it is not known whether it or everything is: give it back, to be offered last.
 -- It counts as a failed attempt where a task that was begun after its first refusal has been completed: then it is not
 -- everything.
--- uses: ownership
--- uses: failure
+-- uses: tasks/ownership
+-- uses: tasks/failure
 --
 -- KEYS[1]  stream of tasks
 -- KEYS[2]  stream of dead letters
@@ -19,7 +19,7 @@
 -- ARGV[7]  the error
 -- ARGV[8]  time to live of a dead letter's result, milliseconds
 -- ARGV[9]  reserved consumer that holds the tasks in backoff
--- ARGV[10] horizon: how far a due time is moved into the past, milliseconds (see consumer.py)
+-- ARGV[10] horizon: how far a due time is moved into the past, milliseconds (see reserved.py)
 -- ARGV[11] greatest number of dead letters
 -- ARGV[12] greatest age of a dead letter, milliseconds
 -- ARGV[13] reserved consumer that holds the refused tasks

@@ -6,9 +6,9 @@
 --
 -- Workers call this about once a second each; between them it runs once per interval. Where very many consumers hold
 -- tasks, a call judges the next ones after those of the call before.
--- uses: clock
--- uses: group
--- uses: burial
+-- uses: redis/clock
+-- uses: tasks/group
+-- uses: tasks/burial
 --
 -- KEYS[1]  stream of tasks
 -- KEYS[2]  stream of dead letters
@@ -21,7 +21,7 @@
 -- ARGV[3]  failures after which a task is a dead letter
 -- ARGV[4]  reserved consumer that holds the tasks that anybody may take
 -- ARGV[5]  reserved consumer that holds the tasks in backoff
--- ARGV[6]  horizon: how far a due time is moved into the past, milliseconds (see consumer.py)
+-- ARGV[6]  horizon: how far a due time is moved into the past, milliseconds (see reserved.py)
 -- ARGV[7]  time to live of a dead letter's result, milliseconds
 -- ARGV[8]  interval, milliseconds
 -- ARGV[9]  age after which a consumer without tasks is forgotten, milliseconds

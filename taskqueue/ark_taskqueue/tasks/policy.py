@@ -1,8 +1,13 @@
-"""When a failed task is tried again."""
+"""What the workers of a queue agree on: how long leases last, when failed tasks are tried again, what is kept."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+DEFAULT_LEASE_SECONDS = 60.0
+DEFAULT_RESULT_SECONDS = 3600.0
+DEFAULT_LETTERS_KEPT = 10_000
+DEFAULT_LETTERS_SECONDS = 30 * 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,3 +35,28 @@ class RetryPolicy:
         # The exponent is bounded so that the power stays a small float.
         full = min(self.longest_backoff, self.first_backoff * 2.0 ** min(failures - 1, 60))
         return full / 2 + jitter * full / 2
+
+
+@dataclass(frozen=True, slots=True)
+class Leases:
+    """How long a worker may be silent, and how long its results are kept."""
+
+    seconds: float = DEFAULT_LEASE_SECONDS
+    """A task whose worker did not renew it for so long is given to another one. The same for a queue's workers."""
+    result_seconds: float = DEFAULT_RESULT_SECONDS
+    """Time to live of a result."""
+
+    @property
+    def renew_every(self) -> float:
+        """Seconds between renewals: two may be lost before the lease runs out."""
+        return self.seconds / 3
+
+
+@dataclass(frozen=True, slots=True)
+class LettersKept:
+    """How many dead letters a queue keeps: each has a prompt in it, and nothing is kept for ever."""
+
+    count: int = DEFAULT_LETTERS_KEPT
+    """At most; the oldest go first."""
+    seconds: float = DEFAULT_LETTERS_SECONDS
+    """For how long."""

@@ -1,5 +1,5 @@
 -- Put what an LLM call has cost in the place of its reservation.
--- uses: token_settlement
+-- uses: ledger/token_settlement
 --
 -- KEYS[1]  hash, the ledger's sums
 -- KEYS[2]  list, the tokens of each second
@@ -12,4 +12,4 @@
 -- ARGV[6]  1 when this may have been asked before, else 0
 --
 -- Answers 1 when the cost is written down, 0 when it has been already.
-return settle(KEYS, ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6])
+return settle({KEYS[1], KEYS[2], KEYS[3]}, ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6])

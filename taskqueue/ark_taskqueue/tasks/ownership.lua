@@ -1,5 +1,5 @@
 -- Prelude of the scripts that act on a task for a worker: the fence.
--- uses: group
+-- uses: tasks/group
 --
 -- A task is a worker's as long as the pending entry names the worker as its consumer *and* has the delivery count
 -- that the worker was given with it. So a worker that lost a task to another, or lost it and was given it again,

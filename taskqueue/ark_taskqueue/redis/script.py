@@ -15,9 +15,11 @@ from weakref import WeakSet
 
 from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
 
-from ark_taskqueue.connection import Client, pipelined, translated
+from ark_taskqueue.redis.client import Client
+from ark_taskqueue.redis.pipeline import pipelined
+from ark_taskqueue.redis.translation import translated
 
-_USES = re.compile(r"^-- uses: (\w+)$", re.MULTILINE)
+_USES = re.compile(r"^-- uses: ([\w/]+)$", re.MULTILINE)
 """How the head of a Lua file asks for the local functions of another one."""
 _UNKNOWN_COMMAND = re.compile(r"(?:ERR )?unknown command", re.IGNORECASE)
 """What Redis says where it lacks a command; that has no code of its own."""
@@ -38,11 +40,11 @@ class Script:
     def __init__(self, name: str, kinds: Sequence[Kind] = ("",)) -> None:
         """
         Args:
-            name: of the Lua file.
+            name: of the Lua file, as ``tasks/claim``.
             kinds: of call, the best one first. A script that writes nothing may be called as ``_RO`` by a user who may
                 only read its keys; Redis 6.2 has no such call, and an older user may not have the right to it.
         """
-        self.name = name
+        self.name = name.rpartition("/")[2]
         self._kinds = kinds
         self._second_best: WeakSet[Any] = WeakSet()
         """Clients that cannot call it in the best way."""
@@ -71,7 +73,7 @@ class Script:
         """Run the script once for each call, all in one pipeline; an error takes the place of its call's reply.
 
         Raises:
-            RedisError, OSError: nothing was answered; see `ark_taskqueue.connection.translated`.
+            RedisError, OSError: nothing was answered; see `ark_taskqueue.redis.client.translated`.
         """
         return await self._replies(client, calls)
 

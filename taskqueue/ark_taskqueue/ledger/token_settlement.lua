@@ -1,5 +1,5 @@
 -- Prelude of the scripts that put what an LLM call has cost in the place of its reservation.
--- uses: token_window
+-- uses: ledger/token_window
 
 -- Write down a call's cost. Answer 1, or 0 when that has been done already: the caller says so when it asks again, since
 -- it missed the answer, and the reservation is gone before its end. A reservation that is gone when nobody has asked

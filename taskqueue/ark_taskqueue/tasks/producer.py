@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ark_taskqueue import tracing
-from ark_taskqueue.connection import Client, translated
 from ark_taskqueue.errors import KeyInUse, QueueFull, ResultGone
 from ark_taskqueue.keys import QueueKeys
-from ark_taskqueue.script import Script
-from ark_taskqueue.task import FIRST_ATTEMPT, Result, decoded, raw, result_from, text
+from ark_taskqueue.redis.client import Client
+from ark_taskqueue.redis.script import Script
+from ark_taskqueue.redis.translation import translated
+from ark_taskqueue.tasks import tracing
+from ark_taskqueue.tasks.task import FIRST_ATTEMPT, Result, decoded, raw, result_from, text
 
 DEFAULT_MAX_DEPTH = 10_000
 """Greatest number of tasks, waiting and in flight, that a queue takes."""
@@ -26,7 +27,7 @@ _SLOWEST_LOOK_SECONDS = 1.0
 ONCE = "ark.once"
 """Field of an entry with its idempotency key: the script that buries the task frees the key (``burial.lua``)."""
 
-_SUBMIT = Script("submit")
+_SUBMIT = Script("tasks/submit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class Producer:
     def __init__(self, client: Client, queue: QueueKeys, max_depth: int = DEFAULT_MAX_DEPTH) -> None:
         """
         Args:
-            client: see `ark_taskqueue.connection.connect`.
+            client: see `ark_taskqueue.redis.client.connect`.
             queue: the queue.
             max_depth: number of tasks in the queue, waiting and in flight, from which on a submission is refused.
         """

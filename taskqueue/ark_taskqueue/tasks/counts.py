@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ark_taskqueue.connection import Client, error_of, pipelined, translated
 from ark_taskqueue.errors import TaskQueueError
 from ark_taskqueue.keys import QueueKeys
+from ark_taskqueue.redis.client import Client
+from ark_taskqueue.redis.pipeline import pipelined
+from ark_taskqueue.redis.translation import error_of, translated
 
 _FIELDS = ("completed", "retried", "dead", "dropped")
 

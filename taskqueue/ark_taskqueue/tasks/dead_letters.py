@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ark_taskqueue.connection import Client, error_of, pipelined, translated
 from ark_taskqueue.errors import TaskQueueError
 from ark_taskqueue.keys import QueueKeys
-from ark_taskqueue.script import Script
-from ark_taskqueue.task import DeadLetter, dead_letter_from, text
+from ark_taskqueue.redis.client import Client
+from ark_taskqueue.redis.pipeline import pipelined
+from ark_taskqueue.redis.script import Script
+from ark_taskqueue.redis.translation import error_of, translated
+from ark_taskqueue.tasks.task import DeadLetter, dead_letter_from, text
 
 _PAGE = 100
 
-_REQUEUE = Script("requeue")
+_REQUEUE = Script("tasks/requeue")
 
 
 class DeadLetters:

@@ -28,37 +28,20 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 from redis.exceptions import ResponseError
 
-from ark_taskqueue.connection import Client, from_response, translated
 from ark_taskqueue.keys import QueueKeys
-from ark_taskqueue.ledger import Settlement, ledger_keys
-from ark_taskqueue.retry import RetryPolicy
-from ark_taskqueue.script import Script
-from ark_taskqueue.task import Outcome, Task, decoded, fields_from, outcome_fields, raw, text
+from ark_taskqueue.ledger.token_ledger import Settlement, ledger_keys
+from ark_taskqueue.redis.client import Client
+from ark_taskqueue.redis.script import Script
+from ark_taskqueue.redis.translation import from_response, translated
+from ark_taskqueue.tasks.answers import Counting, Ended, Reclaimed
+from ark_taskqueue.tasks.policy import Leases, LettersKept, RetryPolicy
+from ark_taskqueue.tasks.reserved import BACKOFF, GIVEN_BACK_IDLE_MS, HORIZON_MS, READY, REFUSED, SUSPECT
+from ark_taskqueue.tasks.task import Outcome, Task, decoded, fields_from, outcome_fields, raw, text
 
-READY = "ark:ready"
-"""Reserved consumer that holds the tasks that anybody may take."""
-BACKOFF = "ark:backoff"
-"""Reserved consumer that holds the failed tasks until they are due."""
-REFUSED = "ark:refused"
-"""Reserved consumer that holds the tasks that the provider refuses."""
-SUSPECT = "ark:suspect"
-"""Reserved consumer that holds the tasks that may have killed their worker."""
-Counting: TypeAlias = Literal["never", "noted", "proved", "always"]
-"""Whether a refusal is a failure; see `Consumer.refuse`."""
-RESERVED = (READY, BACKOFF, REFUSED, SUSPECT)
-"""The consumers that are no workers."""
-HORIZON_MS = 365 * 24 * 3600 * 1000
-"""How far a due time is moved into the past, milliseconds; also the longest backoff."""
-GIVEN_BACK_IDLE_MS = 24 * 3600 * 1000
-"""Idle time of a task that was given back, milliseconds: beyond any lease, for readers other than this package."""
-
-DEFAULT_LEASE_SECONDS = 60.0
-DEFAULT_RESULT_SECONDS = 3600.0
 _SERVICE_TIME_SAMPLES = 100
 _RECLAIM_INTERVAL_SECONDS = 1.0
 _FORGET_CONSUMER_SECONDS = 600.0
@@ -70,70 +53,19 @@ _THROTTLED_SECONDS = 3600.0
 """A rate limit refuses whom it will; who is refused for so long while others are answered asks for too much."""
 _SUSPECT_WAIT_SECONDS = 5.0
 """So long suspects are left to idle workers; after that a busy one takes one, and lets its other tasks end first."""
-DEFAULT_LETTERS_KEPT = 10_000
-DEFAULT_LETTERS_SECONDS = 30 * 24 * 3600.0
 _PAGE = 100
 _ALONE, _REFUSED = 1, 2
 """What ``claim.lua`` says of a task that is no ordinary one."""
 _NOTHING_TO_SETTLE = ("",) * 6
 
-_CLAIM = Script("claim")
-_COMPLETE = Script("complete")
-_FAIL = Script("fail")
-_GIVE_BACK = Script("give_back")
-_RECLAIM = Script("reclaim")
-_RENEW = Script("renew")
-_REFUSE = Script("refuse")
-_RETIRE = Script("retire")
-
-
-@dataclass(frozen=True, slots=True)
-class Leases:
-    """How long a worker may be silent, and how long its results are kept."""
-
-    seconds: float = DEFAULT_LEASE_SECONDS
-    """A task whose worker did not renew it for so long is given to another one. The same for a queue's workers."""
-    result_seconds: float = DEFAULT_RESULT_SECONDS
-    """Time to live of a result."""
-
-    @property
-    def renew_every(self) -> float:
-        """Seconds between renewals: two may be lost before the lease runs out."""
-        return self.seconds / 3
-
-
-@dataclass(frozen=True, slots=True)
-class LettersKept:
-    """How many dead letters a queue keeps: each has a prompt in it, and nothing is kept for ever."""
-
-    count: int = DEFAULT_LETTERS_KEPT
-    """At most; the oldest go first."""
-    seconds: float = DEFAULT_LETTERS_SECONDS
-    """For how long."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reclaimed:
-    """What one pass over the pending entries did."""
-
-    rested: int
-    """Tasks made claimable after their backoff."""
-    expired: int
-    """Tasks made claimable because their worker's lease ran out."""
-    buried: int
-    """Tasks moved to the dead letters because their workers died as often as a task may fail."""
-    dropped: int
-    """Dead letters that were too old, or too many."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """What became of a task that was not completed."""
-
-    outcome: Literal["retry", "dead", "refused", "lost"]
-    """"lost": it is no longer this delivery's, and nothing was written."""
-    dropped: int = 0
-    """Dead letters that had to go for this one."""
+_CLAIM = Script("tasks/claim")
+_COMPLETE = Script("tasks/complete")
+_FAIL = Script("tasks/fail")
+_GIVE_BACK = Script("tasks/give_back")
+_RECLAIM = Script("tasks/reclaim")
+_RENEW = Script("tasks/renew")
+_REFUSE = Script("tasks/refuse")
+_RETIRE = Script("tasks/retire")
 
 
 class Consumer:
@@ -151,7 +83,7 @@ class Consumer:
     ) -> None:
         """
         Args:
-            client: see `ark_taskqueue.connection.connect`; its timeout must exceed the wait given to `wait_for_new`.
+            client: see `ark_taskqueue.redis.client.connect`; its timeout must exceed the wait given to `wait_for_new`.
             queue: the queue.
             name: the consumer's name in the group; no other running worker may have it.
             leases: the same for all workers of the queue; its defaults where None.

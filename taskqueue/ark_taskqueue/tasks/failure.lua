@@ -1,12 +1,12 @@
 -- Prelude of the scripts that end an attempt without a result.
--- uses: clock
--- uses: burial
+-- uses: redis/clock
+-- uses: tasks/burial
 
 -- Keep a task for another attempt after a backoff, or move it to the dead letters after the last one.
 --
 -- keys, task  see bury; task.consumer is the reserved consumer that holds the tasks in backoff
 -- retries     {most, backoff_ms, horizon_ms}: failures after which a task is a dead letter, the rest until the next
---             attempt, and how far a due time is moved into the past (see consumer.py)
+--             attempt, and how far a due time is moved into the past (see reserved.py)
 -- letters     {result_ms, kept, kept_ms}
 --
 -- Returns {'retry' or 'dead', dead letters that had to go}.

@@ -1,5 +1,5 @@
 -- Give tasks back untouched: each keeps its place, may be claimed at once, and the delivery does not count.
--- uses: ownership
+-- uses: tasks/ownership
 --
 -- KEYS[1]  stream of tasks
 -- ARGV[1]  consumer group

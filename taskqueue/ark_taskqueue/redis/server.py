@@ -10,7 +10,8 @@ from typing import Any
 from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import ResponseError
 
-from ark_taskqueue.connection import Client, translated
+from ark_taskqueue.redis.client import Client
+from ark_taskqueue.redis.translation import translated
 
 _Ask = Callable[..., Awaitable[Any]]
 

@@ -1,5 +1,5 @@
 -- Reserve tokens for one LLM call, unless the budget would be overspent.
--- uses: token_window
+-- uses: ledger/token_window
 --
 -- KEYS[1]  hash, the ledger's sums
 -- KEYS[2]  list, the tokens of each second

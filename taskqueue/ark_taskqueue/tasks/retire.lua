@@ -1,5 +1,5 @@
 -- A worker ends: what its consumer still holds goes back without counting as an attempt, and the consumer is removed.
--- uses: group
+-- uses: tasks/group
 --
 -- KEYS[1]  stream of tasks
 -- ARGV[1]  consumer group

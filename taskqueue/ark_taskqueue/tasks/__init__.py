@@ -1,0 +1,1 @@
+"""Tasks: submit, claim, complete, retry, dead letters, depth. One Lua script for each step."""
