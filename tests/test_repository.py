@@ -75,7 +75,7 @@ def test_the_readme_names_nothing_that_is_not_there() -> None:
 
 
 def test_triggers_in_the_documentation_are_such_as_the_scaler_takes() -> None:
-    from ark_scaler.trigger import parse
+    from ark_scaler.decision.trigger import parse
 
     triggers = [
         trigger

@@ -68,6 +68,16 @@ class Reason(StrEnum):
     ANOTHER_OPERATOR = "AnotherOperator"
 
 
+class EventReason(StrEnum):
+    """Why an event was posted."""
+
+    DAILY_LIMIT_REACHED = "DailyLimitReached"
+    BUDGET_RESTORED = "BudgetRestored"
+    PINNED = "Pinned"
+    UNPINNED = "Unpinned"
+    SCALED_BURST = "ScaledBurst"
+
+
 def condition_of(status: Mapping[str, Any], kind: str) -> Mapping[str, Any] | None:
     """Return a condition of a status, of whatever object; None where it has none."""
     return next((entry for entry in status.get("conditions") or [] if entry.get("type") == kind), None)

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ark_operator.kinds import ARK_AGENTS
+from ark_operator.cluster.kinds import ARK_AGENTS
 from ark_taskqueue import Client, QueueKeys, connect
 from hack.bench.deploy import deploy
 from hack.bench.report import Bar, Percentiles, Report

@@ -28,11 +28,11 @@ from urllib.request import urlopen
 
 import psutil
 
-from ark_operator.agent import Agent
-from ark_operator.decide import decide
-from ark_operator.kinds import ARK_AGENTS, DEPLOYMENTS, SCALED_OBJECTS
-from ark_operator.observed import Observed
-from ark_operator.options import Options
+from ark_operator.cluster.kinds import ARK_AGENTS, DEPLOYMENTS, SCALED_OBJECTS
+from ark_operator.decision.agent import Agent
+from ark_operator.decision.decide import decide
+from ark_operator.decision.observed import Observed
+from ark_operator.decision.options import Options
 from hack.bench import burst
 from hack.bench.report import Bar, Report
 from hack.cluster import api, manifests, operator_manifests, programs

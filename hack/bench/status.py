@@ -17,10 +17,10 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from ark_operator import deployment
-from ark_operator.agent import Agent
-from ark_operator.kinds import ARK_AGENTS, DEPLOYMENTS
-from ark_operator.options import Options
+from ark_operator.cluster.kinds import ARK_AGENTS, DEPLOYMENTS
+from ark_operator.decision import deployment
+from ark_operator.decision.agent import Agent
+from ark_operator.decision.options import Options
 from ark_taskqueue import Producer, QueueKeys, connect
 from hack.bench.report import Bar, Report
 from hack.cluster import api, manifests, operator_manifests, programs

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 
-from ark_operator.kinds import ARK_AGENTS
+from ark_operator.cluster.kinds import ARK_AGENTS
 from hack.chaos.stack import LEASE_SECONDS, MAIN, NAMESPACE, Stack, agent
 
 FAULT_SECONDS = 10.0

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ark_operator.kinds import ARK_AGENTS
+from ark_operator.cluster.kinds import ARK_AGENTS
 from ark_taskqueue import Budget, Depth, Producer, TaskQueueError, TokenLedger, read_depths
 from ark_taskqueue.tasks.task import decoded
 from hack.chaos.faults import Fault

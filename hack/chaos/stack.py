@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import yaml
 
-from ark_operator.kinds import ARK_AGENTS
+from ark_operator.cluster.kinds import ARK_AGENTS
 from ark_taskqueue import Client, QueueKeys, connect
 from hack.cluster import api, manifests, operator_manifests
 from hack.cluster.access import Access, local

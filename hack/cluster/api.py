@@ -11,7 +11,7 @@ from ark_kube.client import Client, Event, transport
 from ark_kube.errors import ApiError, ApiUnavailable
 from ark_kube.events import EVENTS
 from ark_kube.objects import Object, Resource
-from ark_operator.kinds import AUTOSCALERS, DEPLOYMENTS, SCALED_OBJECTS
+from ark_operator.cluster.kinds import AUTOSCALERS, DEPLOYMENTS, SCALED_OBJECTS
 
 __all__ = [
     "AUTOSCALERS",

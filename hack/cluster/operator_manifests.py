@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from ark_operator.kinds import ARK_AGENTS, SCALED_OBJECTS
+from ark_operator.cluster.kinds import ARK_AGENTS, SCALED_OBJECTS
 from hack.cluster import manifests, programs
 from hack.cluster.control_plane import ControlPlane
 from hack.cluster.kubectl import Kubectl, KubectlFailed

@@ -26,8 +26,8 @@ from prometheus_client.registry import Collector
 from ark_api.status import Mode
 from ark_kube.controller import Result
 from ark_kube.objects import Key
-from ark_operator.observed import Usage
-from ark_operator.pools import Pool
+from ark_operator.decision.pools import Pool
+from ark_taskqueue import TokenUsage
 
 disable_created_metrics()
 
@@ -167,7 +167,7 @@ class OperatorMetrics:
         """An agent is gone."""
         self._modes.pop(key, None)
 
-    def show_budgets(self, budgets: Callable[[], Iterable[tuple[Key, int, Usage]]]) -> None:
+    def show_budgets(self, budgets: Callable[[], Iterable[tuple[Key, int, TokenUsage]]]) -> None:
         """Show what agents have spent of their daily limits, as read last; only the leader reads.
 
         Args:
@@ -201,7 +201,7 @@ class _Modes(Collector):
 
 
 class _Budgets(Collector):
-    def __init__(self, budgets: Callable[[], Iterable[tuple[Key, int, Usage]]]) -> None:
+    def __init__(self, budgets: Callable[[], Iterable[tuple[Key, int, TokenUsage]]]) -> None:
         self._budgets = budgets
 
     def collect(self) -> Iterable[Metric]:
@@ -220,8 +220,8 @@ class _Budgets(Collector):
         )
         for key, tokens, usage in self._budgets():
             limit.add_metric(key, tokens)
-            used.add_metric([*key, "input"], usage.input_tokens)
-            used.add_metric([*key, "output"], usage.output_tokens)
+            used.add_metric([*key, "input"], usage.input)
+            used.add_metric([*key, "output"], usage.output)
             exceeded.add_metric(key, usage.exceeded)
             if usage.restored_at is not None:
                 restored.add_metric(key, usage.restored_at.timestamp())

@@ -15,16 +15,16 @@ from ark_kube.controller import Failed
 from ark_kube.errors import ApiError
 from ark_kube.events import Events
 from ark_kube.objects import Key, Object
-from ark_operator.agent import Agent
-from ark_operator.cluster import Cluster
-from ark_operator.decide import decide, name_taken
-from ark_operator.inputs import Inputs
-from ark_operator.kinds import ARK_AGENTS, DEPLOYMENTS, SCALED_OBJECTS
+from ark_operator.cluster.cache import Cluster
+from ark_operator.cluster.kinds import ARK_AGENTS, DEPLOYMENTS, SCALED_OBJECTS
+from ark_operator.cluster.ownership import let_go_of_number, let_go_of_replicas
+from ark_operator.cluster.sources import Sources
+from ark_operator.decision.agent import Agent
+from ark_operator.decision.decide import decide, name_taken
+from ark_operator.decision.observed import Observed, Refusal
+from ark_operator.decision.options import Options
+from ark_operator.decision.plan import Mirror, Note, Plan, Scale
 from ark_operator.metrics import OperatorMetrics
-from ark_operator.observed import Observed, Refusal
-from ark_operator.options import Options
-from ark_operator.ownership import let_go_of_number, let_go_of_replicas
-from ark_operator.plan import Mirror, Note, Plan, Scale
 
 _CONFLICT = 409
 _INVALID = 422
@@ -56,7 +56,7 @@ class Reconciler:
         client: Client,
         events: Events,
         cluster: Cluster,
-        inputs: Inputs,
+        sources: Sources,
         options: Options,
         metrics: OperatorMetrics,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -66,7 +66,7 @@ class Reconciler:
             client: writes.
             events: posts.
             cluster: caches of what is there.
-            inputs: what else decisions rest on.
+            sources: what else decisions rest on.
             options: the operator's settings.
             metrics: counts bursts and modes.
             now: UTC.
@@ -74,7 +74,7 @@ class Reconciler:
         self._client = client
         self._events = events
         self._cluster = cluster
-        self._inputs = inputs
+        self._sources = sources
         self._options = options
         self._metrics = metrics
         self._now = now
@@ -95,9 +95,9 @@ class Reconciler:
             if agent is None or agent.is_going:
                 self._metrics.forget(key)
                 return None
-            known = self._cluster.observe(agent, self._inputs)
+            known = self._cluster.observe(agent, self._sources)
             observed = replace(known, refusals=dict(progress.refusals), applied=frozenset(progress.applied))
-            plan = decide(agent, observed, self._inputs.usage(key), self._now(), self._options)
+            plan = decide(agent, observed, self._sources.usage(key), self._now(), self._options)
             if plan.yields is not None:
                 await self._yield(agent, plan.yields)
                 break
@@ -211,10 +211,9 @@ class Reconciler:
         if not scale.burst:
             return
         self._metrics.bursts.inc()
-        self._inputs.depths.forget(agent.key)
-        for note in plan.notes:
-            if note.reason == "ScaledBurst":
-                await self._post(agent, note)
+        self._sources.depths.forget(agent.key)
+        if plan.burst_note is not None:
+            await self._post(agent, plan.burst_note)
 
     async def _raise(self, path: str, before: int, replicas: int) -> None:
         """Scale, unless the HPA was faster: from another number than the one that was read it might be lowering."""
@@ -248,8 +247,7 @@ class Reconciler:
     async def _tell(self, agent: Agent, plan: Plan) -> None:
         """Post the events, then write the status that they were told from: after a crash they are posted again."""
         for note in plan.notes:
-            if note.reason != "ScaledBurst":
-                await self._post(agent, note)
+            await self._post(agent, note)
         if plan.status is None:
             return
         path = ARK_AGENTS.path(agent.namespace, agent.name, "status")

@@ -10,7 +10,7 @@ from pydantic_settings import SettingsConfigDict
 
 from ark_api.tenancy import Tenancy, parse_rules
 from ark_kube.election import Terms
-from ark_operator.options import Options
+from ark_operator.decision.options import Options
 from ark_process.certificate import Certificate
 from ark_process.metrics_access import MetricsAccess
 from ark_process.settings import ProgramSettings, checked_with

@@ -11,12 +11,13 @@ import grpc
 import structlog
 
 from ark_api.tenancy import Tenancy
-from ark_scaler import metric
-from ark_scaler.errors import Forbidden, NothingKnown, Refusal, UnusableQueue
+from ark_api.trigger import InvalidTrigger
+from ark_scaler.decision import metric
+from ark_scaler.decision.trigger import Trigger, parse
+from ark_scaler.errors import BadMetadata, Forbidden, NothingKnown, Refusal, UnusableQueue
 from ark_scaler.metrics import ScalerMetrics
 from ark_scaler.observer import QueueObserver
 from ark_scaler.push import Subscription
-from ark_scaler.trigger import Trigger, parse
 from ark_scaler.wire.externalscaler_pb2 import (
     GetMetricSpecResponse,
     GetMetricsRequest,
@@ -200,7 +201,10 @@ class ScalerServicer(ExternalScalerServicer):
     def _parse(self, scaled_object: bytes) -> Trigger:
         """Parse and check the trigger of a serialized ScaledObjectRef; its bytes are what is remembered."""
         reference = ScaledObjectRef.FromString(scaled_object)
-        trigger = parse(reference.scalerMetadata, self._observers)
+        try:
+            trigger = parse(reference.scalerMetadata, self._observers)
+        except InvalidTrigger as error:
+            raise BadMetadata(str(error)) from error
         if not self._tenancy.allows(reference.namespace, trigger.queue):
             raise Forbidden(reference.namespace, trigger.queue.stream)
         return trigger

@@ -18,14 +18,8 @@ from ark_taskqueue.errors import (
     TaskQueueError,
 )
 from ark_taskqueue.keys import DEFAULT_GROUP, QueueKeys
-from ark_taskqueue.ledger.token_ledger import (
-    Budget,
-    Reservation,
-    Settlement,
-    TokenLedger,
-    TokenUsage,
-    read_usages,
-)
+from ark_taskqueue.ledger.budget import Budget, Reservation, Settlement, TokenUsage
+from ark_taskqueue.ledger.token_ledger import TokenLedger, read_usages
 from ark_taskqueue.redis.address import DEFAULT_CONNECTION, Address, parse_address, parse_connections
 from ark_taskqueue.redis.client import Client, connect
 from ark_taskqueue.redis.server import ServerFacts, read_server
@@ -33,7 +27,8 @@ from ark_taskqueue.tasks.answers import Counting, Ended, Reclaimed
 from ark_taskqueue.tasks.consumer import Consumer
 from ark_taskqueue.tasks.counts import Counts, read_counts
 from ark_taskqueue.tasks.dead_letters import DeadLetters, count_dead_letters
-from ark_taskqueue.tasks.depth import Depth, read_depth, read_depths
+from ark_taskqueue.tasks.depth import Depth
+from ark_taskqueue.tasks.measure import read_depth, read_depths
 from ark_taskqueue.tasks.policy import Leases, LettersKept, RetryPolicy
 from ark_taskqueue.tasks.producer import Producer, Submission
 from ark_taskqueue.tasks.task import CLEAN_STOPS, DeadLetter, Outcome, Result, Task

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from ark_taskqueue import Client, Producer, QueueKeys, Result, TokenLedger, read_depth
-from ark_taskqueue.ledger.token_ledger import Budget
+from ark_taskqueue.ledger.budget import Budget
 from hack.local.process import ChildProcess, free_port
 from hack.local.redis_server import RedisServer
 from tests.eventually import eventually

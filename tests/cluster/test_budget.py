@@ -10,7 +10,7 @@ from datetime import datetime
 
 import pytest
 
-from ark_operator.kinds import ARK_AGENTS
+from ark_operator.cluster.kinds import ARK_AGENTS
 from ark_taskqueue import Budget, TokenLedger
 from hack.cluster.api import EVENTS, Object
 from tests.cluster.stack import Pool, Stack

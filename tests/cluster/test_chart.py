@@ -22,7 +22,7 @@ import trustme
 import yaml
 from cryptography import x509
 
-from ark_operator.kinds import ARK_AGENTS
+from ark_operator.cluster.kinds import ARK_AGENTS
 from ark_taskqueue import connect
 from hack.cluster import api, manifests, operator_manifests, programs
 from hack.cluster.access import Access

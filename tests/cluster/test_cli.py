@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from ark_api.names import PIN_END
-from ark_operator.kinds import ARK_AGENTS
+from ark_operator.cluster.kinds import ARK_AGENTS
 from hack.cluster import manifests, operator_manifests, planted
 from hack.cluster.api import DEPLOYMENTS, Object
 from tests.cluster.stack import Pool, Stack, pages

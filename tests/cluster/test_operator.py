@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from ark_operator.kinds import ARK_AGENTS
+from ark_operator.cluster.kinds import ARK_AGENTS
 from ark_taskqueue import read_depth
 from hack.cluster import manifests, operator_manifests
 from hack.cluster.access import local

@@ -20,7 +20,8 @@ from ark_taskqueue import (
     TokenLedger,
     connect,
 )
-from ark_taskqueue.ledger.token_ledger import Reservation, ledger_keys
+from ark_taskqueue.ledger.budget import Reservation
+from ark_taskqueue.ledger.token_ledger import ledger_keys
 from hack.local.redis_server import RedisServer
 from tests.fuzz.corpus import examples, kept
 from tests.taskqueue.moving_time import age_ledger

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ark_api.trigger import LARGEST_NUMBER, OWN_KEYS, TriggerMetadata
-from ark_scaler.errors import Refusal
-from ark_scaler.trigger import parse
+from ark_api.trigger import LARGEST_NUMBER, OWN_KEYS, InvalidTrigger, TriggerMetadata
+from ark_scaler.decision.trigger import parse
 from tests.fuzz.corpus import examples, kept
 
 _KEYS = st.one_of(
@@ -30,7 +29,7 @@ _VALUES = st.one_of(
 def check(metadata: dict[str, str]) -> None:
     try:
         found = parse(metadata, ["default", "big"])
-    except Refusal as refused:
+    except InvalidTrigger as refused:
         said = str(refused)
         assert said.startswith("trigger metadata")
         assert len(said) < 2000

@@ -13,10 +13,11 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ark_operator.agent import Agent
-from ark_operator.decide import decide
-from ark_operator.observed import Observed, Usage
-from ark_scaler.trigger import parse
+from ark_operator.decision.agent import Agent
+from ark_operator.decision.decide import decide
+from ark_operator.decision.observed import Observed
+from ark_scaler.decision.trigger import parse
+from ark_taskqueue import TokenUsage
 from tests.fuzz.corpus import examples, kept
 from tests.operator.builders import OPTIONS, depth
 
@@ -86,7 +87,7 @@ def agent(spec: Mapping[str, Any], annotations: Mapping[str, str], status: Mappi
     return Agent({"metadata": metadata, "spec": dict(spec), "status": dict(status)})
 
 
-def check(spec: Mapping[str, Any], annotations: Mapping[str, str], usage: Usage | None) -> None:
+def check(spec: Mapping[str, Any], annotations: Mapping[str, str], usage: TokenUsage | None) -> None:
     first = decide(agent(spec, annotations, {}), Observed(), usage, NOW, OPTIONS)
     json.dumps(first.status)
     made = first.create
@@ -114,7 +115,7 @@ def check(spec: Mapping[str, Any], annotations: Mapping[str, str], usage: Usage 
 @pytest.mark.parametrize("spec", kept("specs"), ids=str)
 def test_kept_specs(spec: dict[str, Any]) -> None:
     assert admitted(spec)
-    for usage in (None, Usage(1, 1, False), Usage(1, 1, True, NOW)):
+    for usage in (None, TokenUsage(1, 1, 0, False, None), TokenUsage(1, 1, 0, True, NOW)):
         check(spec, {}, usage)
 
 
@@ -125,7 +126,9 @@ def test_kept_specs(spec: dict[str, Any]) -> None:
         st.sampled_from(["arkonis.dev/autoscaled-replicas", "arkonis.dev/pin"]),
         st.one_of(st.text(max_size=12), st.sampled_from(["5", "5 until 2026-11-25T12:00:00Z", "5 until 2026-13-45T"])),
     ),
-    st.sampled_from([None, Usage(1, 1, False), Usage(1, 1, True), Usage(1, 1, True, NOW)]),
+    st.sampled_from(
+        [None, TokenUsage(1, 1, 0, False, None), TokenUsage(1, 1, 0, True, None), TokenUsage(1, 1, 0, True, NOW)]
+    ),
 )
-def test_new_specs(spec: dict[str, Any], annotations: dict[str, str], usage: Usage | None) -> None:
+def test_new_specs(spec: dict[str, Any], annotations: dict[str, str], usage: TokenUsage | None) -> None:
     check(spec, annotations, usage)

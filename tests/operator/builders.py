@@ -7,9 +7,9 @@ from typing import Any
 
 from ark_api.names import MIRROR, PIN_END, SEEN_APPLY
 from ark_kube.objects import Object
-from ark_operator import deployment, scaled_object
-from ark_operator.agent import Agent
-from ark_operator.options import Options
+from ark_operator.decision import deployment, scaled_object
+from ark_operator.decision.agent import Agent
+from ark_operator.decision.options import Options
 from ark_taskqueue import Depth
 
 OPTIONS = Options(image="ark:1", scaler_address="scaler:6000", agent_redis={"default": "redis://r:6379/0"})

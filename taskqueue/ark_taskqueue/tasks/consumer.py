@@ -33,7 +33,8 @@ from typing import Any, Literal
 from redis.exceptions import ResponseError
 
 from ark_taskqueue.keys import QueueKeys
-from ark_taskqueue.ledger.token_ledger import Settlement, ledger_keys
+from ark_taskqueue.ledger.budget import Settlement
+from ark_taskqueue.ledger.token_ledger import ledger_keys
 from ark_taskqueue.redis.client import Client
 from ark_taskqueue.redis.script import Script
 from ark_taskqueue.redis.translation import from_response, translated

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from ark_kube.objects import Key
-from ark_operator.kinds import ARK_AGENTS, DEPLOYMENTS, SCALED_OBJECTS
-from ark_operator.main import Operator, running
-from ark_operator.observed import Usage
+from ark_operator.assembly import running
+from ark_operator.cluster.kinds import ARK_AGENTS, DEPLOYMENTS, SCALED_OBJECTS
+from ark_operator.replica import Replica
 from ark_operator.settings import OperatorSettings
-from ark_taskqueue import QueueKeys
+from ark_taskqueue import QueueKeys, TokenUsage
 from hack.cluster import api, manifests, operator_manifests
 from hack.cluster.api import EVENTS, Api, ApiError, Object
 from hack.cluster.control_plane import ControlPlane
@@ -44,7 +44,7 @@ class World:
     control_plane: ControlPlane
     api: Api
     namespace: str
-    usage: dict[str, Usage] = field(default_factory=dict)
+    usage: dict[str, TokenUsage] = field(default_factory=dict)
     """Token usage by agent; unknown for those that are not here."""
 
     async def make(self, item: Object) -> Object:
@@ -167,8 +167,8 @@ def settings_of(world: World, kubeconfig: Path | None = None, **settings: Any) -
 
 @asynccontextmanager
 async def operating(
-    world: World, usage: Callable[[Key], Usage | None] | None = None, *, ledgers: bool = False, **settings: Any
-) -> AsyncIterator[tuple[Operator, int]]:
+    world: World, usage: Callable[[Key], TokenUsage | None] | None = None, *, ledgers: bool = False, **settings: Any
+) -> AsyncIterator[tuple[Replica, int]]:
     """Run an operator in the test's namespace while the context is open; gives it and its HTTP port.
 
     Its token usage is `usage`'s or the world's, unless it is to read the ledgers.
@@ -187,9 +187,9 @@ def queue_of(world: World, name: str = "writer") -> QueueKeys:
     return QueueKeys.for_agent(world.namespace, name)
 
 
-def exceeded(until: datetime | None = None) -> Usage:
+def exceeded(until: datetime | None = None) -> TokenUsage:
     """Answer a usage that leaves no room for a call."""
-    return Usage(600, 400, True, until or datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC))
+    return TokenUsage(600, 400, 0, True, until or datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC))
 
 
-WITHIN = Usage(60, 40, False)
+WITHIN = TokenUsage(60, 40, 0, False, None)

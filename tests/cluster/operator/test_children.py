@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ark_operator.kinds import ARK_AGENTS, AUTOSCALERS, DEPLOYMENTS, SCALED_OBJECTS
+from ark_operator.cluster.kinds import ARK_AGENTS, AUTOSCALERS, DEPLOYMENTS, SCALED_OBJECTS
 from hack.cluster.api import ApiError, Object
 from tests.cluster.operator.operating import World, agent, operating
 from tests.eventually import eventually

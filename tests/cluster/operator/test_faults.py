@@ -16,9 +16,9 @@ import pytest
 
 from ark_kube.election import LEASES
 from ark_operator import reconciler
-from ark_operator.decide import decide
-from ark_operator.kinds import ARK_AGENTS, DEPLOYMENTS
-from ark_operator.plan import Plan
+from ark_operator.cluster.kinds import ARK_AGENTS, DEPLOYMENTS
+from ark_operator.decision.decide import decide
+from ark_operator.decision.plan import Plan
 from hack.cluster.api import ApiUnavailable, Object
 from hack.local.operator_process import OperatorProcess
 from hack.local.proxy import Proxy
@@ -246,7 +246,7 @@ async def test_keda_that_is_not_there_and_is_installed_later(api_server: ApiServ
 
 
 async def test_keda_whose_operator_is_gone(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ark_operator.keda_watch._LOOK_SECONDS", 0.1)
+    monkeypatch.setattr("ark_operator.readers.keda._LOOK_SECONDS", 0.1)
     path = LEASES.path("keda", "operator.keda.sh")
     lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "operator.keda.sh"}}
     await here.api.create(LEASES.path("keda"), {**lease, "spec": {"holderIdentity": "keda", "leaseTransitions": 0}})

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from ark_api.names import MIRROR, PIN_END
-from ark_operator.agent import Agent
-from ark_operator.kinds import ARK_AGENTS
-from ark_operator.observed import Usage
-from ark_operator.plan import Mirror
+from ark_operator.cluster.kinds import ARK_AGENTS
+from ark_operator.decision.agent import Agent
+from ark_operator.decision.plan import Mirror
+from ark_operator.decision.scaled_object import PAUSED
 from ark_operator.reconciler import mirror_patch
-from ark_operator.scaled_object import PAUSED
+from ark_taskqueue import TokenUsage
 from hack.cluster.api import ApiError
 from tests.cluster.operator.operating import WITHIN, World, agent, exceeded, operating
 from tests.eventually import eventually
@@ -384,7 +384,7 @@ async def test_new_usage_is_shown_at_the_next_look(here: World) -> None:
     async with operating(here, resync_seconds=0.5):
         await here.make(agent(replicas=1, **LIMITED))
         await here.mode("Static")
-        here.usage["writer"] = Usage(70, 50, False)
+        here.usage["writer"] = TokenUsage(70, 50, 0, False, None)
 
         async def shown() -> bool:
             return bool((await here.agent())["status"]["dailyTokenUsage"]["totalTokens"] == 120)

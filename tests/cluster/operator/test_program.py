@@ -19,8 +19,8 @@ from pydantic import ValidationError
 from ark_kube.client import Client, transport
 from ark_kube.errors import NoApiServer
 from ark_kube.reflector import NotAllowed
-from ark_operator.kinds import ARK_AGENTS
-from ark_operator.main import running as making
+from ark_operator.assembly import running as making
+from ark_operator.cluster.kinds import ARK_AGENTS
 from ark_operator.settings import OperatorSettings
 from hack.cluster.api import SERVICE_ACCOUNTS
 from tests.cluster.operator.operating import World, agent, operating, settings_of

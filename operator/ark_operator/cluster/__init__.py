@@ -1,0 +1,1 @@
+"""What is in the cluster: caches kept by watches, and who owns which field."""

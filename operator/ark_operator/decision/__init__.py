@@ -1,0 +1,1 @@
+"""What is to be done, given what is there: pure, and tested by tables."""

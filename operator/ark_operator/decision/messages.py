@@ -1,0 +1,36 @@
+"""Sentences that conditions and events share."""
+
+from __future__ import annotations
+
+from ark_api.moment import written
+from ark_operator.decision.agent import Agent
+from ark_operator.decision.assessment import Pin
+from ark_taskqueue.ledger.budget import TokenUsage
+
+
+def budget_message(agent: Agent, usage: TokenUsage | None) -> str:
+    limit, call = agent.limits.daily_tokens, agent.limits.tokens_per_call
+    back = "as the 24 hours move on"
+    if usage is not None and usage.restored_at is not None:
+        back = f"at {written(usage.restored_at)}"
+    used = f"{usage.total} of " if usage is not None else ""
+    return (
+        f"{used}{limit} tokens are used up in 24 hours, and a full call of {call} no longer fits: the pool is at zero, "
+        f"and comes back by itself {back}. Raise limits.maxDailyTokens to have it back now."
+    )
+
+
+def restored_message(agent: Agent, usage: TokenUsage | None) -> str:
+    limit, call = agent.limits.daily_tokens, agent.limits.tokens_per_call
+    if limit is None:
+        return "There is no daily token limit any more."
+    used = f"{usage.total} of {limit}" if usage is not None else f"Less than {limit}"
+    return f"{used} tokens are used in 24 hours, and a full call of {call} fits again."
+
+
+def pin_message(agent: Agent, pin: Pin) -> str:
+    end = f"until {written(pin.until)}" if pin.until is not None else "until it is taken back"
+    return (
+        f"spec.replicas is {pin.replicas}, a person's number: the pool stays there {end}, and KEDA is paused. Back to "
+        f"the queue: kubectl ark auto {agent.name}, or set spec.replicas to null."
+    )

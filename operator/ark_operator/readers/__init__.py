@@ -1,0 +1,1 @@
+"""What is going on outside the API server's objects: queues, tokens, and whether KEDA runs."""

@@ -1,0 +1,1 @@
+"""What a trigger asks for, and what a reading says of it: pure."""

@@ -1,0 +1,53 @@
+"""The number that KEDA gets."""
+
+from __future__ import annotations
+
+import pytest
+
+from ark_api.trigger import TriggerMetadata
+from ark_scaler.decision import metric
+from ark_scaler.decision.trigger import Trigger
+from ark_taskqueue import Depth, QueueKeys
+
+
+def depth(waiting: int, in_flight: int, mean_service_ms: float | None = None) -> Depth:
+    return Depth(waiting, in_flight, waiting + in_flight, True, 0, mean_service_ms, None)
+
+
+def trigger(activation: int = 0, wait: float | None = None) -> Trigger:
+    asked = TriggerMetadata("a/b", activation_tasks=activation, target_wait_seconds=wait)
+    return Trigger(QueueKeys.for_queue("a/b"), asked)
+
+
+@pytest.mark.parametrize(
+    ("found", "wait", "slots"),
+    [
+        (depth(0, 0), None, 0),
+        (depth(7, 0), None, 7),
+        (depth(0, 3), None, 3),
+        (depth(7, 3), None, 10),
+        (depth(7, 3, 2000), None, 10),
+        (depth(8, 3, 2000), 8.0, 3 + 8 / 4),  # a slot serves four tasks of 2 s within 8 s
+        (depth(8, 3, 9000), 8.0, 11),  # a task longer than the target asks for a slot of its own, not more
+        (depth(8, 3, None), 8.0, 11),  # no service time known yet
+        (depth(0, 0, 2000), 8.0, 0),
+    ],
+)
+def test_demand_in_slots(found: Depth, wait: float | None, slots: float) -> None:
+    assert metric.value(found, trigger(wait=wait)) == pytest.approx(slots)
+
+
+@pytest.mark.parametrize(
+    ("found", "activation", "active"),
+    [
+        (depth(0, 0), 0, False),
+        (depth(1, 0), 0, True),
+        (depth(0, 1), 0, True),  # a pool is not scaled to zero under its last task
+        (depth(2, 1), 3, False),
+        (depth(2, 2), 3, True),
+    ],
+)
+def test_a_pool_runs_while_more_tasks_wait_or_run_than_the_activation(
+    found: Depth, activation: int, active: bool
+) -> None:
+    assert metric.is_active(found, trigger(activation)) is active
