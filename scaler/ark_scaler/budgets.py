@@ -9,15 +9,12 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
-from ark_scaler.batch_reader import PAGE, BatchReader
 from ark_scaler.errors import NothingKnown
-from ark_scaler.metrics import ScalerMetrics
-from ark_taskqueue import Budget, Client, QueueKeys, RedisUnavailable, TaskQueueError, TokenUsage, read_usages
-
-Ledger = tuple[QueueKeys, Budget]
-"""What is asked about: a queue's ledger, against a budget."""
+from ark_scaler.readers.batch import PAGE, BatchReader
+from ark_scaler.readers.redis import Ledger
+from ark_taskqueue import Budget, QueueKeys, RedisUnavailable, TokenUsage
 
 _FRESH_SECONDS = 1.0
 _SHOWN_SECONDS = 10.0
@@ -25,41 +22,15 @@ _SHOWN_SECONDS = 10.0
 _FORGET_SECONDS = 600.0
 
 
-class UsageReader(BatchReader[Ledger, TokenUsage]):
-    """Reads token ledgers."""
-
-    def __init__(self, name: str, client: Client, timeout: float, metrics: ScalerMetrics) -> None:
-        """
-        Args:
-            name: the connection's name, for metrics.
-            client: reads.
-            timeout: see `BatchReader`.
-            metrics: counts reads and errors.
-        """
-        super().__init__(timeout)
-        self._client = client
-        self._reads = metrics.usage_reads.labels(redis=name)
-        self._errors = metrics.redis_errors.labels(redis=name)
-
-    async def fetch(self, keys: Sequence[Ledger], details: Sequence[int]) -> Sequence[TokenUsage | TaskQueueError]:  # noqa: ARG002
-        """Read usages in one pipeline.
-
-        Raises:
-            RedisUnavailable: nothing could be read.
-        """
-        return await read_usages(self._client, keys)
-
-    def note(self, values: Sequence[TokenUsage | TaskQueueError]) -> None:
-        """Count what came of a pipeline."""
-        self._reads.inc(len(values))
-        self._errors.inc(sum(isinstance(value, TaskQueueError) for value in values))
-
-
 class Budgets:
     """Knows which budgets are exceeded."""
 
     def __init__(
-        self, name: str, reader: UsageReader, hold_seconds: float, clock: Callable[[], float] = time.monotonic
+        self,
+        name: str,
+        reader: BatchReader[Ledger, TokenUsage],
+        hold_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """
         Args:

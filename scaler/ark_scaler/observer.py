@@ -4,7 +4,7 @@
 the queue is              a call is answered with
 ========================  ==========================================================================================
 idle, empty and watched   0 tasks, without a read: its demand can only rise by an XADD, which the watch would have seen
-anything else             its depth, read for this call (shared with others, see `depth_reader`)
+anything else             its depth, read for this call (shared with others, see `ark_scaler.readers.batch`)
 not readable just now     the last good depth for ``hold_seconds``, then an error; never zero, and never later than
                           the reader's timeout
 ========================  ==========================================================================================
@@ -25,25 +25,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import structlog
 
 from ark_process.outages import Outages
-from ark_scaler.batch_reader import PAGE
-from ark_scaler.budgets import Budgets, UsageReader
+from ark_scaler.budgets import Budgets
 from ark_scaler.dead_letter_gauge import DeadLetterGauge
-from ark_scaler.depth_reader import DepthReader
+from ark_scaler.decision.following import is_idle, next_reading
 from ark_scaler.errors import NothingKnown
+from ark_scaler.follower import Follower
+from ark_scaler.known_queue import KnownQueue
 from ark_scaler.metrics import ScalerMetrics
-from ark_scaler.push import REPEAT_SECONDS, Subscription
-from ark_scaler.wake_watch import watch_of
+from ark_scaler.push import Subscription
+from ark_scaler.readers.batch import PAGE
+from ark_scaler.readers.redis import depth_reader, usage_reader
+from ark_scaler.watch import watch_of
 from ark_taskqueue import Client, Depth, QueueKeys, RedisUnavailable, TaskQueueError
 
-_FOLLOW_SECONDS = (0.25, 0.75, 1.5, 2.5, REPEAT_SECONDS)
-"""Times between readings of a queue with an open stream since it woke; the last one goes on. They add up to
-`REPEAT_SECONDS`, when a ``true`` that KEDA missed is due again."""
-_VERIFY_SECONDS = 30.0
-"""Time between readings of a watched queue that keeps old entries: a stream made anew with lower ids (by hand, or by
-a server whose clock is behind) is not seen by the watch."""
-_SPREAD = 0.05
-"""How much earlier than its time a reading may be, as a share; a repetition allows for it (see `push`)."""
-_TICK_SECONDS = 0.25
 _FORGET_SECONDS = 600.0
 """A queue that nobody asked about for so long is forgotten."""
 _SWEEP_SECONDS = 60.0
@@ -51,44 +45,6 @@ _FRESH_SECONDS = 10.0
 """A scrape reads again what is older than this."""
 _REFRESH_SECONDS = 2.0
 """The most that a scrape waits for these readings."""
-
-
-class _KnownQueue:
-    """What is known of one queue."""
-
-    __slots__ = (
-        "asked_at",
-        "confirmed_at",
-        "depth",
-        "due_at",
-        "followed",
-        "outdated_at",
-        "queue",
-        "subscriptions",
-        "watched",
-    )
-
-    def __init__(self, queue: QueueKeys) -> None:
-        self.queue = queue
-        self.depth: Depth | None = None
-        """The last good reading."""
-        self.confirmed_at = 0.0
-        """When it was true for the last time, monotonic seconds."""
-        self.outdated_at = float("-inf")
-        """Readings that were asked for before this moment know less than we do."""
-        self.watched = False
-        """Whether the watch vouches that nothing came since."""
-        self.asked_at = 0.0
-        self.subscriptions: tuple[Subscription, ...] = ()
-        self.due_at: float | None = None
-        """When it is to be read for its streams, monotonic seconds."""
-        self.followed = 0
-        """Readings for its streams since it woke."""
-
-    @property
-    def watch_up_to(self) -> int:
-        """Demand up to which some stream's pool is still to be woken."""
-        return max((subscription.activation_tasks for subscription in self.subscriptions), default=0)
 
 
 class QueueObserver:
@@ -119,15 +75,13 @@ class QueueObserver:
         self.timeout = timeout
         self._hold_seconds = hold_seconds
         self._clock = clock
-        self._queues: dict[QueueKeys, _KnownQueue] = {}
-        self._due: dict[QueueKeys, _KnownQueue] = {}
-        self._work = asyncio.Event()
-        self._in_contact = False
+        self._queues: dict[QueueKeys, KnownQueue] = {}
+        self._follower = Follower(self._read_all, clock)
         self._contact_at = 0.0
         self._had_contact = False
         self._last_error: TaskQueueError | None = None
-        self._reader = DepthReader(name, commands, timeout, metrics)
-        self.budgets = Budgets(name, UsageReader(name, commands, timeout, metrics), hold_seconds, clock)
+        self._reader = depth_reader(name, commands, timeout, metrics)
+        self.budgets = Budgets(name, usage_reader(name, commands, timeout, metrics), hold_seconds, clock)
         self._dead_letters = DeadLetterGauge(name, commands, metrics)
         self._watch = watch_of(watching, commands, self)
         self._held = metrics.held_values.labels(redis=name)
@@ -173,7 +127,7 @@ class QueueObserver:
         known = self._known(queue)
         subscription = Subscription(queue, activation_tasks)
         known.subscriptions += (subscription,)
-        self._read_soon(known)
+        self._follower.read_soon(known)
         return subscription
 
     def unsubscribe(self, subscription: Subscription) -> None:
@@ -181,7 +135,7 @@ class QueueObserver:
         known = self._known(subscription.queue)
         known.subscriptions = tuple(other for other in known.subscriptions if other is not subscription)
         if not known.subscriptions:
-            self._due.pop(subscription.queue, None)
+            self._follower.forget(subscription.queue)
             known.asked_at = self._clock()
 
     def close_subscriptions(self) -> None:
@@ -211,10 +165,10 @@ class QueueObserver:
             tasks.create_task(self._reader.run())
             tasks.create_task(self.budgets.run())
             tasks.create_task(self._watch.run())
-            tasks.create_task(self._follow())
+            tasks.create_task(self._follower.run())
             tasks.create_task(self._sweep())
 
-    # What the watch tells (see `wake_watch.Watcher`).
+    # What the watch tells (see `ark_scaler.watch.protocol.Watcher`).
 
     def woken(self, queues: Sequence[QueueKeys]) -> None:
         """New entries came: wake the pools that any task wakes, and read these queues."""
@@ -227,65 +181,61 @@ class QueueObserver:
             if groups[queue.stream] == 1:  # else the task may be old to this group: the reading tells
                 for subscription in known.subscriptions:
                     subscription.observe_task(now)
-            # What was known is known to be wrong: no failure and no earlier reading may bring it back.
-            known.depth, known.watched, known.followed = None, False, 0
-            known.outdated_at = now
-            self._read_soon(known)
+            known.outdate(now)
+            self._follower.read_soon(known)
 
     def unsure(self, queues: Sequence[QueueKeys]) -> None:
         """These queues are not watched any more: read them."""
         for queue in queues:
             known = self._queues.get(queue)
             if known is not None:
-                known.watched = False
-                self._read_soon(known)
+                self._follower.read_soon(known)
 
     def contact(self) -> None:
         """Redis answered; after a loss every queue with an open stream is read."""
         self._contact_at = self._clock()
-        if self._in_contact:
+        if self._follower.can_read:
             return
-        self._in_contact = self._had_contact = True
+        self._follower.can_read = self._had_contact = True
         self._up.set(1)
         self._log.info("redis is reachable")
         for known in self._queues.values():
             if known.subscriptions:
-                self._read_soon(known)
+                self._follower.read_soon(known)
 
     def lost(self, error: TaskQueueError) -> None:
         """The watch broke: what it vouched for was true until its last answer."""
-        if self._in_contact or self._last_error is None:
+        if self._follower.can_read or self._last_error is None:
             self._log.warning("redis is not reachable", error=str(error))
         for known in self._queues.values():
-            if known.watched:
+            if self._watch.has(known.queue):
                 known.confirmed_at = max(known.confirmed_at, self._contact_at)
-                known.watched = False
-        self._in_contact = False
+        self._follower.can_read = False
         self._last_error = error
         self._up.set(0)
         self._errors.inc()
 
     # Reading.
 
-    def _known(self, queue: QueueKeys) -> _KnownQueue:
+    def _known(self, queue: QueueKeys) -> KnownQueue:
         known = self._queues.get(queue)
         if known is None:
-            known = self._queues[queue] = _KnownQueue(queue)
+            known = self._queues[queue] = KnownQueue(queue)
         return known
 
-    def _is_idle_and_watched(self, known: _KnownQueue) -> bool:
-        return known.depth is not None and _is_idle(known.depth) and self._watch.covers(known.queue)
+    def _is_idle_and_watched(self, known: KnownQueue) -> bool:
+        return known.depth is not None and is_idle(known.depth) and self._watch.covers(known.queue)
 
-    def _age(self, known: _KnownQueue, now: float) -> float:
+    def _age(self, known: KnownQueue, now: float) -> float:
         return 0.0 if self._is_idle_and_watched(known) else now - known.confirmed_at
 
-    async def _read(self, known: _KnownQueue) -> Depth:
+    async def _read(self, known: KnownQueue) -> Depth:
         asked_at = self._clock()
         depth = await self._reader.read(known.queue, known.watch_up_to)
         self._observe(known, depth, asked_at)
         return depth
 
-    async def _read_all(self, queues: Sequence[_KnownQueue]) -> None:
+    async def _read_all(self, queues: Sequence[KnownQueue]) -> None:
         """Read queues for their streams or the metrics, a page at a time; a failure leaves what is known as it is."""
         for start in range(0, len(queues), PAGE):
             page = queues[start : start + PAGE]
@@ -297,16 +247,14 @@ class QueueObserver:
                 else:
                     self._read_later(known, depth)
 
-    def _read_later(self, known: _KnownQueue, error: TaskQueueError) -> None:
+    def _read_later(self, known: KnownQueue, error: TaskQueueError) -> None:
         """A reading failed. When Redis is back, the watch notices, and every queue with a stream is read at once."""
         if not isinstance(error, RedisUnavailable):
             self._unreadable.fails(known.queue.name, str(error))
-        if known.subscriptions and known.due_at is None:
-            known.due_at = self._clock() + _FOLLOW_SECONDS[-1]
-            self._due[known.queue] = known
+        self._follower.read_later(known)
 
-    def _hold(self, known: _KnownQueue, error: RedisUnavailable) -> Depth:
-        vouched_at = self._contact_at if known.watched else known.confirmed_at
+    def _hold(self, known: KnownQueue, error: RedisUnavailable) -> Depth:
+        vouched_at = self._contact_at if self._watch.has(known.queue) else known.confirmed_at
         age = self._clock() - max(known.confirmed_at, vouched_at)
         if known.depth is not None and age <= self._hold_seconds:
             self._held.inc()
@@ -317,69 +265,27 @@ class QueueObserver:
             f"values are held for {self._hold_seconds:g} s): {error}"
         ) from error
 
-    def _observe(self, known: _KnownQueue, depth: Depth, asked_at: float) -> None:
+    def _observe(self, known: KnownQueue, depth: Depth, asked_at: float) -> None:
         """Take a reading: remember it, tell the open streams, watch or follow the queue.
 
         One that was asked for before a task came, or before a reading that is known already, is passed over: pages
         and calls overlap, and it may be older.
         """
         if asked_at < known.outdated_at:
-            if known.subscriptions and known.due_at is None:
-                self._read_soon(known)
+            if known.subscriptions and known.followed.due_at is None:
+                self._follower.read_soon(known)
             return
         self._unreadable.answers(known.queue.name)
         now = self._clock()
-        known.depth, known.confirmed_at, known.outdated_at = depth, asked_at, asked_at
-        for subscription in known.subscriptions:
-            subscription.observe(depth, now)
-        all_active = bool(known.subscriptions) and all(subscription.active for subscription in known.subscriptions)
-        known.watched = depth.watch_after is not None and not all_active
-        if known.watched:
-            self._watch.add(known.queue, depth.watch_after or "")
+        known.take(depth, asked_at, now)
+        active = [subscription.active for subscription in known.subscriptions]
+        if depth.watch_after is not None and not (active and all(active)):
+            self._watch.add(known.queue, depth.watch_after)
         else:
             self._watch.discard(known.queue)
-        self._schedule(known, depth, now)
-
-    # Following queues with open streams.
-
-    def _schedule(self, known: _KnownQueue, depth: Depth, now: float) -> None:
-        if not known.subscriptions or _is_idle(depth):
-            known.due_at = None
-            known.followed = 0
-            self._due.pop(known.queue, None)
-            return
-        pause = _FOLLOW_SECONDS[min(known.followed, len(_FOLLOW_SECONDS) - 1)]
-        if known.watched and not any(subscription.active for subscription in known.subscriptions):
-            pause = _VERIFY_SECONDS
-        elif depth.in_flight and known.followed >= len(_FOLLOW_SECONDS):
-            pause *= 1 + random.random()  # noqa: S311 - a pool that runs: nothing to repeat, and no hurry
-        # Queues that woke together are not read together for ever: each reading keeps other calls waiting a little.
-        pause *= 1 - random.random() * _SPREAD  # noqa: S311 - no secret
-        if known.due_at is None or known.due_at <= now:
-            known.followed += 1
-            known.due_at = now + pause
-            self._due[known.queue] = known
-
-    def _read_soon(self, known: _KnownQueue) -> None:
-        known.due_at = self._clock()
-        self._due[known.queue] = known
-        self._work.set()
-
-    async def _follow(self) -> None:
-        """Read the queues that are due, at once when one becomes due now."""
-        while True:
-            try:
-                async with asyncio.timeout(_TICK_SECONDS if self._due else None):
-                    await self._work.wait()
-            except TimeoutError:
-                pass  # a tick: look at what is due
-            self._work.clear()
-            now = self._clock()
-            due = [known for known in self._due.values() if known.due_at is not None and known.due_at <= now]
-            if self._in_contact and due:
-                for known in due:
-                    known.due_at = None
-                await self._read_all(due)
+        watched, chance = self._watch.has(known.queue), random.random()  # noqa: S311 - no secret
+        plan = next_reading(known.followed, depth, active, watched=watched, now=now, chance=chance)
+        self._follower.plan(known, plan)
 
     async def _sweep(self) -> None:
         """Forget queues that nobody asks about any more."""
@@ -391,11 +297,6 @@ class QueueObserver:
                     self._watch.discard(queue)
                     del self._queues[queue]
             self._unreadable.keep({queue.name for queue in self._queues})
-
-
-def _is_idle(depth: Depth) -> bool:
-    """Whether only an XADD can raise the demand: the stream is empty, and nothing is in flight."""
-    return depth.length == 0 and depth.demand == 0
 
 
 def first_not_ready(observers: Iterable[QueueObserver]) -> str | None:

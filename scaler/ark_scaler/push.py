@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import asyncio
 
+from ark_scaler.decision.following import REPEAT_SECONDS
 from ark_taskqueue import Depth, QueueKeys
 
-REPEAT_SECONDS = 5.0
-"""Time between repetitions while the pool was not raised, seconds."""
 _REPEAT_TOLERANCE_SECONDS = 0.5
 """A reading this much early counts as on time; the next one may be a whole period later."""
 

@@ -157,11 +157,12 @@ async def test_an_idle_queue_costs_no_read_of_its_budget(keda: Keda, client: Cli
 
 async def test_a_budget_is_shown_while_the_queue_is_idle(keda: Keda, client: Client, queue: QueueKeys) -> None:
     """The series vanished a minute after the last task: nobody reads a ledger for a queue without demand."""
-    from ark_scaler.budgets import Budgets, UsageReader
+    from ark_scaler.budgets import Budgets
     from ark_scaler.metrics import ScalerMetrics
+    from ark_scaler.readers.redis import usage_reader
 
     now = [1000.0]
-    budgets = Budgets("default", UsageReader("default", client, 5, ScalerMetrics()), 60, lambda: now[0])
+    budgets = Budgets("default", usage_reader("default", client, 5, ScalerMetrics()), 60, lambda: now[0])
     budget = Budget(10_000, 1000)
     ledger = TokenLedger(client, queue)
     await ledger.settle(await ledger.reserve(budget, 60), 100, 0)

@@ -10,7 +10,7 @@ from ark_taskqueue.redis.client import Client
 from ark_taskqueue.redis.pipeline import pipelined
 from ark_taskqueue.redis.script import Script
 from ark_taskqueue.redis.translation import error_of, translated
-from ark_taskqueue.tasks.task import DeadLetter, dead_letter_from, text
+from ark_taskqueue.tasks.task import DeadLetter, dead_letter_from, id_order, text
 
 _PAGE = 100
 
@@ -131,9 +131,4 @@ async def count_dead_letters(client: Client, queues: Sequence[QueueKeys]) -> lis
 
 def _not_after(entry_id: str, last: str) -> bool:
     """Whether an entry's id is not after another one; tasks that die while we requeue wait for the next time."""
-    return _id_order(entry_id) <= _id_order(last)
-
-
-def _id_order(entry_id: str) -> tuple[int, int]:
-    milliseconds, _, sequence = entry_id.partition("-")
-    return int(milliseconds), int(sequence or 0)
+    return id_order(entry_id) <= id_order(last)

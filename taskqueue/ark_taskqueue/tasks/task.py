@@ -116,6 +116,12 @@ def milliseconds_of(entry_id: str) -> int:
     return int(entry_id.partition("-")[0])
 
 
+def id_order(entry_id: str) -> tuple[int, int]:
+    """Return what stream entries' ids are ordered by: milliseconds and sequence, as numbers."""
+    milliseconds, _, sequence = entry_id.partition("-")
+    return int(milliseconds), int(sequence or 0)
+
+
 def text(value: bytes | str) -> str:
     """Decode what Redis answered; bytes that are no UTF-8 survive the way there and back."""
     return value if isinstance(value, str) else value.decode("utf-8", "surrogateescape")

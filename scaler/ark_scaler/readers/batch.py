@@ -8,8 +8,10 @@ way already is not shared: it may have happened before the change that the calle
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from typing import Generic, TypeAlias, TypeVar
+
+from prometheus_client import Counter
 
 from ark_taskqueue import RedisUnavailable, TaskQueueError
 
@@ -21,31 +23,28 @@ would cost more than the reads (measured: 4,500 pipelines for 6,000 reads). A re
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
+Fetch: TypeAlias = Callable[[Sequence[K], Sequence[int]], Awaitable[Sequence[V | TaskQueueError]]]
 
 
 class BatchReader(Generic[K, V]):
-    """Reads values by their keys; one pipeline at a time. Subclasses say how (`fetch`)."""
+    """Reads values by their keys; one pipeline at a time."""
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(self, fetch: Fetch[K, V], timeout: float, reads: Counter, errors: Counter) -> None:
         """
         Args:
+            fetch: reads in one pipeline, given keys and details; an error takes the place of the value that it keeps
+                back. Raises a TaskQueueError where nothing could be read.
             timeout: the most that a read may take, waiting for its turn included, seconds. The client's own should be
                 below, so that the error says what happened.
+            reads: counts values that were read for.
+            errors: counts those that could not be.
         """
+        self._fetch = fetch
+        self._reads = reads
+        self._errors = errors
         self._timeout = timeout
         self._wanted: dict[K, tuple[asyncio.Future[V | TaskQueueError], int]] = {}
         self._work = asyncio.Event()
-
-    async def fetch(self, keys: Sequence[K], details: Sequence[int]) -> Sequence[V | TaskQueueError]:
-        """Read in one pipeline; an error takes the place of the value that it keeps back.
-
-        Raises:
-            TaskQueueError: nothing could be read.
-        """
-        raise NotImplementedError
-
-    def note(self, values: Sequence[V | TaskQueueError]) -> None:
-        """Count what came of a pipeline."""
 
     async def read(self, key: K, detail: int = 0) -> V:
         """Read one value, as it is at some moment after this call.
@@ -122,10 +121,11 @@ class BatchReader(Generic[K, V]):
     async def _read(self, keys: Sequence[K], details: Sequence[int]) -> Sequence[V | TaskQueueError]:
         try:
             async with asyncio.timeout(self._timeout):
-                values = await self.fetch(keys, details)
+                values = await self._fetch(keys, details)
         except TimeoutError:
             values = [self._too_late()] * len(keys)
         except TaskQueueError as failure:
             values = [failure] * len(keys)
-        self.note(values)
+        self._reads.inc(len(values))
+        self._errors.inc(sum(isinstance(value, TaskQueueError) for value in values))
         return values

@@ -1,0 +1,1 @@
+"""Reads of Redis that many callers share."""

@@ -1,0 +1,41 @@
+"""What is read of one Redis for many callers at once: depths and token usage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from ark_scaler.metrics import ScalerMetrics
+from ark_scaler.readers.batch import BatchReader
+from ark_taskqueue import Budget, Client, Depth, QueueKeys, TaskQueueError, TokenUsage, read_depths, read_usages
+
+Ledger: TypeAlias = tuple[QueueKeys, Budget]
+"""What is asked about: a queue's ledger, against a budget."""
+
+
+def depth_reader(name: str, client: Client, timeout: float, metrics: ScalerMetrics) -> BatchReader[QueueKeys, Depth]:
+    """Return what reads depths; a read's detail is the demand up to which `Depth.watch_after` is wanted.
+
+    Args:
+        name: the connection's name, for metrics.
+        client: reads.
+        timeout: see `BatchReader`.
+        metrics: counts reads and errors.
+    """
+    estimates = metrics.estimated_depths.labels(redis=name)
+
+    async def fetch(queues: Sequence[QueueKeys], details: Sequence[int]) -> Sequence[Depth | TaskQueueError]:
+        depths = await read_depths(client, queues, details)
+        estimates.inc(sum(isinstance(depth, Depth) and not depth.exact for depth in depths))
+        return depths
+
+    return BatchReader(fetch, timeout, metrics.redis_reads.labels(redis=name), metrics.redis_errors.labels(redis=name))
+
+
+def usage_reader(name: str, client: Client, timeout: float, metrics: ScalerMetrics) -> BatchReader[Ledger, TokenUsage]:
+    """Return what reads token ledgers; see `depth_reader`."""
+
+    async def fetch(ledgers: Sequence[Ledger], _: Sequence[int]) -> Sequence[TokenUsage | TaskQueueError]:
+        return await read_usages(client, ledgers)
+
+    return BatchReader(fetch, timeout, metrics.usage_reads.labels(redis=name), metrics.redis_errors.labels(redis=name))
