@@ -21,7 +21,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ark_agent.context import Context, Handler, Rejected, answer_prompt
+    from ark_agent.context import Context, Handler, answer_prompt
+    from ark_agent.failures import Rejected
     from ark_agent.gate import NotNow
     from ark_agent.main import run
     from ark_agent.providers import Message, Reply
@@ -45,7 +46,7 @@ _MODULES = {
     "Message": "providers",
     "NotNow": "gate",
     "ProviderError": "providers.errors",
-    "Rejected": "context",
+    "Rejected": "failures",
     "Reply": "providers",
     "answer_prompt": "context",
     "run": "main",

@@ -5,31 +5,30 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 
 from ark_agent.attempt_clock import AttemptClock
-from ark_agent.calls import Calls, Spent
+from ark_agent.bill import Bill
+from ark_agent.calls import Calls
+from ark_agent.failures import Rejected
 from ark_agent.providers import Message, Reply, Request
 from ark_agent.providers.errors import TOOL_STOPS
 from ark_taskqueue import Task
 
 
-class Rejected(Exception):
-    """A handler does not want a task as it is: it becomes a dead letter at once, with this as its reason."""
-
-
 class Context:
     """One attempt at one task."""
 
-    def __init__(self, task: Task, calls: Calls, clock: AttemptClock, *, system: str) -> None:
+    def __init__(self, task: Task, calls: Calls, bill: Bill, clock: AttemptClock, *, system: str) -> None:
         """
         Args:
             task: what is to be done.
             calls: makes LLM calls.
+            bill: is told what they cost.
             clock: of this attempt.
             system: the agent's system prompt.
         """
         self.task = task
         """What was submitted: ``task.prompt``, ``task.fields``, ``task.meta``."""
-        self.spent = Spent()
         self._calls = calls
+        self._bill = bill
         self._clock = clock
         self._system = system
 
@@ -57,7 +56,7 @@ class Context:
         messages = (Message("user", prompt),) if isinstance(prompt, str) else tuple(prompt)
         system = self._system if system is None else system
         request = Request(self.task, model or self._calls.model, messages, system)
-        return await self._calls.call(request, self.spent, self._clock, last=last)
+        return await self._calls.call(request, self._bill, self._clock, last=last)
 
 
 Handler = Callable[[Context], Awaitable[object]]

@@ -11,10 +11,11 @@ from dataclasses import replace
 
 import structlog
 
+from ark_agent.bill import Bill
+from ark_process.backoff import Backoff
 from ark_taskqueue import Settlement, TaskQueueError, TokenLedger
 
-_FIRST_PAUSE_SECONDS = 0.1
-_LONGEST_PAUSE_SECONDS = 2.0
+_BACKOFF = Backoff(first=0.1, longest=2.0)
 
 
 class Debts:
@@ -33,6 +34,10 @@ class Debts:
 
     def __len__(self) -> int:
         return len(self._owed)
+
+    def bill(self) -> Bill:
+        """Return a new attempt's bill."""
+        return Bill(self.owe)
 
     def owe(self, settlement: Settlement) -> None:
         """Take what a call has cost; `run` pays it, if `pay` does not."""
@@ -55,30 +60,30 @@ class Debts:
 
     async def run(self) -> None:
         """Pay whatever is owed, until cancelled."""
-        pause = _FIRST_PAUSE_SECONDS
+        failures = 0
         while True:
             await self._something.wait()
             try:
                 await self.pay()
-                pause = _FIRST_PAUSE_SECONDS
+                failures = 0
             except TaskQueueError as error:
                 self._log.warning(
                     "cost of calls cannot be written down, trying again", calls=len(self), error=str(error)
                 )
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+                failures += 1
+                await asyncio.sleep(_BACKOFF.pause(failures))
 
     async def pay_at_last(self, seconds: float) -> None:
         """Pay within so many seconds: the worker ends, and what is owed then is lost."""
-        pause = _FIRST_PAUSE_SECONDS
+        failures = 0
         try:
             async with asyncio.timeout(seconds):
                 while self._owed:
                     try:
                         await self.pay()
                     except TaskQueueError:
-                        await asyncio.sleep(pause)
-                        pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+                        failures += 1
+                        await asyncio.sleep(_BACKOFF.pause(failures))
         except TimeoutError:
             tokens = sum(owed.input_tokens + owed.output_tokens for owed in self._owed)
             self._log.error("cost of calls was never written down", calls=len(self), tokens=tokens)

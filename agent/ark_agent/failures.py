@@ -21,6 +21,10 @@ from ark_agent.providers.errors import (
 from ark_taskqueue import BudgetExceeded, RedisRefused, RedisUnavailable
 
 
+class Rejected(Exception):
+    """A handler does not want a task as it is: it becomes a dead letter at once, with this as its reason."""
+
+
 class HandlerCancelled(Exception):
     """A handler ended with a cancellation that was not the worker's."""
 
@@ -64,6 +68,11 @@ _OWN = frozenset(
 )
 """Errors whose texts are written here, and repeat nothing of a task's. These very classes: a handler may raise one that
 it has derived from them, and those that are there for it to raise or to catch are not among them."""
+
+
+def is_final(error: BaseException) -> bool:
+    """Return whether another attempt would only fail again, and be paid for again."""
+    return isinstance(error, (NotBuried, Rejected, InputRefused, NoText, NotStorable))
 
 
 def shown(error: BaseException) -> str:

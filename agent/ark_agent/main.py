@@ -14,15 +14,17 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 import structlog
 
 from ark_agent import providers
-from ark_agent.calls import CallLimits, Calls
+from ark_agent.calls import Calls
 from ark_agent.context import Handler, answer_prompt
 from ark_agent.gate import Gate
 from ark_agent.metrics import AgentMetrics
+from ark_agent.options import Reports, WorkLimits
 from ark_agent.providers.errors import BadProvider
+from ark_agent.reserving import CallLimits, Reserving
 from ark_agent.settings import AgentSettings, queue_of
 from ark_agent.tracing import Tracing, TracingMissing, tracing_of
 from ark_agent.upkeep import Upkeep
-from ark_agent.worker import Reports, Worker, WorkLimits
+from ark_agent.worker import Worker
 from ark_process import http, program, settings
 from ark_taskqueue import (
     Budget,
@@ -88,7 +90,8 @@ async def work(
         if config.tracing:
             tracing = tracing_of(queue, config.name, providers.name_of(config.provider_options))
             stack.push_async_callback(asyncio.to_thread, tracing.close)
-        calls = Calls(provider, TokenLedger(client, queue), limits, gate, metrics, config.model, tracing)
+        reserving = Reserving(TokenLedger(client, queue), limits, gate)
+        calls = Calls(provider, reserving, limits, gate, metrics, config.model, tracing)
         worker = Worker(
             consumer,
             handler,
@@ -104,7 +107,7 @@ async def work(
         loop.set_default_executor(ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="asyncio"))
 
         async def show_budget() -> None:
-            usage = await calls.usage()
+            usage = await reserving.usage()
             left = float("inf") if budget.daily is None else budget.daily - usage.total - usage.reserved
             metrics.show_budget(budget.daily, left)
 

@@ -19,12 +19,14 @@ from dataclasses import dataclass, field
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
-from ark_agent.calls import CallLimits, Calls
+from ark_agent.calls import Calls
 from ark_agent.context import answer_prompt
 from ark_agent.gate import Gate
 from ark_agent.metrics import AgentMetrics
+from ark_agent.options import Reports, WorkLimits
 from ark_agent.providers import Reply, Request
-from ark_agent.worker import Reports, Worker, WorkLimits
+from ark_agent.reserving import CallLimits, Reserving
+from ark_agent.worker import Worker
 from ark_process import logs
 from ark_taskqueue import Budget, Client, Consumer, QueueKeys, TokenLedger, connect
 from hack.bench.report import Bar, Report
@@ -128,7 +130,8 @@ def _be_workers(given: Round, process: int) -> None:
                 metrics, gate = AgentMetrics(), Gate()
                 limits = CallLimits(given.budget, given.timeout_seconds, margin_seconds=given.seconds)
                 ledger = TokenLedger(client, given.queue)
-                calls = Calls(_CountedLLM(client, given.truth), ledger, limits, gate, metrics, "m")
+                reserving = Reserving(ledger, limits, gate)
+                calls = Calls(_CountedLLM(client, given.truth), reserving, limits, gate, metrics, "m")
                 consumer = Consumer(client, given.queue, f"{process}-{number}")
                 work_limits = WorkLimits(1, given.timeout_seconds)
                 worker = Worker(consumer, answer_prompt, calls, gate, work_limits, Reports(metrics))

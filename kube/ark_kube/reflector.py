@@ -26,14 +26,14 @@ from ark_kube.client import Client
 from ark_kube.compact import compact
 from ark_kube.errors import ApiError, ApiUnavailable
 from ark_kube.objects import Key, Object, key_of
+from ark_process.backoff import Backoff
 
 _PAGE = 500
 _WATCH_SECONDS = (240.0, 480.0)
 """Each watch lasts a random time: thousands of clients do not come back together."""
 _IDLE_SECONDS = (70.0, 90.0)
 """Bookmarks come about every minute; a connection that is silent for longer is dead."""
-_FIRST_PAUSE_SECONDS = 0.8
-_LONGEST_PAUSE_SECONDS = 30.0
+_BACKOFF = Backoff(first=0.8, longest=30.0, jitter=(0.5, 1.0))
 _HEALTHY_SECONDS = 60.0
 """A watch that lasted for so long ends the backoff."""
 _SHORT_SECONDS = 1.0
@@ -145,8 +145,9 @@ class Reflector:
         Raises:
             NotAllowed: the API server refuses.
         """
-        pause = _FIRST_PAUSE_SECONDS
+        failures = 0
         while True:
+            pause = _BACKOFF.pause(failures + 1)
             began = self._clock()
             told = False
             try:
@@ -159,13 +160,13 @@ class Reflector:
                 self._take_refusal(error, pause)
             else:
                 if told or self._clock() - began > _SHORT_SECONDS:
-                    pause = _FIRST_PAUSE_SECONDS
+                    failures = 0
                     continue  # the server closed it at its time
                 self._log.warning("watch ended at once, trying again", pause_seconds=round(pause, 1))
             if self._clock() - began > _HEALTHY_SECONDS:
-                pause = _FIRST_PAUSE_SECONDS
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
-            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+                failures, pause = 0, _BACKOFF.pause(1)
+            failures += 1
+            await asyncio.sleep(pause)
 
     def _take_refusal(self, error: ApiError, pause: float) -> None:
         """Have the list made anew, unless the API server says that it may not be made."""

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import random
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from ark_kube.rate_limit import RateLimit
+from ark_process.backoff import Backoff
 
 K = TypeVar("K")
 _FEW_STALE = 64
@@ -54,25 +53,8 @@ class NoMetrics:
         """Ignore it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """The pause before a key that failed is tried again; doubles with every failure in a row."""
-
-    first_seconds: float = 0.05
-    longest_seconds: float = 300.0
-    jitter: float = 0.1
-    """The most that a pause is lengthened by, as a share: thousands that failed together do not come back together."""
-
-    def seconds(self, failures: int, chance: float) -> float:
-        """Answer the pause.
-
-        Args:
-            failures: in a row, 1 for the first.
-            chance: 0 to 1, where in the jitter the pause lies.
-        """
-        # The exponent is bounded, or a key that fails for weeks would ask for a float that there is none of.
-        pause = min(self.first_seconds * 2.0 ** min(failures - 1, 60), self.longest_seconds)
-        return pause * (1 + self.jitter * chance)
+DEFAULT_BACKOFF = Backoff(first=0.05, longest=300.0, jitter=(1.0, 1.1))
+"""The pause before a key that failed is tried again."""
 
 
 class WorkQueue(Generic[K]):
@@ -93,7 +75,7 @@ class WorkQueue(Generic[K]):
             metrics: is told what happens.
             clock: monotonic time, seconds.
         """
-        self._backoff = backoff or Backoff()
+        self._backoff = backoff or DEFAULT_BACKOFF
         self._retries = retries
         self._metrics = metrics or NoMetrics()
         self._clock = clock
@@ -144,10 +126,10 @@ class WorkQueue(Generic[K]):
     def add_failed(self, key: K) -> float:
         """Have a key worked on again after its backoff; answer the pause, seconds."""
         failures = self._failures[key] = self._failures.get(key, 0) + 1
-        pause = self._backoff.seconds(failures, random.random())  # noqa: S311 - no secret
+        pause = self._backoff.pause(failures)
         if self._retries is not None:
             # Bounded: what fails all the time must not push everything else's next attempt out of sight.
-            pause = max(pause, min(self._retries.reserve(), self._backoff.longest_seconds))
+            pause = max(pause, min(self._retries.reserve(), self._backoff.longest))
         self._metrics.retried()
         self.add_after(key, pause)
         return pause

@@ -7,11 +7,12 @@ import asyncio
 import pytest
 
 from ark_agent import calls as calls_module
-from ark_agent.context import Context, Rejected
+from ark_agent.context import Context
+from ark_agent.failures import Rejected
 from ark_agent.gate import NotNow
+from ark_agent.options import WorkLimits
 from ark_agent.providers import Reply
 from ark_agent.providers.errors import AgentRefused, CallRefused, CallUnclear, ProviderBusy
-from ark_agent.worker import WorkLimits
 from ark_taskqueue import (
     Budget,
     Client,

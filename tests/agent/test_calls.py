@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from ark_agent import calls as module
+from ark_agent import reserving as module
 from ark_agent.attempt_clock import AttemptClock
-from ark_agent.calls import CallLimits, Calls, Spent
+from ark_agent.bill import Bill
+from ark_agent.calls import Calls
 from ark_agent.gate import Gate, NotNow
 from ark_agent.metrics import CALL_OUTCOMES, AgentMetrics
 from ark_agent.providers import Estimate, Message, Reply, Request
@@ -24,6 +25,7 @@ from ark_agent.providers.errors import (
     ProviderBusy,
     ProviderError,
 )
+from ark_agent.reserving import CallLimits, Reserving
 from ark_taskqueue import Budget, Client, QueueKeys, Settlement, Task, TokenLedger, TokenUsage, connect
 from hack.local.proxy import Proxy
 from hack.local.redis_server import RedisServer
@@ -39,14 +41,14 @@ def request(model: str = MODEL) -> Request:
     return Request(Task("1-0", 1, 1, {}), model, (Message("user", "x"),))
 
 
-async def call(calls: Calls, spent: Spent | None = None, *, model: str = MODEL, last: bool = False) -> Reply:
+async def call(calls: Calls, bill: Bill | None = None, *, model: str = MODEL, last: bool = False) -> Reply:
     """Make a call, and pay what it costs, which a worker does beside its tasks."""
     clock = AttemptClock(60)
     try:
         async with clock:
-            return await calls.call(request(model), spent or Spent(), clock, last=last)
+            return await calls.call(request(model), bill or calls.reserving.debts.bill(), clock, last=last)
     finally:
-        await calls.pay()
+        await calls.reserving.pay()
 
 
 async def usage_of(client: Client, queue: QueueKeys, budget: Budget = BUDGET) -> TokenUsage:
@@ -56,8 +58,9 @@ async def usage_of(client: Client, queue: QueueKeys, budget: Budget = BUDGET) ->
 async def test_a_calls_cost_takes_the_place_of_its_reservation(client: Client, queue: QueueKeys) -> None:
     seen: list[int] = []
     llm = FakeLLM(lambda _: reply(input_tokens=120, output_tokens=30), counts=100, seconds=0.05)
-    spent = Spent()
-    running = asyncio.create_task(call(calls_of(client, queue, llm, BUDGET), spent))
+    calls = calls_of(client, queue, llm, BUDGET)
+    bill = calls.reserving.debts.bill()
+    running = asyncio.create_task(call(calls, bill))
     await eventually(lambda: bool(llm.calls), "the call")
     seen.append((await usage_of(client, queue)).reserved)
     await running
@@ -65,16 +68,23 @@ async def test_a_calls_cost_takes_the_place_of_its_reservation(client: Client, q
     assert seen == [1000], "a full call is reserved"
     assert llm.calls[0][1] == 900, "the LLM may write what the input leaves"
     assert (usage.input, usage.output, usage.reserved) == (120, 30, 0)
-    assert (spent.input_tokens, spent.output_tokens, spent.unsettled) == (120, 30, None)
+    assert (bill.input_tokens, bill.output_tokens, bill.last()) == (120, 30, None)
 
 
 async def test_the_last_call_is_settled_with_its_task(client: Client, queue: QueueKeys) -> None:
-    spent = Spent()
-    await call(calls_of(client, queue, FakeLLM(), BUDGET), spent, last=True)
+    calls = calls_of(client, queue, FakeLLM(), BUDGET)
+    bill = calls.reserving.debts.bill()
+    await call(calls, bill, last=True)
     usage = await usage_of(client, queue)
     assert (usage.total, usage.reserved) == (0, 1000)
-    assert spent.unsettled is not None
-    assert (spent.unsettled.input_tokens, spent.unsettled.output_tokens) == (10, 5)
+    last = bill.last()
+    assert last is not None
+    assert (last.input_tokens, last.output_tokens, last.again) == (10, 5, False)
+    again = bill.last()
+    assert again is not None
+    assert again.again, "the answer to the first report may be lost"
+    bill.close()
+    assert len(calls.reserving.debts) == 1, "what was not settled with the task is owed"
 
 
 async def test_no_call_is_made_when_a_full_one_does_not_fit(client: Client, queue: QueueKeys) -> None:
@@ -144,7 +154,7 @@ async def test_an_answer_is_not_lost_where_its_cost_cannot_be_written_down_yet(f
         await asyncio.sleep(1)
         redis.start()
         assert (await running).text == "done"
-        await calls.pay()
+        await calls.reserving.pay()
         usage = await usage_of(client, queue)
         assert (usage.total, usage.reserved) == (15, 0)
         await client.aclose()
@@ -157,12 +167,13 @@ async def test_an_answer_is_not_lost_where_its_cost_cannot_be_written_down_yet(f
 async def test_a_call_of_unknown_cost_counts_in_full(
     client: Client, queue: QueueKeys, error: Exception, cost: int
 ) -> None:
-    spent = Spent()
+    calls = calls_of(client, queue, FakeLLM(lambda _: error), BUDGET)
+    bill = calls.reserving.debts.bill()
     with pytest.raises(type(error)):
-        await call(calls_of(client, queue, FakeLLM(lambda _: error), BUDGET), spent)
+        await call(calls, bill)
     usage = await usage_of(client, queue)
     assert (usage.total, usage.reserved) == (cost, 0)
-    assert spent.input_tokens + spent.output_tokens == cost
+    assert bill.input_tokens + bill.output_tokens == cost
 
 
 async def test_an_answer_without_its_cost_counts_in_full(client: Client, queue: QueueKeys) -> None:
@@ -236,7 +247,8 @@ async def test_waiting_takes_none_of_the_attempts_time(client: Client, queue: Qu
     clock = AttemptClock(0.3)
     llm = busy_first(1, ProviderBusy("429", 0.5))
     async with clock:
-        await calls_of(client, queue, llm, BUDGET).call(request(), Spent(), clock)
+        calls = calls_of(client, queue, llm, BUDGET)
+        await calls.call(request(), calls.reserving.debts.bill(), clock)
     assert not clock.is_over
 
 
@@ -244,7 +256,7 @@ async def test_a_stop_ends_every_wait(client: Client, queue: QueueKeys) -> None:
     calls = calls_of(client, queue, FakeLLM(lambda _: ProviderBusy("429", 25)), BUDGET)
     running = asyncio.create_task(call(calls))
     await asyncio.sleep(0.1)
-    calls.stop()
+    calls.reserving.stop()
     with pytest.raises(NotNow, match="the worker stops while it waits: 429"):
         await running
 
@@ -286,11 +298,11 @@ async def test_an_exceeded_budget_is_looked_at_again_before_its_restore_time(
     calls = calls_of(client, queue, FakeLLM(), BUDGET, gate=gate)
     ledger = TokenLedger(client, queue)
     await ledger.settle(await ledger.reserve(BUDGET, 60), 9001, 0)
-    assert (await calls.usage()).exceeded
+    assert (await calls.reserving.usage()).exceeded
     assert gate.seconds > DAY - 60
-    assert not await calls.until_open(asyncio.sleep)
+    assert not await calls.reserving.until_open(asyncio.sleep)
     await client.delete(queue.tokens, f"{queue.tokens}:log", f"{queue.tokens}:reserved")
-    assert await calls.until_open(asyncio.sleep)
+    assert await calls.reserving.until_open(asyncio.sleep)
 
 
 async def test_a_provider_that_says_come_back_in_no_time_is_not_asked_all_the_time(
@@ -314,12 +326,13 @@ async def test_a_provider_is_asked_again_however_long_it_wants_to_be_left_alone(
 
 
 async def test_a_call_that_was_not_the_last_after_all_is_settled_by_the_next(client: Client, queue: QueueKeys) -> None:
-    calls, spent = calls_of(client, queue, FakeLLM(), BUDGET), Spent()
+    calls = calls_of(client, queue, FakeLLM(), BUDGET)
+    bill = calls.reserving.debts.bill()
     for _ in range(3):
-        await call(calls, spent, last=True)
+        await call(calls, bill, last=True)
     usage = await usage_of(client, queue)
     assert (usage.total, usage.reserved) == (30, 1000)
-    assert spent.unsettled is not None
+    assert bill.last() is not None
 
 
 async def test_what_is_known_of_a_cost_is_booked_though_the_rest_is_not(client: Client, queue: QueueKeys) -> None:
@@ -347,8 +360,9 @@ async def test_a_cost_that_cannot_be_counts_in_full(client: Client, queue: Queue
 async def test_the_output_may_be_limited_below_what_the_input_leaves(client: Client, queue: QueueKeys) -> None:
     llm = FakeLLM(counts=10)
     limits = CallLimits(BUDGET, output_tokens=300)
-    ledger = TokenLedger(client, queue)
-    await call(Calls(llm, ledger, limits, Gate(), AgentMetrics(), MODEL))
+    gate = Gate()
+    reserving = Reserving(TokenLedger(client, queue), limits, gate)
+    await call(Calls(llm, reserving, limits, gate, AgentMetrics(), MODEL))
     assert llm.calls[0][1] == 300
 
 
@@ -359,17 +373,17 @@ async def test_a_cost_is_written_down_however_the_attempt_ends_and_however_long_
         client = connect(redis.url, timeout=0.3)
         llm = FakeLLM(seconds=0.3)
         calls = calls_of(client, queue, llm, BUDGET)
-        paying = asyncio.create_task(calls.debts.run())
+        paying = asyncio.create_task(calls.reserving.debts.run())
         running = asyncio.create_task(call(calls))
         await eventually(lambda: bool(llm.calls), "the call")
         redis.kill()
         await asyncio.sleep(0.6)
         running.cancel()
         await asyncio.wait([running])
-        assert len(calls.debts) == 1
+        assert len(calls.reserving.debts) == 1
         await asyncio.sleep(3)
         redis.start()
-        await eventually(lambda: not len(calls.debts), "the payment")
+        await eventually(lambda: not len(calls.reserving.debts), "the payment")
         usage = await usage_of(client, queue)
         assert (usage.total, usage.reserved) == (15, 0)
         paying.cancel()
@@ -381,7 +395,7 @@ async def test_what_is_owed_is_paid_before_anything_is_reserved(client: Client, 
     ledger, llm = TokenLedger(client, queue), FakeLLM()
     calls = calls_of(client, queue, llm, BUDGET)
     reservation = await ledger.reserve(BUDGET, 60)
-    calls.debts.owe(Settlement(reservation, 9500, 0))
+    calls.reserving.debts.owe(Settlement(reservation, 9500, 0))
     with pytest.raises(NotNow):
         await call(calls)
     assert not llm.calls
@@ -396,7 +410,8 @@ async def test_a_redis_that_hangs_takes_none_of_the_attempts_time(redis_server: 
 
         async def attempt() -> Reply:
             async with clock:
-                return await calls_of(client, queue, FakeLLM(), BUDGET).call(request(), Spent(), clock)
+                calls = calls_of(client, queue, FakeLLM(), BUDGET)
+                return await calls.call(request(), calls.reserving.debts.bill(), clock)
 
         running = asyncio.create_task(attempt())
         await asyncio.sleep(1.5)
@@ -409,21 +424,21 @@ async def test_a_redis_that_hangs_takes_none_of_the_attempts_time(redis_server: 
 
 async def test_of_calls_at_the_same_time_each_cost_is_booked_once(client: Client, queue: QueueKeys) -> None:
     llm = FakeLLM(seconds=0.05)
-    calls, spent, clock = calls_of(client, queue, llm, BUDGET), Spent(), AttemptClock(60)
+    calls, clock = calls_of(client, queue, llm, BUDGET), AttemptClock(60)
+    bill = calls.reserving.debts.bill()
     async with clock:
-        await asyncio.gather(*(calls.call(request(), spent, clock, last=True) for _ in range(4)))
-    last = spent.end()
-    assert last is not None
-    calls.debts.owe(last)
-    await calls.pay()
+        await asyncio.gather(*(calls.call(request(), bill, clock, last=True) for _ in range(4)))
+    bill.close()
+    await calls.reserving.pay()
     usage = await usage_of(client, queue)
     assert (usage.total, usage.reserved) == (4 * 15, 0)
 
 
 async def test_a_call_that_ends_after_its_task_is_booked(client: Client, queue: QueueKeys) -> None:
-    calls, spent = calls_of(client, queue, FakeLLM(), BUDGET), Spent()
-    assert spent.end() is None
-    await call(calls, spent, last=True)
+    calls = calls_of(client, queue, FakeLLM(), BUDGET)
+    bill = calls.reserving.debts.bill()
+    assert bill.last() is None
+    await call(calls, bill, last=True)
     assert (await usage_of(client, queue)).total == 15
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from ark_agent import Context, NotNow
 from ark_agent import worker as worker_module
-from ark_agent.worker import WorkLimits
+from ark_agent.options import WorkLimits
 from ark_taskqueue import Client, Consumer, Ended, Producer, QueueKeys, Result, read_depth
 from ark_taskqueue.tasks.reserved import BACKOFF, READY
 from tests.agent.working import working

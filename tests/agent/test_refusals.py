@@ -14,10 +14,12 @@ import pytest
 
 from ark_agent import calls as calls_module
 from ark_agent import gate as gate_module
+from ark_agent import reserving as reserving_module
 from ark_agent import worker as worker_module
+from ark_agent.options import WorkLimits
 from ark_agent.providers import Reply, Request
 from ark_agent.providers.errors import AgentRefused, CallRefused, InputRefused, ProviderBusy, ProviderError
-from ark_agent.worker import WorkLimits
+from ark_process.backoff import Backoff
 from ark_taskqueue import Client, DeadLetters, Producer, QueueKeys, Result, read_depth
 from tests.agent.working import FakeLLM, reply, working
 from tests.eventually import eventually
@@ -115,10 +117,10 @@ async def test_a_rate_limit_kills_no_task_that_it_happens_to_refuse(
     times: dict[Any, dict[str, object]] = {
         gate_module: {"_PROBE_SECONDS": 0.1, "_BUSY_PROBE_SECONDS": 0.5, "_REFUSED_SECONDS": 3.0},
         calls_module: {
-            "_BUSY_PAUSES": (0.1, 3.0),
-            "_LEAST_BUSY_PAUSES": (0.01, 3.0),
-            "LONGEST_WAIT_SECONDS": 3.0,
+            "_BUSY": Backoff(0.1, 3.0),
+            "_LEAST_BUSY": Backoff(0.01, 3.0),
         },
+        reserving_module: {"LONGEST_WAIT_SECONDS": 3.0},
     }
     for module, values in times.items():
         for name, value in values.items():

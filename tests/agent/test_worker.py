@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ark_agent.context import Context
-from ark_agent.worker import WorkLimits
+from ark_agent.options import WorkLimits
 from ark_taskqueue import (
     Client,
     Consumer,

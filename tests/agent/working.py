@@ -10,14 +10,16 @@ from dataclasses import dataclass, field
 
 from redis.asyncio import Redis
 
-from ark_agent.calls import CallLimits, Calls
+from ark_agent.calls import Calls
 from ark_agent.context import Handler, answer_prompt
 from ark_agent.gate import Gate
 from ark_agent.metrics import AgentMetrics
+from ark_agent.options import Reports, WorkLimits
 from ark_agent.providers import Provider, Reply, Request
 from ark_agent.providers.echo import EchoProvider
+from ark_agent.reserving import CallLimits, Reserving
 from ark_agent.upkeep import Upkeep
-from ark_agent.worker import Reports, Worker, WorkLimits
+from ark_agent.worker import Worker
 from ark_taskqueue import Budget, Client, Consumer, Leases, QueueKeys, RetryPolicy, TokenLedger, connect
 
 FAST = RetryPolicy(max_failures=3, first_backoff=0.01, longest_backoff=0.01)
@@ -69,8 +71,9 @@ def calls_of(
     seconds: float = 60.0,
 ) -> Calls:
     """Make the calls of one worker."""
-    ledger = TokenLedger(client, queue)
-    return Calls(provider, ledger, CallLimits(budget, seconds), gate or Gate(), metrics or AgentMetrics(), MODEL)
+    limits, gate = CallLimits(budget, seconds), gate or Gate()
+    reserving = Reserving(TokenLedger(client, queue), limits, gate)
+    return Calls(provider, reserving, limits, gate, metrics or AgentMetrics(), MODEL)
 
 
 @asynccontextmanager

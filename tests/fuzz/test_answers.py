@@ -17,16 +17,17 @@ from typing import Any, Literal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ark_agent import calls as calls_module
 from ark_agent import gate as gate_module
 from ark_agent import providers
+from ark_agent import reserving as reserving_module
 from ark_agent.attempt_clock import AttemptClock
-from ark_agent.calls import CallLimits, Calls, Spent
+from ark_agent.calls import Calls
 from ark_agent.gate import Gate, NotNow
 from ark_agent.metrics import AgentMetrics
 from ark_agent.providers import Message, ProviderOptions, Request
 from ark_agent.providers.errors import ProviderError
 from ark_agent.providers.usage import MOST_TOKENS
+from ark_agent.reserving import CallLimits, Reserving
 from ark_taskqueue import Budget, Consumer, Outcome, Producer, QueueKeys, Task, TokenLedger, connect, read_depth
 from hack.local.redis_server import RedisServer
 from tests.agent.llm_server import Answer, LLMServer, serving
@@ -186,9 +187,10 @@ async def play(server: RedisServer, played: list[Case]) -> None:
             [task] = await worker.claim(1)
             llm.will(_PATHS[case.name], Answer(case.body, case.status, case.headers, cut=case.cut))
             async with provider_of(llm, case.name) as provider:
-                calls = Calls(provider, ledger, CallLimits(BUDGET, 10), Gate(), AgentMetrics(), "m")
+                limits, gate = CallLimits(BUDGET, 10), Gate()
+                calls = Calls(provider, Reserving(ledger, limits, gate), limits, gate, AgentMetrics(), "m")
                 outcome = await one_call(calls, task)
-                await calls.pay()
+                await calls.reserving.pay()
             if isinstance(outcome, str):
                 assert await worker.complete(task, Outcome(outcome), 0.1)
             elif isinstance(outcome, NotNow):
@@ -206,11 +208,11 @@ async def play(server: RedisServer, played: list[Case]) -> None:
 
 
 async def one_call(calls: Calls, task: Task) -> str | NotNow | ProviderError:
-    spent, clock = Spent(), AttemptClock(20)
+    bill, clock = calls.reserving.debts.bill(), AttemptClock(20)
     try:
         async with clock:
             request = Request(task, "m", (Message("user", task.prompt),))
-            return (await calls.call(request, spent, clock)).text
+            return (await calls.call(request, bill, clock)).text
     except (NotNow, ProviderError) as error:
         return error
 
@@ -225,10 +227,10 @@ def setup_module() -> None:
     os.environ.setdefault("ANTHROPIC_API_KEY", "key-of-a-test")
     os.environ.setdefault("OPENAI_API_KEY", "key-of-a-test")
     # A provider that is busy is waited for; here the waits are over at once.
-    calls_module.LONGEST_WAIT_SECONDS = 0.01
+    reserving_module.LONGEST_WAIT_SECONDS = 0.01
     gate_module._PROBE_SECONDS = 0.0
 
 
 def teardown_module() -> None:
-    calls_module.LONGEST_WAIT_SECONDS = 30.0
+    reserving_module.LONGEST_WAIT_SECONDS = 30.0
     gate_module._PROBE_SECONDS = 1.0

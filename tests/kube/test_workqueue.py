@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from ark_kube.rate_limit import RateLimit
-from ark_kube.workqueue import Backoff, WorkQueue
+from ark_kube.workqueue import WorkQueue
+from ark_process.backoff import Backoff
 
 KEYS = st.sampled_from("abcd")
 
@@ -81,7 +82,7 @@ def test_moments_that_were_overtaken_do_not_pile_up() -> None:
 
 def test_what_fails_all_the_time_does_not_push_other_retries_out_of_sight() -> None:
     clock = Clock()
-    backoff = Backoff(first_seconds=1, longest_seconds=10, jitter=0)
+    backoff = Backoff(1, 10)
     queue: WorkQueue[str] = WorkQueue(backoff=backoff, retries=RateLimit(1, 1, clock), clock=clock)
     for _ in range(1000):
         queue.add_failed("bad")
@@ -89,10 +90,7 @@ def test_what_fails_all_the_time_does_not_push_other_retries_out_of_sight() -> N
 
 
 def test_a_backoff_doubles_up_to_its_longest_and_starts_anew_after_a_success() -> None:
-    backoff = Backoff(first_seconds=1, longest_seconds=10, jitter=0.5)
-    assert [backoff.seconds(failures, 0.0) for failures in (1, 2, 3, 4, 5, 10_000)] == [1, 2, 4, 8, 10, 10]
-    assert backoff.seconds(1, 1.0) == 1.5
-    queue: WorkQueue[str] = WorkQueue(backoff=Backoff(first_seconds=1, longest_seconds=10, jitter=0), clock=Clock())
+    queue: WorkQueue[str] = WorkQueue(backoff=Backoff(1, 10), clock=Clock())
     assert [queue.add_failed("a") for _ in range(3)] == [1, 2, 4]
     assert queue.failures("a") == 3
     queue.forget("a")
@@ -101,9 +99,7 @@ def test_a_backoff_doubles_up_to_its_longest_and_starts_anew_after_a_success() -
 
 def test_retries_of_all_keys_together_are_bounded() -> None:
     clock = Clock()
-    queue: WorkQueue[int] = WorkQueue(
-        backoff=Backoff(first_seconds=0.001, jitter=0), retries=RateLimit(1, 2, clock), clock=clock
-    )
+    queue: WorkQueue[int] = WorkQueue(backoff=Backoff(0.001, 300), retries=RateLimit(1, 2, clock), clock=clock)
     assert [round(queue.add_failed(key), 3) for key in range(4)] == [0.001, 0.001, 1.0, 2.0]
 
 
@@ -163,7 +159,7 @@ async def test_a_worker_that_is_cancelled_while_it_waits_loses_nothing() -> None
 
 async def test_with_many_workers_no_key_is_worked_on_twice_at_once_and_none_is_missed() -> None:
     chance = random.Random(7)
-    queue: WorkQueue[int] = WorkQueue(backoff=Backoff(first_seconds=0.0001, jitter=0))
+    queue: WorkQueue[int] = WorkQueue(backoff=Backoff(0.0001, 300))
     wanted, seen = Counter[int](), Counter[int]()
     busy: set[int] = set()
     last_seen: dict[int, int] = {}

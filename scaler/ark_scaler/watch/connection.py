@@ -11,9 +11,11 @@ from typing import Any
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import NoPermissionError, RedisError
 
+from ark_process.backoff import Backoff
 from ark_taskqueue import RedisUnavailable, TaskQueueError
 from ark_taskqueue.redis.cancellation import cancellable
 
+_BACKOFF = Backoff(first=0.1, longest=1.0)
 BLOCK_SECONDS = 2.0
 """How long one XREAD blocks: so seldom is an idle Redis asked, and so soon is a dead connection noticed."""
 
@@ -33,7 +35,7 @@ async def reconnecting(session: Callable[[Callable[[], None]], Any], lose: Calla
             known = error if isinstance(error, TaskQueueError) else RedisUnavailable(f"cannot watch queues: {error!r}")
             lose(known)
         failures += 1
-        await asyncio.sleep(min(1.0, 0.05 * 2 ** min(failures, 10)))
+        await asyncio.sleep(_BACKOFF.pause(failures))
 
 
 async def see(connection: AbstractConnection) -> None:

@@ -25,7 +25,6 @@ Every answer is fenced: complete, fail, give back and renew do nothing to a task
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -260,14 +259,14 @@ class Consumer:
         return (queue.stream, queue.dead, queue.result(task.id), queue.stats, queue.refused, queue.once(""))
 
     def _failure(self, task: Task, error: str, most: int) -> tuple[str | bytes | int, ...]:
-        backoff = self._retries.backoff(task.delivery, random.random())  # noqa: S311 - no secret
+        rest = self._retries.rest(task.delivery)
         return (
             self._queue.group,
             self.name,
             task.id,
             task.delivery,
             most,
-            min(_ms(backoff), HORIZON_MS),
+            min(_ms(rest), HORIZON_MS),
             raw(error),
             self._result_ms,
             BACKOFF,

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ark_process.backoff import Backoff
+
+_EQUAL_JITTER = (0.5, 1.0)
 DEFAULT_LEASE_SECONDS = 60.0
 DEFAULT_RESULT_SECONDS = 3600.0
 DEFAULT_LETTERS_KEPT = 10_000
@@ -21,20 +24,16 @@ class RetryPolicy:
     longest_backoff: float = 300.0
     """The rest never grows beyond this, seconds."""
 
-    def backoff(self, failures: int, jitter: float) -> float:
-        """Answer the rest after a number of failures, seconds.
+    def rest(self, failures: int, chance: float | None = None) -> float:
+        """Return the rest after a number of failures, seconds.
 
-        "Equal jitter": half of the exponential backoff is fixed, half is random, so that tasks that failed together
-        (a provider's outage) do not come back together, and none comes back at once (AWS Architecture Blog,
-        "Exponential Backoff And Jitter", 2015).
+        "Equal jitter": half of it is fixed, half is random, so that none comes back at once.
 
         Args:
             failures: how often the task has failed, at least 1.
-            jitter: a random number in [0, 1).
+            chance: see `ark_process.backoff.Backoff.pause`.
         """
-        # The exponent is bounded so that the power stays a small float.
-        full = min(self.longest_backoff, self.first_backoff * 2.0 ** min(failures - 1, 60))
-        return full / 2 + jitter * full / 2
+        return Backoff(self.first_backoff, self.longest_backoff, _EQUAL_JITTER).pause(failures, chance)
 
 
 @dataclass(frozen=True, slots=True)

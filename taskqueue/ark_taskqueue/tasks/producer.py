@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ark_process.backoff import Backoff
 from ark_taskqueue.errors import KeyInUse, QueueFull, ResultGone
 from ark_taskqueue.keys import QueueKeys
 from ark_taskqueue.redis.client import Client
@@ -21,8 +22,7 @@ DEFAULT_MAX_DEPTH = 10_000
 """Greatest number of tasks, waiting and in flight, that a queue takes."""
 
 _REMEMBER_SECONDS = 24 * 3600.0
-_FIRST_LOOK_SECONDS = 0.02
-_SLOWEST_LOOK_SECONDS = 1.0
+_LOOKS = Backoff(first=0.02, longest=1.0)
 
 ONCE = "ark.once"
 """Field of an entry with its idempotency key: the script that buries the task frees the key (``burial.lua``)."""
@@ -133,7 +133,7 @@ class Producer:
             ResultGone: there is nothing to wait for.
             RedisUnavailable, RedisRefused: see `submit`.
         """
-        pause = _FIRST_LOOK_SECONDS
+        looks = 0
         while (result := await self.result(task_id)) is None:
             # In this order: a task that is completed between the two looks has left the queue, and has its result.
             if not await self.is_queued(task_id):
@@ -141,8 +141,8 @@ class Producer:
                 if ended is None:
                     raise ResultGone(self._queue.name, task_id)
                 return ended
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, _SLOWEST_LOOK_SECONDS)
+            looks += 1
+            await asyncio.sleep(_LOOKS.pause(looks))
         return result
 
 

@@ -22,4 +22,4 @@ from ark_taskqueue import RetryPolicy
 def test_the_rest_doubles_with_each_failure_up_to_the_longest_and_half_of_it_is_random(
     failures: int, jitter: float, seconds: float
 ) -> None:
-    assert RetryPolicy(first_backoff=1, longest_backoff=300).backoff(failures, jitter) == pytest.approx(seconds)
+    assert RetryPolicy(first_backoff=1, longest_backoff=300).rest(failures, jitter) == pytest.approx(seconds)
