@@ -38,7 +38,7 @@ async def certificates(kubectl: Kubectl, _: RedisAccess, installation: Installat
                 f"{place(deployment)} speaks without TLS: whoever reaches it may read every queue's depth",
                 "set tls.enabled=true",
             )
-            yield await reached(kubectl, deployment, None, None)
+            yield await reached(kubectl, deployment, None)
             continue
         client = next((one for one in clients if _instance(one) == _instance(deployment)), None)
         if client is None:
@@ -92,8 +92,9 @@ async def _pair(
         pem = {
             parameter: base64.b64decode(parts[parameter]) for parameter in ("tlsClientCert", "tlsClientKey", "caCert")
         }
-        credentials = Credentials(pem["tlsClientCert"], pem["tlsClientKey"], pem["caCert"])
-        yield await reached(kubectl, deployment, _host(installation), credentials)
+        host = _host(installation) or next(iter(sorted(_names(server.shows))), "")
+        credentials = Credentials(pem["tlsClientCert"], pem["tlsClientKey"], pem["caCert"], host)
+        yield await reached(kubectl, deployment, credentials)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,17 +153,23 @@ def _named(certificate: x509.Certificate, host: str | None) -> Iterator[Finding]
     """See whether the certificate is of the name that the operator gives KEDA."""
     if host is None:
         return
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
+    known = _names(certificate)
+    if not known:
         yield fault("the scaler's certificate names no host", _RENEW)
-        return
-    known = {*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))}
-    if host not in known:
+    elif host not in known:
         yield fault(
             f"KEDA calls the scaler {host}, and its certificate is of {', '.join(sorted(known))} alone",
             "add the name to tls.extraNames, or correct the operator's --scaler-address",
         )
+
+
+def _names(certificate: x509.Certificate) -> set[str]:
+    """Return the hosts and addresses that a certificate is of."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return set()
+    return {*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))}
 
 
 def _issued(certificate: x509.Certificate, authority: x509.Certificate) -> bool:

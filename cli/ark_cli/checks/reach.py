@@ -1,24 +1,17 @@
-"""Whether the scaler answers, asked as KEDA asks: over TLS with KEDA's own certificate, in HTTP/2."""
+"""Whether the scaler answers, asked as KEDA asks: over gRPC, with KEDA's own certificate."""
 
 from __future__ import annotations
 
-import asyncio
-import ssl
-import tempfile
+import os
 from dataclasses import dataclass
-from pathlib import Path
 
-from ark_cli.checks.finding import Finding, fault, ok, unknown
+from ark_cli.checks.finding import Finding, fault, ok, unknown, warning
 from ark_cli.checks.installation import place
 from ark_cli.errors import CliError
 from ark_cli.kubectl import Kubectl, Object
 from ark_cli.port_forward import forwarded
 
 _SECONDS = 10.0
-_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
-"""What a client of HTTP/2 says first, with empty settings (RFC 9113, sections 3.4 and 6.5)."""
-_FRAME_HEADER = 9
-_SETTINGS = 4
 _PORT = "grpc"
 """The port's name in the scaler's container."""
 
@@ -30,15 +23,20 @@ class Credentials:
     certificate: bytes
     key: bytes
     authority: bytes
+    host: str
+    """The name that the scaler's certificate must have."""
 
 
-async def reached(kubectl: Kubectl, scaler: Object, host: str | None, credentials: Credentials | None) -> Finding:
-    """Say hello to a scaler through a port-forward, and see whether it says hello, too.
+class NoAnswer(Exception):
+    """The scaler did not answer; the message says why."""
+
+
+async def reached(kubectl: Kubectl, scaler: Object, credentials: Credentials | None) -> Finding:
+    """Ask a scaler for its health through a port-forward.
 
     Args:
         kubectl: the way there.
         scaler: its Deployment, whose name its Service has.
-        host: the name that its certificate must have; any name where None.
         credentials: None where it speaks without TLS.
     """
     what = f"{place(scaler)}"
@@ -46,46 +44,49 @@ async def reached(kubectl: Kubectl, scaler: Object, host: str | None, credential
     if port is None:
         return unknown(f"{what} has no port named {_PORT}")
     metadata = scaler["metadata"]
+    logs = f"kubectl -n {metadata['namespace']} logs deployment/{metadata['name']}"
     try:
         async with forwarded(kubectl, metadata["namespace"], metadata["name"], port) as local:
-            context = None if credentials is None else _context(host, credentials)
-            await _hello(local, context, host)
+            serves = await is_serving(local, credentials)
     except CliError as error:
         return unknown(f"whether {what} answers: {error}")
-    except (OSError, EOFError, TimeoutError) as error:
-        return fault(
-            f"{what} does not answer as KEDA asks it: {error or 'nothing said within 10 s'}",
-            f"kubectl -n {metadata['namespace']} logs deployment/{metadata['name']}",
-        )
+    except NoAnswer as error:
+        return fault(f"{what} does not answer as KEDA asks it: {error}", logs)
+    if not serves:
+        return warning(f"{what} answers that it is not ready: no Redis has answered it yet", logs)
     return ok(f"{what} answers" + (" KEDA's certificate over TLS" if credentials is not None else ""))
 
 
-async def _hello(port: int, context: ssl.SSLContext | None, host: str | None) -> None:
-    async with asyncio.timeout(_SECONDS):
-        name = (host or "") if context is not None else None
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname=name)
+async def is_serving(port: int, credentials: Credentials | None) -> bool:
+    """Ask a scaler on this machine for its health (gRPC Health Checking Protocol).
+
+    Args:
+        port: where it listens.
+        credentials: see `reached`.
+
+    Raises:
+        NoAnswer: it refuses the connection or the call, or says nothing in time.
+    """
+    # gRPC writes what goes wrong in a handshake to stderr, beside the finding; it reads this when it is imported, which
+    # takes longer than most commands.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    import grpc  # noqa: PLC0415
+    from grpc_health.v1 import health_pb2, health_pb2_grpc  # noqa: PLC0415
+
+    address = f"127.0.0.1:{port}"
+    if credentials is None:
+        channel = grpc.aio.insecure_channel(address)
+    else:
+        shown = grpc.ssl_channel_credentials(credentials.authority, credentials.key, credentials.certificate)
+        channel = grpc.aio.secure_channel(address, shown, [("grpc.ssl_target_name_override", credentials.host)])
+    async with channel:
         try:
-            writer.write(_HELLO)
-            await writer.drain()
-            # A certificate that the server does not take is told here, after the handshake (TLS 1.3).
-            header = await reader.readexactly(_FRAME_HEADER)
-        finally:
-            writer.transport.abort()
-    if header[3] != _SETTINGS:
-        raise OSError("no HTTP/2 server")
-
-
-def _context(host: str | None, credentials: Credentials) -> ssl.SSLContext:
-    context = ssl.create_default_context(cadata=credentials.authority.decode())
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # as KEDA: Go knows no such rule
-    context.check_hostname = host is not None
-    context.set_alpn_protocols(["h2"])
-    with tempfile.TemporaryDirectory(prefix="ark-doctor-") as folder:  # of this user alone
-        certificate, key = Path(folder) / "tls.crt", Path(folder) / "tls.key"
-        certificate.write_bytes(credentials.certificate)
-        key.write_bytes(credentials.key)
-        context.load_cert_chain(certificate, key)
-    return context
+            response = await health_pb2_grpc.HealthStub(channel).Check(
+                health_pb2.HealthCheckRequest(), timeout=_SECONDS
+            )
+        except grpc.aio.AioRpcError as error:
+            raise NoAnswer(f"{error.code().name}: {error.details()}") from error
+    return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
 
 
 def _port(scaler: Object) -> int | None:
