@@ -190,7 +190,7 @@ ROWS: dict[str, list[Panel]] = {
 
 
 def dashboard() -> dict[str, Any]:
-    """Answer the dashboard as Grafana reads it (schema version 39, Grafana 10.4 and later)."""
+    """Return the dashboard as Grafana reads it (schema version 39, Grafana 10.4 and later)."""
     panels: list[dict[str, Any]] = []
     top = 0
     for title, row in ROWS.items():
@@ -255,7 +255,7 @@ def _variable(label: str) -> dict[str, Any]:
 
 
 def text() -> str:
-    """Answer the file's content."""
+    """Return the file's content."""
     return json.dumps(dashboard(), indent=1) + "\n"
 
 

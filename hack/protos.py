@@ -14,7 +14,7 @@ GENERATED = _ROOT / "scaler" / "ark_scaler" / "wire"
 
 
 def generate(folder: Path) -> list[Path]:
-    """Write the generated modules into a folder and answer their paths.
+    """Write the generated modules into a folder and return their paths.
 
     Raises:
         RuntimeError: protoc failed; it has said why on standard error.

@@ -37,7 +37,7 @@ class Block:
 
 
 def blocks(kind: str, *pages: str) -> Iterator[Block]:
-    """Give the blocks of one kind in the order of the pages; of all pages where none is named."""
+    """Yield the blocks of one kind in the order of the pages; of all pages where none is named."""
     for page in pages or PAGES:
         for found, text in _FENCED.findall(PAGES[page].read_text()):
             if found == kind:
@@ -45,12 +45,12 @@ def blocks(kind: str, *pages: str) -> Iterator[Block]:
 
 
 def commands(*pages: str) -> list[tuple[str, str]]:
-    """Answer page and command of every console block."""
+    """Return page and command of every console block."""
     return [(block.page, command) for block in blocks("console", *pages) for command in block.commands]
 
 
 def program(command: str) -> str:
-    """Answer the program that a command calls."""
+    """Return the program that a command calls."""
     match = _PROGRAM.match(command)
     assert match is not None, command
     return match[1]

@@ -1,4 +1,4 @@
-"""The worker runtime: takes tasks from an agent's queue and answers them with an LLM.
+r"""The worker runtime: takes tasks from an agent's queue and answers them with an LLM.
 
 ``ark-agent`` asks the LLM what stands in a task's prompt. A handler of one's own is a few lines, and the daily token
 budget holds around its calls::

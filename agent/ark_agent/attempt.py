@@ -74,7 +74,18 @@ class Attempt:
 
 
 class Attempts:
-    """Makes the attempts of one worker."""
+    """Makes the attempts of one worker.
+
+    Args:
+        handler: does tasks.
+        calls: makes the handler's LLM calls.
+        reporter: tells the queue how they ended.
+        metrics: of this process.
+        tracing: makes their spans.
+        task_seconds: the most that one may take.
+        most_failures: how often a task may fail.
+        system: the agent's system prompt.
+    """
 
     def __init__(
         self,
@@ -88,17 +99,6 @@ class Attempts:
         most_failures: int,
         system: str,
     ) -> None:
-        """
-        Args:
-            handler: does tasks.
-            calls: makes the handler's LLM calls.
-            reporter: tells the queue how they ended.
-            metrics: of this process.
-            tracing: makes their spans.
-            task_seconds: the most that one may take.
-            most_failures: how often a task may fail.
-            system: the agent's system prompt.
-        """
         self._handler = handler
         self._calls = calls
         self._reporter = reporter

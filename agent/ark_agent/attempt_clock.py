@@ -10,13 +10,13 @@ from typing import Self
 
 
 class AttemptClock:
-    """Ends its context with TimeoutError when the time is over; stands still while anything in it is `paused`."""
+    """Ends its context with TimeoutError when the time is over; stands still while anything in it is `paused`.
+
+    Args:
+        seconds: the most that the attempt may take.
+    """
 
     def __init__(self, seconds: float) -> None:
-        """
-        Args:
-            seconds: the most that the attempt may take.
-        """
         self._timeout = asyncio.timeout(seconds)
         self._pauses = 0
         self._left = 0.0

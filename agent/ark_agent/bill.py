@@ -13,13 +13,12 @@ class Bill:
 
     A call that ends with its task is settled in the same step. There is room for one: of calls that run at the same
     time it is the one that ends last. Every other cost is owed as soon as it is known.
+
+    Args:
+        owe: takes what is not settled with the task; see `ark_agent.debts.Debts.owe`.
     """
 
     def __init__(self, owe: Callable[[Settlement], None]) -> None:
-        """
-        Args:
-            owe: takes what is not settled with the task; see `ark_agent.debts.Debts.owe`.
-        """
         self.input_tokens = 0
         self.output_tokens = 0
         self.stop = ""

@@ -64,7 +64,17 @@ class _Cost:
 
 
 class Calls:
-    """Makes the calls of one worker."""
+    """Makes the calls of one worker.
+
+    Args:
+        provider: answers.
+        reserving: reserves their tokens.
+        limits: budget and time.
+        gate: is closed while no call can be made.
+        metrics: of this process.
+        model: the agent's own; that it is refused is no task's fault.
+        tracing: makes the calls' spans; none where None.
+    """
 
     def __init__(
         self,
@@ -76,16 +86,6 @@ class Calls:
         model: str,
         tracing: Tracing | None = None,
     ) -> None:
-        """
-        Args:
-            provider: answers.
-            reserving: reserves their tokens.
-            limits: budget and time.
-            gate: is closed while no call can be made.
-            metrics: of this process.
-            model: the agent's own; that it is refused is no task's fault.
-            tracing: makes the calls' spans; none where None.
-        """
         self._tracing = tracing or Tracing()
         self.model = model
         self.problem: str | None = None

@@ -14,17 +14,17 @@ from ark_taskqueue import Task
 
 
 class Context:
-    """One attempt at one task."""
+    """One attempt at one task.
+
+    Args:
+        task: what is to be done.
+        calls: makes LLM calls.
+        bill: is told what they cost.
+        clock: of this attempt.
+        system: the agent's system prompt.
+    """
 
     def __init__(self, task: Task, calls: Calls, bill: Bill, clock: AttemptClock, *, system: str) -> None:
-        """
-        Args:
-            task: what is to be done.
-            calls: makes LLM calls.
-            bill: is told what they cost.
-            clock: of this attempt.
-            system: the agent's system prompt.
-        """
         self.task = task
         """What was submitted: ``task.prompt``, ``task.fields``, ``task.meta``."""
         self._calls = calls
@@ -60,7 +60,7 @@ class Context:
 
 
 Handler = Callable[[Context], Awaitable[object]]
-"""Does a task: answers text, or anything that JSON can hold. An exception is a failed attempt, `Rejected` the last."""
+"""Does a task: returns text, or anything that JSON can hold. An exception is a failed attempt, `Rejected` the last."""
 
 
 async def answer_prompt(context: Context) -> str:

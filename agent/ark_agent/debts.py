@@ -19,13 +19,13 @@ _BACKOFF = Backoff(first=0.1, longest=2.0)
 
 
 class Debts:
-    """The settlements that one worker owes its ledger."""
+    """The settlements that one worker owes its ledger.
+
+    Args:
+        ledger: of the agent.
+    """
 
     def __init__(self, ledger: TokenLedger) -> None:
-        """
-        Args:
-            ledger: of the agent.
-        """
         self._ledger = ledger
         self._owed: list[Settlement] = []
         self._something = asyncio.Event()

@@ -43,13 +43,13 @@ class RefusedForNow(NotNow):
 
 
 class Gate:
-    """Closed for a while, for one reason or several."""
+    """Closed for a while, for one reason or several.
+
+    Args:
+        clock: monotonic time, seconds.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """
-        Args:
-            clock: monotonic time, seconds.
-        """
         self._clock = clock
         self._until: dict[Reason, float] = {}
         self._closed_at: dict[Reason, float] = {}
@@ -70,7 +70,7 @@ class Gate:
         self._until.pop(reason, None)
 
     def closed(self, reason: Reason) -> bool:
-        """Whether it is closed for that reason."""
+        """Return whether it is closed for that reason."""
         return self._until.get(reason, float("-inf")) > self._clock()
 
     def refused(self, *, busy: bool) -> None:

@@ -180,7 +180,7 @@ class _Stopping:
             signal.signal(number, signal.SIG_IGN if self._came else handler)
 
     def _stuck_threads(self) -> bool:
-        """Whether threads of handlers still run: nothing can end those but the process's end."""
+        """Return whether threads of handlers still run: nothing can end those but the process's end."""
         return any(thread.name.startswith("asyncio_") for thread in threading.enumerate())
 
     def _stop(self, *_: object) -> None:

@@ -43,7 +43,15 @@ class Ending(Protocol):
 
 
 class Reporter:
-    """Reports the ends of one worker's tasks."""
+    """Reports the ends of one worker's tasks.
+
+    Args:
+        consumer: tells the queue.
+        gate: is closed for a moment where a handler says that a task cannot be done now.
+        metrics: of this process.
+        scrub: takes known secrets out of an error before it is stored.
+        log_texts: whether logs may have errors' full texts, which may quote prompts.
+    """
 
     def __init__(
         self,
@@ -54,14 +62,6 @@ class Reporter:
         *,
         log_texts: bool,
     ) -> None:
-        """
-        Args:
-            consumer: tells the queue.
-            gate: is closed for a moment where a handler says that a task cannot be done now.
-            metrics: of this process.
-            scrub: takes known secrets out of an error before it is stored.
-            log_texts: whether logs may have errors' full texts, which may quote prompts.
-        """
         self._consumer = consumer
         self._gate = gate
         self._metrics = metrics

@@ -45,15 +45,15 @@ class CallLimits:
 
 
 class Reserving:
-    """Reserves for the calls of one worker."""
+    """Reserves for the calls of one worker.
+
+    Args:
+        ledger: of the agent.
+        limits: budget and time.
+        gate: is closed while the budget is exceeded.
+    """
 
     def __init__(self, ledger: TokenLedger, limits: CallLimits, gate: Gate) -> None:
-        """
-        Args:
-            ledger: of the agent.
-            limits: budget and time.
-            gate: is closed while the budget is exceeded.
-        """
         self.debts = Debts(ledger)
         self._ledger = ledger
         self._limits = limits
@@ -66,7 +66,7 @@ class Reserving:
         self._stopping.set()
 
     async def usage(self) -> TokenUsage:
-        """Answer what is spent, and open or close the gate by it.
+        """Return what is spent, and open or close the gate by it.
 
         Raises:
             RedisUnavailable, RedisRefused: it is not known.
@@ -79,7 +79,7 @@ class Reserving:
         return usage
 
     async def until_open(self, pause: Callable[[float], Awaitable[None]]) -> bool:
-        """Wait a while where no call can be made; answer False when there is more to wait.
+        """Wait a while where no call can be made; return False when there is more to wait.
 
         Args:
             pause: sleeps for so many seconds, or less where the worker is to stop.

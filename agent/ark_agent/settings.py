@@ -21,7 +21,7 @@ _ARKONIS_QUEUE = "stream:agent-tasks"
 
 
 def _of_arkonis() -> dict[str, str]:
-    """Answer what arkonis' variables of other names say: TASK_QUEUE_URL, a URL or ``host:port``, and POD_NAME."""
+    """Return what arkonis' variables of other names say: TASK_QUEUE_URL, a URL or ``host:port``, and POD_NAME."""
     said: dict[str, str] = {}
     url, name = os.environ.get(_ARKONIS_URL), os.environ.get("POD_NAME")
     if url:
@@ -37,7 +37,7 @@ def _check_address(url: str) -> None:
 
 
 def queue_of(name: str, group: str = DEFAULT_GROUP) -> QueueKeys:
-    """Answer the queue that a worker's settings name: ``<namespace>/<agent>``, or ``stream:<key>``.
+    """Return the queue that a worker's settings name: ``<namespace>/<agent>``, or ``stream:<key>``.
 
     Raises:
         InvalidQueueName: it is neither.

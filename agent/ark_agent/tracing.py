@@ -69,7 +69,7 @@ class Tracing:
 
 
 def tracing_of(queue: QueueKeys, worker: str, provider: str) -> Tracing:
-    """Answer what sends spans to where OpenTelemetry's variables say.
+    """Return what sends spans to where OpenTelemetry's variables say.
 
     Args:
         queue: of the worker.

@@ -46,7 +46,16 @@ class Work(Protocol):
 
 
 class Upkeep:
-    """The upkeep of one worker."""
+    """The upkeep of one worker.
+
+    Args:
+        work: whose leases are renewed.
+        consumer: makes a client and a consumer of the worker's name, in the thread that uses them.
+        metrics: counts dead letters that had to go.
+        endpoint: serves HTTP while it is open, and gives the port; none where None.
+        longest_block_seconds: so long the event loop may be blocked before the process ends.
+        end: ends the process.
+    """
 
     def __init__(
         self,
@@ -58,15 +67,6 @@ class Upkeep:
         longest_block_seconds: float,
         end: Callable[[int], object] = os._exit,
     ) -> None:
-        """
-        Args:
-            work: whose leases are renewed.
-            consumer: makes a client and a consumer of the worker's name, in the thread that uses them.
-            metrics: counts dead letters that had to go.
-            endpoint: serves HTTP while it is open, and gives the port; none where None.
-            longest_block_seconds: so long the event loop may be blocked before the process ends.
-            end: ends the process.
-        """
         self._work = work
         self._consumer = consumer
         self._metrics = metrics

@@ -44,7 +44,18 @@ _LAST_PAYMENT_SECONDS = 5.0
 
 
 class Worker:
-    """Works on one queue."""
+    """Works on one queue.
+
+    Args:
+        consumer: takes tasks and reports their end.
+        handler: does them.
+        calls: makes the handler's LLM calls.
+        gate: no task is taken while it is closed.
+        limits: tasks at a time, and their time.
+        reports: what tells of its work.
+        system: the agent's system prompt.
+        end: ends the process, where a handler cannot be made to.
+    """
 
     def __init__(
         self,
@@ -58,17 +69,6 @@ class Worker:
         system: str = "",
         end: Callable[[int], object] = os._exit,
     ) -> None:
-        """
-        Args:
-            consumer: takes tasks and reports their end.
-            handler: does them.
-            calls: makes the handler's LLM calls.
-            gate: no task is taken while it is closed.
-            limits: tasks at a time, and their time.
-            reports: what tells of its work.
-            system: the agent's system prompt.
-            end: ends the process, where a handler cannot be made to.
-        """
         self._consumer = consumer
         self._calls = calls
         self._gate = gate

@@ -70,13 +70,13 @@ AUTOSCALING: Mapping[str, str] = {
 
 
 class Agent:
-    """One ArkAgent."""
+    """One ArkAgent.
+
+    Args:
+        item: the object as the API server has it; not changed.
+    """
 
     def __init__(self, item: Mapping[str, Any]) -> None:
-        """
-        Args:
-            item: the object as the API server has it; not changed.
-        """
         self.object = item
         self.spec: Mapping[str, Any] = item.get("spec") or {}
         self.status: Mapping[str, Any] = item.get("status") or {}

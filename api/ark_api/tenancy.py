@@ -44,12 +44,14 @@ class StreamRule:
         return cls(namespaces, streams)
 
     def allows(self, namespace: str, stream: str) -> bool:
-        """Whether this rule lets the namespace read the stream."""
+        """Return whether this rule lets the namespace read the stream."""
         return _matches(self.namespaces, namespace) and _matches(self.streams, stream)
 
 
 def _matches(pattern: str, name: str) -> bool:
-    """Whether a name matches a pattern in which only ``*`` is special; streams' names may have any other character.
+    """Return whether a name matches a pattern in which only ``*`` is special.
+
+    Streams' names may have any other character.
 
     Each part between two stars is looked for once, as early as it can be: a regular expression would go back and try
     again, and for ``*-*-*-v1`` and a long name take seconds.
@@ -81,7 +83,7 @@ class Tenancy:
         return cls(tuple(rules))
 
     def allows(self, namespace: str, queue: Queue) -> bool:
-        """Whether the namespace may read the queue."""
+        """Return whether the namespace may read the queue."""
         if namespace and queue.namespace == namespace:
             return True
         return any(rule.allows(namespace, queue.stream) for rule in self.rules)

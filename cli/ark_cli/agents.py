@@ -84,7 +84,7 @@ class Agent(agent.Agent):
         _ = self.queue
 
     def why(self, now: datetime) -> Why:
-        """Answer why the pool is as it is: what is wrong first, else who sets its size."""
+        """Return why the pool is as it is: what is wrong first, else who sets its size."""
         return next(self._reasons(now))
 
     def _reasons(self, now: datetime) -> Iterator[Why]:
@@ -119,7 +119,7 @@ class Agent(agent.Agent):
 
 
 def span(seconds: float) -> str:
-    """Answer a time as people say it, in two units at most: ``43s``, ``2m10s``, ``3h``, ``2d4h``."""
+    """Return a time as people say it, in two units at most: ``43s``, ``2m10s``, ``3h``, ``2d4h``."""
     whole = max(0, round(seconds))
     units = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
     for position, (name, size) in enumerate(units):

@@ -25,7 +25,7 @@ class _Limit(click.ParamType[int]):
     name = "tokens|none"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Answer the tokens, 0 for none; see click's own."""
+        """Return the tokens, 0 for none; see click's own."""
         if value == "none":
             return 0
         digits = str(value).replace("_", "").replace(",", "")

@@ -23,7 +23,7 @@ def main() -> None:
 
 
 def proposals(words: list[str]) -> list[str]:
-    """Answer what kubectl is to be told.
+    """Return what kubectl is to be told.
 
     Args:
         words: those behind ``kubectl ark``; the last one is being written.

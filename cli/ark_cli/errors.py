@@ -44,6 +44,6 @@ class Forbidden(CliError):
 
 
 def shown(error: TaskQueueError) -> str:
-    """Answer an error of the task queue as a sentence."""
+    """Return an error of the task queue as a sentence."""
     text = str(error)
     return text[:1].upper() + text[1:]

@@ -37,13 +37,13 @@ class Where:
 
 
 class Kubectl:
-    """Runs kubectl."""
+    """Runs kubectl.
+
+    Args:
+        where: the cluster.
+    """
 
     def __init__(self, where: Where) -> None:
-        """
-        Args:
-            where: the cluster.
-        """
         self.where = where
 
     @cached_property
@@ -54,7 +54,7 @@ class Kubectl:
         return found
 
     def command(self, *arguments: str, seconds: float | None = _REQUEST_SECONDS) -> list[str]:
-        """Answer a whole command line.
+        """Return a whole command line.
 
         Args:
             arguments: what follows kubectl's name.
@@ -73,7 +73,7 @@ class Kubectl:
         ]
 
     async def run(self, *arguments: str, stdin: str | None = None) -> str:
-        """Run a command and answer what it printed.
+        """Run a command and return what it printed.
 
         Raises:
             NotThere, Forbidden: what the API server says.
@@ -112,7 +112,7 @@ class Kubectl:
         return answer
 
     async def create(self, items: Sequence[Mapping[str, Any]]) -> list[Object]:
-        """Create objects that are only asked, such as access reviews, and answer what came back.
+        """Create objects that are only asked, such as access reviews, and return what came back.
 
         Raises:
             NotThere, Forbidden, CliError: see `run`.
@@ -127,7 +127,7 @@ class Kubectl:
         return answers
 
     async def patch_agent(self, namespace: str, name: str, patch: Mapping[str, Any]) -> Object:
-        """Change an ArkAgent by a merge patch, and answer it.
+        """Change an ArkAgent by a merge patch, and return it.
 
         Raises:
             NotThere, Forbidden, CliError: see `run`.
@@ -140,7 +140,7 @@ class Kubectl:
         return answer
 
     async def namespace(self) -> str:
-        """Answer the namespace that is meant: the option's, the context's, the Pod's own, or ``default``.
+        """Return the namespace that is meant: the option's, the context's, the Pod's own, or ``default``.
 
         Raises:
             CliError: see `run`.
@@ -154,14 +154,14 @@ class Kubectl:
 
 
 def _pods_namespace() -> str | None:
-    """Answer the namespace of the Pod that this runs in; None where it runs in none."""
+    """Return the namespace of the Pod that this runs in; None where it runs in none."""
     if "KUBERNETES_SERVICE_HOST" not in os.environ or not _IN_CLUSTER_NAMESPACE.exists():
         return None
     return _IN_CLUSTER_NAMESPACE.read_text().strip()
 
 
 def failure(said: str) -> CliError:
-    """Answer the error for what kubectl said when it failed."""
+    """Return the error for what kubectl said when it failed."""
     if _NO_CLUSTER.search(said):
         return CliError(f"kubectl does not know which cluster is meant: {said}")
     if "(NotFound)" in said:

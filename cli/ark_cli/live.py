@@ -49,7 +49,7 @@ class Live:
     """Why some are not known."""
 
     def of(self, agent: Agent) -> Reading:
-        """Answer an agent's reading."""
+        """Return an agent's reading."""
         return self.readings.get((agent.namespace, agent.name), UNKNOWN)
 
     def tell(self) -> None:

@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Run the command and answer its exit code."""
+    """Run the command and return its exit code."""
     try:
         code = cli.main(arguments, prog_name=NAME, standalone_mode=False)
         sys.stdout.flush()

@@ -16,13 +16,13 @@ from ark_cli.kubectl import Kubectl, Where
 from ark_cli.redis_access import RedisAccess
 
 Work: TypeAlias = Callable[[Kubectl, RedisAccess], Coroutine[Any, Any, int]]
-"""What a command does; answers its exit code."""
+"""What a command does; returns its exit code."""
 _F = TypeVar("_F", bound=Callable[..., Any])
 _META = "ark.where"
 
 
 def where(context: click.Context) -> Where:
-    """Answer the cluster and namespace that the command line names."""
+    """Return the cluster and namespace that the command line names."""
     found = context.meta.get(_META, Where())
     assert isinstance(found, Where)
     return found
@@ -77,7 +77,7 @@ output_option = click.option(
 
 
 def complete_agents(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
-    """Answer the names of agents that begin with what is written already."""
+    """Return the names of agents that begin with what is written already."""
     try:
         found = asyncio.run(read_agents(Kubectl(where(context))))
     except CliError:

@@ -20,7 +20,7 @@ _WIDE = 10_000
 
 
 def console() -> Console:
-    """Answer where to print; without a terminal nothing is cut off, and nothing coloured.
+    """Return where to print; without a terminal nothing is cut off, and nothing coloured.
 
     What is printed may come from anybody who submits a task: brackets in it are no markup.
     """
@@ -82,7 +82,7 @@ def clean(text: str) -> str:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], numbers: Sequence[str] = ()) -> Table:
-    """Answer a table as kubectl has them: the last column takes what room is left.
+    """Return a table as kubectl has them: the last column takes what room is left.
 
     Args:
         columns: heads.
@@ -105,7 +105,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], numbers:
 
 
 def facts(items: Mapping[str, str | Text]) -> Table:
-    """Answer names with values, one below the other."""
+    """Return names with values, one below the other."""
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
     made.add_column(no_wrap=True, style="bold")
     made.add_column(overflow="fold")
@@ -115,7 +115,7 @@ def facts(items: Mapping[str, str | Text]) -> Table:
 
 
 def bar(used: int, limit: int) -> Text:
-    """Answer a bar with its percentage; rounded down, so that 100% is full."""
+    """Return a bar with its percentage; rounded down, so that 100% is full."""
     share = used / limit if limit else 1.0
     filled = min(_BAR, int(share * _BAR))
     style = "red" if share >= 1 else "yellow" if share >= 0.8 else "green"

@@ -48,7 +48,7 @@ async def forwarded(kubectl: Kubectl, namespace: str, service: str, port: int) -
 
 
 async def _listening(output: asyncio.StreamReader) -> int | None:
-    """Answer the port once it is there; None where kubectl ends instead, or says nothing for too long."""
+    """Return the port once it is there; None where kubectl ends instead, or says nothing for too long."""
     try:
         async with asyncio.timeout(_SECONDS):
             match = _FORWARDING.search(await output.readline())

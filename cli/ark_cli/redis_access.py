@@ -33,14 +33,14 @@ _OTHERWISE = "give a URL that works from here with --redis-url or ARK_REDIS_URL"
 
 
 class RedisAccess:
-    """Clients for agents' Redis, one for each URL; ends them, and their port-forwards, with its context."""
+    """Clients for agents' Redis, one for each URL; ends them, and their port-forwards, with its context.
+
+    Args:
+        kubectl: the way to Kubernetes.
+        url: of Redis, for all agents; None to find it out.
+    """
 
     def __init__(self, kubectl: Kubectl, url: str | None) -> None:
-        """
-        Args:
-            kubectl: the way to Kubernetes.
-            url: of Redis, for all agents; None to find it out.
-        """
         self._kubectl = kubectl
         self._url = url
         self._deployments: dict[tuple[str, str], Object | None] = {}
@@ -78,7 +78,7 @@ class RedisAccess:
         self._deployments |= {key: found.get(key) for key in wanted}
 
     async def client(self, agent: Agent) -> Client:
-        """Answer a client for the Redis with an agent's queue.
+        """Return a client for the Redis with an agent's queue.
 
         Raises:
             CliError: it cannot be found out, or not be reached, and what to do then.
@@ -122,7 +122,7 @@ class RedisAccess:
             yield replace(address, hosts=(("127.0.0.1", port),), login=login)
 
     async def _service(self, address: Address, namespace: str) -> tuple[str, str] | None:
-        """Answer namespace and name of the Service that an address names; None where it names something else."""
+        """Return namespace and name of the Service that an address names; None where it names something else."""
         match = _SERVICE.fullmatch(address.hosts[0][0]) if address.hosts else None
         if match is None or "KUBERNETES_SERVICE_HOST" in os.environ:
             return None
@@ -136,7 +136,7 @@ class RedisAccess:
         return found
 
     async def _url_of(self, agent: Agent) -> str:
-        """Answer the URL that an agent's Pods have."""
+        """Return the URL that an agent's Pods have."""
         key = _deployment(agent)
         if key not in self._deployments:
             path = f"/apis/apps/v1/namespaces/{key[0]}/deployments/{key[1]}"
@@ -154,7 +154,7 @@ class RedisAccess:
         raise CliError(f"where is Redis? Deployment {'/'.join(key)} has no {_VARIABLE}; {_OTHERWISE}")
 
     async def _value(self, namespace: str, source: Reference) -> str | None:
-        """Answer a key of a Secret or ConfigMap; None where it is not there."""
+        """Return a key of a Secret or ConfigMap; None where it is not there."""
         if (namespace, source) not in self._values:
             self._values[namespace, source] = await self._read(namespace, source)
         return self._values[namespace, source]
@@ -183,8 +183,9 @@ class Reference:
 
 
 def sources(deployment: Object) -> Iterator[str | Reference]:
-    """Give where the agents' container may have its AGENT_REDIS from, as a kubelet looks for it: the last one first,
-    and single variables before whole Secrets.
+    """Yield where the agents' container may have its AGENT_REDIS from, as a kubelet looks for it.
+
+    The last one comes first, and single variables before whole Secrets.
     """
     containers = deployment["spec"]["template"]["spec"]["containers"]
     container: Object = next((one for one in containers if one["name"] == _CONTAINER), {})
@@ -203,12 +204,12 @@ def sources(deployment: Object) -> Iterator[str | Reference]:
 
 
 def _deployment(agent: Agent) -> tuple[str, str]:
-    """Answer namespace and name of an agent's Deployment."""
+    """Return namespace and name of an agent's Deployment."""
     return agent.namespace, f"{agent.name}-agent"
 
 
 def _is_short(address: Address) -> bool:
-    """Whether an address leads elsewhere from another namespace: it is a Service's name without one."""
+    """Return whether an address leads elsewhere from another namespace: it is a Service's name without one."""
     match = _SERVICE.fullmatch(address.hosts[0][0]) if address.hosts else None
     return match is not None and match["namespace"] is None
 

@@ -28,7 +28,7 @@ class Duration(click.ParamType[int]):
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Answer the seconds; see click's own."""
+        """Return the seconds; see click's own."""
         if isinstance(value, int):
             return value
         if not _DURATION.fullmatch(value):

@@ -59,7 +59,7 @@ def status(context: click.Context, agent: str | None, redis_url: str | None, no_
 
 
 def as_data(agent: Agent, reading: Reading, now: datetime) -> Object:
-    """Answer an agent for programs; null for what is not known."""
+    """Return an agent for programs; null for what is not known."""
     why, depth, budget = agent.why(now), reading.depth, agent.budget
     waiting, in_flight = queue_of(agent, reading)
     return {
@@ -80,7 +80,7 @@ def as_data(agent: Agent, reading: Reading, now: datetime) -> Object:
 
 
 def budget_data(agent: Agent, reading: Reading) -> Object:
-    """Answer an agent's budget for programs; null for what is not known."""
+    """Return an agent's budget for programs; null for what is not known."""
     usage, told = reading.usage, agent.status.get("dailyTokenUsage") or {}
     used = told.get("totalTokens") if usage is None else usage.total
     limit = agent.budget.daily
@@ -100,7 +100,7 @@ def budget_data(agent: Agent, reading: Reading) -> Object:
 
 
 def queue_of(agent: Agent, reading: Reading) -> tuple[int | None, int | None]:
-    """Answer waiting tasks and those in flight: now, or as the operator saw them last."""
+    """Return waiting tasks and those in flight: now, or as the operator saw them last."""
     if reading.depth is not None:
         return reading.depth.waiting, reading.depth.in_flight
     told = agent.status.get("queue") or {}
@@ -108,12 +108,12 @@ def queue_of(agent: Agent, reading: Reading) -> tuple[int | None, int | None]:
 
 
 def mode_text(agent: Agent) -> Text:
-    """Answer the mode, in its colour."""
+    """Return the mode, in its colour."""
     return Text(agent.mode or "?", style=_STYLES.get(agent.mode, ""))
 
 
 def why_text(why: Why) -> Text:
-    """Answer why a pool is as it is, in its colour."""
+    """Return why a pool is as it is, in its colour."""
     return Text(output.clean(f"{why.reason}: {why.message}"), "red") if why.is_bad else Text(output.clean(why.message))
 
 
@@ -199,26 +199,26 @@ def _budget(agent: Agent, reading: Reading, now: datetime) -> Text:
 
 
 def budget_bar(data: Object) -> Text:
-    """Answer the bar of a budget; a dash where there is no limit, and a question mark where nobody knows."""
+    """Return the bar of a budget; a dash where there is no limit, and a question mark where nobody knows."""
     if data["limitTokens"] is None:
         return Text("-")
     return Text("?") if data["usedTokens"] is None else output.bar(data["usedTokens"], data["limitTokens"])
 
 
 def number(value: int | None) -> str:
-    """Answer a number, or a dash where it is not known."""
+    """Return a number, or a dash where it is not known."""
     return "-" if value is None else str(value)
 
 
 def oldest(reading: Reading) -> str:
-    """Answer how long the oldest task waits; a dash where none does, or nobody knows."""
+    """Return how long the oldest task waits; a dash where none does, or nobody knows."""
     if reading.depth is None or not reading.depth.waiting:
         return "-"
     return span(reading.depth.oldest_waiting_ms / 1000)
 
 
 async def _events(kubectl: Kubectl, agent: Agent) -> list[Object]:
-    """Answer the last events about an agent, newest first."""
+    """Return the last events about an agent, newest first."""
     uid = agent.object["metadata"]["uid"]
     path = f"/api/v1/namespaces/{agent.namespace}/events?fieldSelector=involvedObject.uid%3D{uid}"
     try:

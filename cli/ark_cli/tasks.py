@@ -130,7 +130,7 @@ def _print(found: Result, kind: str) -> int:
 
 
 def _prompt(given: str | None, *, needed: bool) -> str:
-    """Answer the prompt: the one given, or what standard input has."""
+    """Return the prompt: the one given, or what standard input has."""
     if given is None and sys.stdin.isatty():
         if needed:
             raise click.UsageError("which task? Give a PROMPT, or pipe one in")

@@ -127,7 +127,7 @@ def _cells(agent: Agent, sample: _Sample, before: _Sample | None) -> list[str | 
 
 
 def _rates(agent: Agent, sample: _Sample, before: _Sample | None) -> tuple[str, str]:
-    """Answer tasks completed a minute, and tasks that failed, since the look before."""
+    """Return tasks completed a minute, and tasks that failed, since the look before."""
     now = sample.live.of(agent).counts
     then = before.live.of(agent).counts if before is not None else None
     if now is None or then is None or before is None:

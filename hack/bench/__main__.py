@@ -17,7 +17,7 @@ _FOLDER = Path(__file__).resolve().parents[2] / ".bench"
 
 
 def main() -> int:
-    """Run one benchmark; answer 1 when a bar is missed."""
+    """Run one benchmark; return 1 when a bar is missed."""
     parser = argparse.ArgumentParser(prog="make bench", description="Run a benchmark against its bars.")
     parser.add_argument("name", choices=BENCHMARKS, help="the benchmark: make bench NAME=...")
     parser.add_argument(

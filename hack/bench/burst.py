@@ -53,7 +53,7 @@ class _Pool:
         return self.changes[-1][1] if self.changes else -1
 
     async def reaches(self, replicas: int, since: float) -> float:
-        """Wait until the pool has a number; answer how long it took since a moment, seconds."""
+        """Wait until the pool has a number; return how long it took since a moment, seconds."""
         async with asyncio.timeout(_LONGEST_SECONDS):
             while True:
                 for moment, number in self.changes:
@@ -91,7 +91,7 @@ class _Bench:
                 await asyncio.sleep(0.5)
 
     async def submit(self, name: str, tasks: int) -> float:
-        """Add tasks; answer the moment just before."""
+        """Add tasks; return the moment just before."""
         stream = QueueKeys.for_agent(_NAMESPACE, name).stream
         began = time.monotonic()
         async with self._client.pipeline(transaction=False) as pipeline:
@@ -101,7 +101,7 @@ class _Bench:
         return began
 
     async def set_replicas(self, name: str, replicas: int | None) -> float:
-        """Set ``spec.replicas`` of an agent; answer the moment just before."""
+        """Set ``spec.replicas`` of an agent; return the moment just before."""
         began = time.monotonic()
         await self._api.patch(ARK_AGENTS.path(_NAMESPACE, name), {"spec": {"replicas": replicas}})
         return began

@@ -9,7 +9,7 @@ from hack.cluster.access import Access
 
 
 async def deploy(access: Access, namespace: str) -> str:
-    """Deploy all three, and wait until they are ready; answer Redis' ``host:port``.
+    """Deploy all three, and wait until they are ready; return Redis' ``host:port``.
 
     Args:
         access: the cluster.

@@ -40,7 +40,7 @@ async def run(report: Report) -> None:
 
 
 async def _measure(report: Report, client: Client, calls: int, samples: int) -> float:
-    """Measure with so many calls in the window; answer the median, milliseconds."""
+    """Measure with so many calls in the window; return the median, milliseconds."""
     queue = QueueKeys.for_agent("bench", f"after-{calls}")
     await _fill(client, queue, calls)
     ledger = TokenLedger(client, queue)

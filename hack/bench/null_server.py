@@ -24,15 +24,15 @@ class NullServicer(ExternalScalerServicer):
         self._stopped = stopped
 
     async def IsActive(self, request: wire.ScaledObjectRef, context: Context) -> wire.IsActiveResponse:
-        """Answer false."""
+        """Return false."""
         return wire.IsActiveResponse(result=False)
 
     async def GetMetricSpec(self, request: wire.ScaledObjectRef, context: Context) -> wire.GetMetricSpecResponse:
-        """Answer one spec."""
+        """Return one spec."""
         return wire.GetMetricSpecResponse(metricSpecs=[wire.MetricSpec(metricName="null", targetSizeFloat=5)])
 
     async def GetMetrics(self, request: wire.GetMetricsRequest, context: Context) -> wire.GetMetricsResponse:
-        """Answer zero."""
+        """Return zero."""
         return wire.GetMetricsResponse(metricValues=[wire.MetricValue(metricName=request.metricName)])
 
     async def StreamIsActive(self, request: wire.ScaledObjectRef, context: Context) -> None:

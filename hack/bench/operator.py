@@ -93,11 +93,11 @@ class _Plane:
                     await asyncio.sleep(0.2)
 
     def metric(self, pattern: str) -> float:
-        """Answer the sum of the operator's samples whose name and labels match."""
+        """Return the sum of the operator's samples whose name and labels match."""
         return _sum(f"http://127.0.0.1:{self.operator.http_port}/metrics", pattern)
 
     async def writes(self) -> Mapping[str, float]:
-        """Answer how many writes the API server has taken, by resource."""
+        """Return how many writes the API server has taken, by resource."""
         text = await asyncio.to_thread(self.control_plane.kubectl.run, "get", "--raw", "/metrics")
         found: dict[str, float] = {}
         for line in text.splitlines():
@@ -140,7 +140,7 @@ async def _many(plane: _Plane, report: Report, many: int) -> None:
 
 
 async def _created(plane: _Plane, namespace: str, many: int, **spec: Any) -> float:
-    """Create agents all at once, and answer the seconds until their children and statuses are there."""
+    """Create agents all at once, and return the seconds until their children and statuses are there."""
     await plane.api.create("/api/v1/namespaces", manifests.namespace(namespace))
     path = ARK_AGENTS.path(namespace)
     kinds = [DEPLOYMENTS, *([SCALED_OBJECTS] if "autoscaling" in spec else [])]
@@ -209,7 +209,7 @@ async def _sent(many: int, send: Callable[[int], Awaitable[Any]]) -> None:
 
 
 async def _all_there(client: Api, path: str, many: int, there: Callable[[Object], bool]) -> float:
-    """Wait until so many objects are as they should be; answer the moment, monotonic seconds."""
+    """Wait until so many objects are as they should be; return the moment, monotonic seconds."""
     found: set[str] = set()
     async with asyncio.timeout(_DEADLINE_SECONDS):
         async for event in client.watch(path):

@@ -26,7 +26,7 @@ class Bar:
     limit: float
 
     def met_by(self, value: float) -> bool:
-        """Whether a figure reaches the bar."""
+        """Return whether a figure reaches the bar."""
         return value <= self.limit if self.comparison == "<=" else value >= self.limit
 
     def __str__(self) -> str:
@@ -56,7 +56,7 @@ class Report:
         return [figure["name"] for figure in self.figures if figure["met"] is False]
 
     def write(self, folder: Path) -> Path:
-        """Write the JSON file and answer its path."""
+        """Write the JSON file and return its path."""
         folder.mkdir(exist_ok=True)
         path = folder / f"{self.name}.json"
         content = {
@@ -82,7 +82,7 @@ class Report:
 
 
 def machine_facts() -> dict[str, Any]:
-    """Answer what a reader needs to judge the figures; nothing that names the machine or its owner."""
+    """Return what a reader needs to judge the figures; nothing that names the machine or its owner."""
     return {
         "system": f"{platform.system()} {platform.release()}",
         "architecture": platform.machine(),
@@ -102,6 +102,6 @@ class Percentiles:
 
     @classmethod
     def of(cls, samples: Sequence[float]) -> Percentiles:
-        """Answer the percentiles of at least two samples."""
+        """Return the percentiles of at least two samples."""
         cuts = statistics.quantiles(samples, n=100, method="inclusive")
         return cls(cuts[49], cuts[94], cuts[98])

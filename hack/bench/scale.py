@@ -165,7 +165,7 @@ def _simulated(report: Report, sample: int) -> None:
 
 
 def _day(chance: random.Random, arrivals: Sequence[float], tasks: int) -> tuple[float, int]:
-    """Answer for how many seconds of a day a pool is up, and how often it is woken."""
+    """Return for how many seconds of a day a pool is up, and how often it is woken."""
     length = arrivals[-1] + 1.0
     loops = int(_DAY // length) + 1
     moments = sorted(

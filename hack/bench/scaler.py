@@ -306,7 +306,7 @@ async def _many_objects(report: Report, plan: _Plan, folder: Path, redis: RedisS
 async def _paced(
     server: _Server, references: Sequence[wire.ScaledObjectRef], per_second: float, seconds: float
 ) -> list[float]:
-    """Poll objects as KEDA does, at a fixed rate; answer each call's time since it was due, seconds."""
+    """Poll objects as KEDA does, at a fixed rate; return each call's time since it was due, seconds."""
     latencies: list[float] = []
     calls: tuple[Callable[[wire.ScaledObjectRef], Awaitable[object]], ...] = (
         server.stub.GetMetricSpec,

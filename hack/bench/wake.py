@@ -133,7 +133,7 @@ def _queue(pool: str) -> QueueKeys:
 
 
 def _pool(pool: str, scaler: str, redis: str) -> list[Object]:
-    """Answer a pool whose Pods stay pending, and its ScaledObject."""
+    """Return a pool whose Pods stay pending, and its ScaledObject."""
     [contender] = [contender for contender in _CONTENDERS if pool.rpartition("-")[0] == contender.agent]
     workers = manifests.workers(_NAMESPACE, pool, f"redis://{redis}/0")
     workers["spec"]["template"]["spec"]["schedulerName"] = "nobody"

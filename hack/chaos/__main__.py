@@ -48,7 +48,7 @@ def _write(outcomes: list[Outcome]) -> None:
 
 
 def _missed(one: Outcome) -> list[str]:
-    """Answer what of an outcome misses its bar."""
+    """Return what of an outcome misses its bar."""
     found = [
         f"{value} {what}"
         for value, what in (
@@ -76,7 +76,7 @@ def _show(outcomes: list[Outcome]) -> None:
 
 
 def main() -> int:
-    """Play the faults; answer 1 where a bar is missed."""
+    """Play the faults; return 1 where a bar is missed."""
     parser = argparse.ArgumentParser(prog="make chaos", description="Break one thing after the other under load.")
     parser.add_argument("--only", action="append", default=[], help="faults whose names contain this (ONLY=)")
     options = parser.parse_args()

@@ -44,5 +44,5 @@ class Load:
 
 
 def meta(seconds: float) -> dict[str, Any]:
-    """Answer the echo provider's orders for a task that takes so long and costs 20 tokens."""
+    """Return the echo provider's orders for a task that takes so long and costs 20 tokens."""
     return {"latency_seconds": seconds, "input_tokens": 10, "output_tokens": 10}

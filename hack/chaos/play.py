@@ -58,7 +58,7 @@ class Outcome:
         return max(self.backlog_seconds, self.wake_seconds, self.pin_seconds)
 
     def raw(self) -> dict[str, Any]:
-        """Answer it as JSON can hold it."""
+        """Return it as JSON can hold it."""
         found = {**asdict(self), "recovery_seconds": self.recovery_seconds}
         return {name: "never" if value == math.inf else value for name, value in found.items()}
 
@@ -125,7 +125,7 @@ class Play:
         return outcome
 
     async def _timed(self, since: float, work: Awaitable[None]) -> float:
-        """Answer how long after a moment something was done; endless where it never was."""
+        """Return how long after a moment something was done; endless where it never was."""
         try:
             async with asyncio.timeout(_LONGEST_SECONDS):
                 await work
@@ -209,7 +209,7 @@ class Play:
         return sum(counted[task] - 1 for task in tasks if counted[task] > 1)
 
     async def _spent(self, name: str) -> int:
-        """Answer what a pool's calls have cost: by its ledger or by the workers' own notes, whatever is more."""
+        """Return what a pool's calls have cost: by its ledger or by the workers' own notes, whatever is more."""
         noted = int(await self._stack.notes.execute_command("GET", f"{TRUTH}{NAMESPACE}/{name}") or 0)
         usage = await TokenLedger(self._stack.client, queue(name)).usage(Budget(CAP, PER_CALL))
         return max(noted, usage.total)

@@ -107,7 +107,7 @@ class Stack:
         return found[-1] if found else 0
 
     def workers(self) -> Iterator[psutil.Process]:
-        """Give the processes of workers of the main pool, among those that this cluster's node has started."""
+        """Yield the processes of workers of the main pool, among those that this cluster's node has started."""
         for process in psutil.Process(self.state.pids[NODE]).children(recursive=True):
             with suppress(psutil.Error):
                 variables = process.environ()
@@ -115,7 +115,7 @@ class Stack:
                     yield process
 
     def processes(self, what: str) -> list[int]:
-        """Answer the ids of scalers, operators, the leader, the main pool's workers, Redis, or a cluster's program."""
+        """Return the ids of scalers, operators, the leader, the main pool's workers, Redis, or a cluster's program."""
         if what == "scalers":
             return [one.pid for one in self.scalers]
         if what == "operators":
@@ -130,7 +130,7 @@ class Stack:
         return [self.state.pids[what]]
 
     def signal(self, what: str, number: signal.Signals) -> list[int]:
-        """Send a signal to processes; answer their ids."""
+        """Send a signal to processes; return their ids."""
         found = self.processes(what)
         for pid in found:
             with suppress(ProcessLookupError):
@@ -139,7 +139,7 @@ class Stack:
 
 
 def agent(name: str, notes_url: str, redis: str, *, shift: float = 0.0, **spec: object) -> Object:
-    """Answer an ArkAgent with the workers of this benchmark.
+    """Return an ArkAgent with the workers of this benchmark.
 
     Args:
         name: its name.
@@ -171,7 +171,7 @@ def agent(name: str, notes_url: str, redis: str, *, shift: float = 0.0, **spec: 
 
 
 def queue(name: str) -> QueueKeys:
-    """Answer an agent's queue."""
+    """Return an agent's queue."""
     return QueueKeys.for_agent(NAMESPACE, name)
 
 

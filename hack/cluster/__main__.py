@@ -41,7 +41,7 @@ def main() -> int:
 
 
 def _deploy(access: Access) -> str:
-    """Install Redis, scaler and operator, and an agent that waits at zero; answer the URL of Redis."""
+    """Install Redis, scaler and operator, and an agent that waits at zero; return the URL of Redis."""
     apply = access.kubectl.apply
     apply([manifests.namespace(_NAMESPACE), manifests.namespace(_DEMO), *manifests.redis(_NAMESPACE)])
     redis = f"redis://{access.address(_NAMESPACE, REDIS, REDIS_PORT)}/0"

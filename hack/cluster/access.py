@@ -41,7 +41,7 @@ class Access:
     """The process cluster's own description; None for any other cluster."""
 
     def address(self, namespace: str, service: str, port: int) -> str:
-        """Answer ``host:port`` that Pods and KEDA reach a Service by.
+        """Return ``host:port`` that Pods and KEDA reach a Service by.
 
         The process cluster has no DNS, so there it is the Service's address.
         """
@@ -50,7 +50,7 @@ class Access:
         return f"{self.host(namespace, service)}:{port}"
 
     def host(self, namespace: str, service: str) -> str:
-        """Answer the name or address of a Service, as a certificate for it must have it."""
+        """Return the name or address of a Service, as a certificate for it must have it."""
         if self.local is None:
             return f"{service}.{namespace}"
         return self.kubectl.run("get", "service", service, "-n", namespace, "-o", "jsonpath={.spec.clusterIP}")
@@ -87,12 +87,12 @@ class Access:
 
 
 def local(state: State) -> Access:
-    """Answer the access to a running process cluster."""
+    """Return the access to a running process cluster."""
     return Access(Kubectl(state.kubectl, state.kubeconfig), state)
 
 
 def current() -> Access:
-    """Answer the access to the cluster of the current kubeconfig.
+    """Return the access to the cluster of the current kubeconfig.
 
     Raises:
         NoCluster: kubectl is missing, the cluster does not answer, or KEDA is not there.

@@ -29,7 +29,7 @@ class Block:
         return f"127.{_FIRST_OF_SERVICES + self.number}.0.0/16"
 
     def pod(self, number: int) -> str:
-        """Answer the address of the n-th Pod, from 1 on; used again after 65,000 Pods."""
+        """Return the address of the n-th Pod, from 1 on; used again after 65,000 Pods."""
         return f"127.{_FIRST_OF_PODS + self.number}.{(number >> 8) & 255}.{number & 255}"
 
 

@@ -44,7 +44,7 @@ class Api(Client):
     """One API server."""
 
     async def watch(self, path: str, **query: str) -> AsyncIterator[Event]:
-        """Give what is there and every change after it, until the caller stops; a broken watch starts anew.
+        """Yield what is there and every change after it, until the caller stops; a broken watch starts anew.
 
         After a break, what is there comes as added again, and what is gone as deleted.
 

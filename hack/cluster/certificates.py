@@ -20,13 +20,13 @@ class KeyPair:
 
 
 class Authority:
-    """A certificate authority, its certificate and what it issues in one folder."""
+    """A certificate authority, its certificate and what it issues in one folder.
+
+    Args:
+        folder: gets the files; made where it is missing.
+    """
 
     def __init__(self, folder: Path) -> None:
-        """
-        Args:
-            folder: gets the files; made where it is missing.
-        """
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._ca = trustme.CA()
@@ -54,7 +54,7 @@ class Authority:
 def kubeconfig(
     server: str, authority: Path, *, pair: KeyPair | None = None, token: str | None = None, namespace: str = "default"
 ) -> str:
-    """Answer a kubeconfig's text, for a client certificate or a bearer token."""
+    """Return a kubeconfig's text, for a client certificate or a bearer token."""
     user = (
         {"client-certificate": str(pair.certificate), "client-key": str(pair.key)} if pair else {"token": token or ""}
     )

@@ -67,7 +67,7 @@ class Components:
         self._running[name][1].kill()
 
     def restart_crashed(self) -> list[str]:
-        """Start again whatever has ended by itself, and answer the names."""
+        """Start again whatever has ended by itself, and return the names."""
         crashed = [
             (component, process) for component, process in self._running.values() if process.exit_code is not None
         ]
@@ -85,5 +85,5 @@ class Components:
             del self._running[name]
 
     def log(self, name: str) -> Path:
-        """Answer the log file of a program."""
+        """Return the log file of a program."""
         return self.folder / f"{name}.log"

@@ -28,16 +28,16 @@ _PROBE_SECONDS = 2.0
 
 
 class ControlPlane:
-    """The control plane's processes, files and credentials."""
+    """The control plane's processes, files and credentials.
+
+    Args:
+        folder: gets keys, logs and etcd's data.
+        programs: the built programs.
+        services: range of the Services' addresses; loopback, so that the process node can listen on them.
+        hpa_sync_seconds: time between two decisions of the autoscaler; real clusters have 15 s.
+    """
 
     def __init__(self, folder: Path, programs: Programs, *, services: str, hpa_sync_seconds: float = 15.0) -> None:
-        """
-        Args:
-            folder: gets keys, logs and etcd's data.
-            programs: the built programs.
-            services: range of the Services' addresses; loopback, so that the process node can listen on them.
-            hpa_sync_seconds: time between two decisions of the autoscaler; real clusters have 15 s.
-        """
         self.folder = folder
         self._programs = programs
         self._services = services
@@ -58,11 +58,11 @@ class ControlPlane:
 
     @property
     def kubectl(self) -> Kubectl:
-        """kubectl with all rights."""
+        """Return what runs kubectl with all rights."""
         return Kubectl(self._programs.kubectl, self.admin)
 
     def kubeconfig_for(self, user: str, group: str | None = None, port: int | None = None) -> Path:
-        """Write a kubeconfig with a certificate for a user, and answer its path.
+        """Write a kubeconfig with a certificate for a user, and return its path.
 
         Args:
             user: the user's name.
@@ -191,7 +191,7 @@ def _pair_flags(certificate: str, key: str, pair: KeyPair) -> list[str]:
 
 
 def answers(url: str, context: ssl.SSLContext | None = None) -> bool:
-    """Whether an HTTP GET is answered with 200."""
+    """Return whether an HTTP GET is answered with 200."""
     try:
         with urllib.request.urlopen(url, timeout=_PROBE_SECONDS, context=context) as response:  # noqa: S310 - our own
             return bool(response.status == 200)

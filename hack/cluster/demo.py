@@ -97,7 +97,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def stretch(arrivals: Sequence[trace.Arrival], from_minute: float, minutes: float) -> list[trace.Arrival]:
-    """Answer the arrivals of a stretch, in seconds since its beginning.
+    """Return the arrivals of a stretch, in seconds since its beginning.
 
     Raises:
         BadTrace: no request lies in it.
@@ -114,7 +114,7 @@ def stretch(arrivals: Sequence[trace.Arrival], from_minute: float, minutes: floa
 
 
 def _deploy(access: Access, max_replicas: int) -> str:
-    """Deploy everything; answer the URL of Redis."""
+    """Deploy everything; return the URL of Redis."""
     access.kubectl.apply([manifests.namespace(_NAMESPACE), *manifests.redis(_NAMESPACE)])
     redis = f"redis://{access.address(_NAMESPACE, REDIS, manifests.REDIS_PORT)}/0"
     access.kubectl.apply(manifests.scaler(_NAMESPACE, redis))

@@ -64,7 +64,7 @@ def main() -> int:
 def _prepare(options: argparse.Namespace, stack: ExitStack) -> tuple[dict[str, str], Callable[[], Sequence[str]]]:
     """Start the cluster where it is ours to start.
 
-    Answers the variables that tell the tests about it, and what says which of its programs crashed.
+    Returns the variables that tell the tests about it, and what says which of its programs crashed.
     """
     if options.cluster == "current":
         current()

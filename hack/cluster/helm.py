@@ -32,7 +32,7 @@ class Helm:
     """None where no cluster is needed."""
 
     def run(self, *arguments: str, values: Mapping[str, Any] | None = None) -> str:
-        """Run one command and answer what it printed.
+        """Run one command and return what it printed.
 
         Args:
             arguments: the command line after the program's name.
@@ -65,7 +65,7 @@ class Helm:
 
 
 def helm(kubeconfig: Path | None = None) -> Helm:
-    """Answer the pinned helm.
+    """Return the pinned helm.
 
     Raises:
         CannotBuild: it cannot be built.
@@ -74,7 +74,7 @@ def helm(kubeconfig: Path | None = None) -> Helm:
 
 
 def process_cluster_values(kubectl: Kubectl) -> dict[str, Any]:
-    """Answer what the chart must be told on a process cluster, which has no DNS: fixed addresses, used as names."""
+    """Return what the chart must be told on a process cluster, which has no DNS: fixed addresses, used as names."""
     first = kubectl.run("get", "service", "kubernetes", "-n", "default", "-o", "jsonpath={.spec.clusterIP}")
     network = ipaddress.ip_network(f"{first}/16", strict=False)
     scaler, redis = (str(network[number]) for number in random.sample(range(0x8000, 0xFF00), 2))

@@ -25,15 +25,15 @@ _ADAPTER_HOST = "keda-metrics-apiserver.keda.svc"
 
 
 class Keda:
-    """KEDA's operator, metrics adapter and admission webhooks."""
+    """KEDA's operator, metrics adapter and admission webhooks.
+
+    Args:
+        folder: gets certificates and logs.
+        programs: the built programs.
+        control_plane: where it is installed; must run.
+    """
 
     def __init__(self, folder: Path, programs: Programs, control_plane: ControlPlane) -> None:
-        """
-        Args:
-            folder: gets certificates and logs.
-            programs: the built programs.
-            control_plane: where it is installed; must run.
-        """
         self._folder = folder
         self._programs = programs
         self._control_plane = control_plane
@@ -81,7 +81,7 @@ class Keda:
         return [item for name in _RBAC for item in yaml.safe_load_all((self._config / name).read_text()) if item]
 
     def _metrics_api(self) -> list[dict[str, Any]]:
-        """Answer what leads the API server to the adapter: no Pods, but a name and a port of this machine."""
+        """Return what leads the API server to the adapter: no Pods, but a name and a port of this machine."""
         service = {
             "apiVersion": "v1",
             "kind": "Service",

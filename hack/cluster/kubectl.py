@@ -25,7 +25,7 @@ class Kubectl:
     kubeconfig: Path
 
     def run(self, *arguments: str, stdin: str | None = None, seconds: float = _PROCESS_SECONDS) -> str:
-        """Run one command and answer what it printed.
+        """Run one command and return what it printed.
 
         Args:
             arguments: the command line after the program's name.
@@ -46,7 +46,7 @@ class Kubectl:
         return ended.stdout
 
     def command(self, *arguments: str) -> list[str]:
-        """Answer the whole command line of a call."""
+        """Return the whole command line of a call."""
         return [
             str(self.program),
             f"--kubeconfig={self.kubeconfig}",
@@ -55,7 +55,7 @@ class Kubectl:
         ]
 
     def get(self, *arguments: str) -> Any:
-        """Answer ``kubectl get`` as JSON."""
+        """Return ``kubectl get`` as JSON."""
         return json.loads(self.run("get", *arguments, "-o", "json"))
 
     def apply(self, objects: Sequence[Mapping[str, Any]]) -> None:

@@ -21,12 +21,12 @@ POD_IP = {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podI
 
 
 def namespace(name: str) -> Object:
-    """Answer a Namespace."""
+    """Return a Namespace."""
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
 
 
 def service(namespace: str, name: str, port: int, *, ready_only: bool = True) -> Object:
-    """Answer a Service with one port, which leads to the Pods labelled ``app: <name>``."""
+    """Return a Service with one port, which leads to the Pods labelled ``app: <name>``."""
     return {
         "apiVersion": "v1",
         "kind": "Service",
@@ -40,7 +40,7 @@ def service(namespace: str, name: str, port: int, *, ready_only: bool = True) ->
 
 
 def deployment(namespace: str, name: str, container: Object, *, replicas: int = 1, **pod: Any) -> Object:
-    """Answer a Deployment of one container, its Pods labelled ``app: <name>``.
+    """Return a Deployment of one container, its Pods labelled ``app: <name>``.
 
     Args:
         namespace: where it is.
@@ -65,7 +65,7 @@ def deployment(namespace: str, name: str, container: Object, *, replicas: int = 
 
 
 def redis(namespace: str) -> list[Object]:
-    """Answer a Redis without persistence, and its Service."""
+    """Return a Redis without persistence, and its Service."""
     container = {
         "image": REDIS_IMAGE,
         "command": ["valkey-server", "--port", str(REDIS_PORT), "--bind", "$(POD_IP)"],
@@ -77,7 +77,7 @@ def redis(namespace: str) -> list[Object]:
 
 
 def secret(namespace: str, name: str, data: Mapping[str, str]) -> Object:
-    """Answer a Secret."""
+    """Return a Secret."""
     return {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -89,7 +89,7 @@ def secret(namespace: str, name: str, data: Mapping[str, str]) -> Object:
 def scaler(
     namespace: str, redis_url: str, *, tls_secret: str | None = None, settings: Mapping[str, str] | None = None
 ) -> list[Object]:
-    """Answer the scaler, and its Service.
+    """Return the scaler, and its Service.
 
     Args:
         namespace: where it is.
@@ -124,7 +124,7 @@ def scaler(
 
 
 def scaler_service(namespace: str) -> Object:
-    """Answer the scaler's Service, which also leads to Pods that are not ready.
+    """Return the scaler's Service, which also leads to Pods that are not ready.
 
     A scaler without Redis is not ready, but it has answers: held values, then errors that say what is wrong, and the
     metric's name, without which KEDA neither sets up a ScaledObject nor falls back to its ``fallback``.
@@ -142,7 +142,7 @@ def workers(
     grace_seconds: int = 25,
     queue: str | None = None,
 ) -> Object:
-    """Answer a pool of workers, named ``<agent>-agent``.
+    """Return a pool of workers, named ``<agent>-agent``.
 
     Args:
         namespace: where it is.
@@ -187,7 +187,7 @@ class Scaling:
     """The HPA's stabilization window."""
 
     def spec(self, target: str, triggers: Sequence[Mapping[str, Any]]) -> Object:
-        """Answer the spec of a ScaledObject for a Deployment."""
+        """Return the spec of a ScaledObject for a Deployment."""
         behavior: Object = {"scaleDown": {"stabilizationWindowSeconds": self.scale_down_seconds}}
         if self.scale_up is not None:
             behavior["scaleUp"] = dict(self.scale_up)
@@ -205,7 +205,7 @@ class Scaling:
 def scaled_object(
     namespace: str, agent: str, triggers: Sequence[Mapping[str, Any]], scaling: Scaling | None = None
 ) -> Object:
-    """Answer the ScaledObject of a pool of `workers`."""
+    """Return the ScaledObject of a pool of `workers`."""
     return {
         "apiVersion": "keda.sh/v1alpha1",
         "kind": "ScaledObject",
@@ -217,7 +217,7 @@ def scaled_object(
 def ark_trigger(
     scaler_address: str, *, authentication: str | None = None, kind: str = "TriggerAuthentication", **metadata: str
 ) -> Object:
-    """Answer the trigger that names this project's scaler.
+    """Return the trigger that names this project's scaler.
 
     Args:
         scaler_address: what KEDA reaches it by.
@@ -232,7 +232,7 @@ def ark_trigger(
 
 
 def redis_streams_trigger(redis_address: str, stream: str, group: str, **metadata: str) -> Object:
-    """Answer the trigger of KEDA's own redis-streams scaler."""
+    """Return the trigger of KEDA's own redis-streams scaler."""
     return {
         "type": "redis-streams",
         "metadata": {"address": redis_address, "stream": stream, "consumerGroup": group, **metadata},

@@ -27,13 +27,13 @@ _PAUSE_SECONDS = 0.1
 
 
 def crd() -> Object:
-    """Answer the definition of ArkAgents."""
+    """Return the definition of ArkAgents."""
     found: Object = yaml.safe_load(CRD.read_text())
     return found
 
 
 def rbac(namespace: str = NAMESPACE, *, only: bool = False) -> list[Object]:
-    """Answer ServiceAccount, roles and bindings.
+    """Return ServiceAccount, roles and bindings.
 
     Args:
         namespace: where the operator is.
@@ -46,7 +46,7 @@ def rbac(namespace: str = NAMESPACE, *, only: bool = False) -> list[Object]:
 def deployment(
     namespace: str, redis_url: str, scaler_address: str, *, replicas: int = 1, settings: Mapping[str, str] | None = None
 ) -> Object:
-    """Answer the operator's Deployment.
+    """Return the operator's Deployment.
 
     Args:
         namespace: where it is.
@@ -81,7 +81,7 @@ def deployment(
 
 
 def agent(namespace: str, name: str, **spec: Any) -> Object:
-    """Answer an ArkAgent."""
+    """Return an ArkAgent."""
     return {
         "apiVersion": "arkonis.dev/v1alpha1",
         "kind": "ArkAgent",
@@ -91,7 +91,7 @@ def agent(namespace: str, name: str, **spec: Any) -> Object:
 
 
 def user(namespace: str = NAMESPACE) -> str:
-    """Answer the name that the operator's ServiceAccount has for the API server."""
+    """Return the name that the operator's ServiceAccount has for the API server."""
     return f"system:serviceaccount:{namespace}:{ACCOUNT}"
 
 

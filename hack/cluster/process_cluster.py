@@ -24,14 +24,14 @@ class CannotStart(Exception):
 
 
 class ProcessCluster:
-    """Kubernetes and KEDA as processes; leaving its context ends them all, and so does the end of this process."""
+    """Kubernetes and KEDA as processes; leaving its context ends them all, and so does the end of this process.
+
+    Args:
+        folder: gets all files.
+        hpa_sync_seconds: time between two decisions of the autoscaler; real clusters have 15 s.
+    """
 
     def __init__(self, folder: Path, *, hpa_sync_seconds: float = 15.0) -> None:
-        """
-        Args:
-            folder: gets all files.
-            hpa_sync_seconds: time between two decisions of the autoscaler; real clusters have 15 s.
-        """
         self.folder = folder
         self._hpa_sync_seconds = hpa_sync_seconds
         self._supervisor: subprocess.Popen[bytes] | None = None
@@ -105,7 +105,7 @@ class ProcessCluster:
 
     @property
     def kubectl(self) -> Kubectl:
-        """kubectl with all rights."""
+        """Return what runs kubectl with all rights."""
         return Kubectl(self.state.kubectl, self.state.kubeconfig)
 
     def __enter__(self) -> Self:

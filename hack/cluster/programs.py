@@ -117,11 +117,11 @@ class Programs:
     """By the family's name."""
 
     def path(self, family: Family, program: str) -> Path:
-        """Answer the path of a program."""
+        """Return the path of a program."""
         return self.folders[family.name] / "bin" / program
 
     def files(self, family: Family) -> Path:
-        """Answer the folder that has the family's `Family.files`."""
+        """Return the folder that has the family's `Family.files`."""
         return self.folders[family.name] / "files"
 
     @property
@@ -131,13 +131,13 @@ class Programs:
 
 
 def cache_folder() -> Path:
-    """Answer the folder that built programs are kept in."""
+    """Return the folder that built programs are kept in."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "ark" / "cluster"
 
 
 def ensure(families: tuple[Family, ...] = FAMILIES, cache: Path | None = None) -> Programs:
-    """Answer the programs, and build those that are not there yet, with progress on standard error.
+    """Return the programs, and build those that are not there yet, with progress on standard error.
 
     Raises:
         CannotBuild: Go is missing or too old, or a build failed.
@@ -158,7 +158,7 @@ def ensure(families: tuple[Family, ...] = FAMILIES, cache: Path | None = None) -
 
 
 def _fingerprint(family: Family) -> str:
-    """Answer a short hash of all that decides how the programs come out, but for Go's own version."""
+    """Return a short hash of all that decides how the programs come out, but for Go's own version."""
     tools = _TOOLS / family.name
     machine = (platform.system(), platform.machine())
     facts = [_LAYOUT, *sorted(family.programs.items()), *sorted(family.stamps.items()), *family.files, *machine]

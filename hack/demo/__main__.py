@@ -84,7 +84,7 @@ def parse_options(arguments: Sequence[str]) -> Options:
 
 
 async def play(options: Options, arrivals: Sequence[trace.Arrival], console: Console) -> int:
-    """Play the demo; answer the exit code."""
+    """Play the demo; return the exit code."""
     trace_seconds = max(arrivals[-1].at, 1.0)
     speed = options.speed or max(1.0, trace_seconds / _AIMED_SECONDS)
     clock = DemoClock(speed)

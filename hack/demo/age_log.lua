@@ -3,7 +3,7 @@
 -- KEYS[1]  list, the tokens of each second
 -- ARGV[1]  seconds
 --
--- Answers the number of seconds in it.
+-- Returns the number of seconds in it.
 local entries = redis.call('LRANGE', KEYS[1], 0, -1)
 for place, entry in ipairs(entries) do
   local second, rest = string.match(entry, '^(%d+)( .*)$')

@@ -46,7 +46,7 @@ _AGE = (Path(__file__).with_name("age_log.lua")).read_text()
 async def play(
     redis_url: str, client: Client, channel: grpc.aio.Channel, folder: Path, console: Console, path: Path
 ) -> list[str]:
-    """Play the act, and save its picture; answer what must not have happened."""
+    """Play the act, and save its picture; return what must not have happened."""
     console.print(
         f"budget: {_TASKS} tasks of 1,000 tokens each, {_BUDGET.daily:,} tokens a day; a day takes {_DAY_SECONDS:.0f} s"
     )

@@ -40,7 +40,7 @@ class Progress(Protocol):
 
 
 def progress(console: Console, trace_seconds: float, rows: Sequence[Row] = ROWS) -> Progress:
-    """Answer the display that fits where the output goes."""
+    """Return the display that fits where the output goes."""
     kind = LiveChart if console.is_terminal else PlainLines
     return kind(console, trace_seconds, rows)
 
@@ -130,7 +130,7 @@ def sparkline(values: Sequence[int], most: int) -> str:
 def _columns(
     samples: Sequence[Sample], trace_seconds: float, width: int, quantity: Callable[[Sample], int]
 ) -> list[int]:
-    """Answer the greatest value in each of `width` parts of the trace, up to now; a part without a sample keeps on."""
+    """Return the greatest value in each of `width` parts of the trace, up to now; a part without a sample keeps on."""
     columns: list[int] = []
     for sample in samples:
         column = min(width - 1, int(sample.at / trace_seconds * width))

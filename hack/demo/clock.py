@@ -7,13 +7,13 @@ import time
 
 
 class DemoClock:
-    """Starts at zero when it is made."""
+    """Starts at zero when it is made.
+
+    Args:
+        speed: trace seconds in a real second.
+    """
 
     def __init__(self, speed: float) -> None:
-        """
-        Args:
-            speed: trace seconds in a real second.
-        """
         self.speed = speed
         self._began = time.monotonic()
 

@@ -56,7 +56,7 @@ class History:
     """Replicas added (positive) or removed (negative)."""
 
     def changed(self, now: float, seconds: float, sign: int) -> int:
-        """Answer how many replicas were added (sign 1) or removed (sign -1) in the last seconds."""
+        """Return how many replicas were added (sign 1) or removed (sign -1) in the last seconds."""
         return sum(sign * change for at, change in self.changes if now - at < seconds and change * sign > 0)
 
     def forget_before(self, moment: float) -> None:
@@ -66,12 +66,13 @@ class History:
 
 
 def wanted(metric: float, target: float, replicas: int, tolerance: float = TOLERANCE) -> int:
-    """Answer how many replicas the metric asks for: ``ceil(metric / target)``, or those there are within tolerance.
+    """Return how many replicas the metric asks for: ``ceil(metric / target)``, or those there are within tolerance.
 
     Args:
         metric: sum over the pool.
         target: average that each replica should have.
         replicas: ``status.replicas``.
+        tolerance: as a share, within which nothing changes.
     """
     if replicas and abs(metric / (target * replicas) - 1.0) <= tolerance:
         return replicas
@@ -81,7 +82,7 @@ def wanted(metric: float, target: float, replicas: int, tolerance: float = TOLER
 def decide(
     recommended: int, current: int, least: int, most: int, behavior: Behavior, history: History, now: float
 ) -> int:
-    """Answer the replicas after bounds, stabilization and policies, and remember them in the history.
+    """Return the replicas after bounds, stabilization and policies, and remember them in the history.
 
     Args:
         recommended: what the metric asks for, see `wanted`.

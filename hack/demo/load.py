@@ -11,7 +11,7 @@ from hack.demo.trace import Arrival
 
 
 def service_seconds(arrival: Arrival) -> float:
-    """Answer how long a request takes a worker, trace seconds.
+    """Return how long a request takes a worker, trace seconds.
 
     An assumption, of the size of a hosted model's: 0.4 s, 0.2 ms for each token read, 25 ms for each token written.
     """

@@ -93,7 +93,7 @@ class Outcomes:
         return self.submitted - self.completed - self.dead
 
     def wait_percentile(self, percent: int) -> float:
-        """Answer a percentile of the waits, trace seconds."""
+        """Return a percentile of the waits, trace seconds."""
         if len(self.waits) < 2:
             return self.waits[0] if self.waits else 0.0
         return statistics.quantiles(self.waits, n=100, method="inclusive")[percent - 1]

@@ -48,17 +48,17 @@ class _Pod:
 
 
 class PodDeployment:
-    """Keeps as many pods running as it has replicas; leaving its context ends them all."""
+    """Keeps as many pods running as it has replicas; leaving its context ends them all.
+
+    Args:
+        redis_url: where the workers find the queue.
+        queue: ``<namespace>/<agent>``.
+        slots: tasks that one pod works on at a time.
+        folder: gets the pods' logs.
+        budget: what all of them may spend; None for no limit.
+    """
 
     def __init__(self, redis_url: str, queue: str, slots: int, folder: Path, budget: Budget | None = None) -> None:
-        """
-        Args:
-            redis_url: where the workers find the queue.
-            queue: ``<namespace>/<agent>``.
-            slots: tasks that one pod works on at a time.
-            folder: gets the pods' logs.
-            budget: what all of them may spend; None for no limit.
-        """
         self._redis_url = redis_url
         self._queue = queue
         self._slots = slots

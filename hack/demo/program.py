@@ -11,7 +11,7 @@ from hack.local import command
 
 
 def run(play: Callable[[], Coroutine[None, None, int]]) -> int:
-    """Play a demo and answer its exit code; 130 when it was stopped.
+    """Play a demo and return its exit code; 130 when it was stopped.
 
     Args:
         play: a coroutine function that answers the exit code; cancelled when the demo is stopped.

@@ -22,7 +22,7 @@ class WorkerEnds:
 
 
 def table(found: Outcomes, sampler: Sampler, ends: WorkerEnds, further: Sequence[tuple[str, str]] = ()) -> Table:
-    """Answer the table of a demo's result.
+    """Return the table of a demo's result.
 
     Args:
         found: what became of the tasks.
@@ -72,7 +72,7 @@ def problems(found: Outcomes, arrivals: int, ends: WorkerEnds) -> list[str]:
 
 
 def tell(problems: Sequence[str]) -> int:
-    """Print each problem on standard error; answer the exit code."""
+    """Print each problem on standard error; return the exit code."""
     for problem in problems:
         print(f"demo: {problem}", file=sys.stderr)
     return 1 if problems else 0

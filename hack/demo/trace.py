@@ -120,5 +120,5 @@ def _seconds_requests(row: _Row) -> list[Arrival]:
 
 
 def _share(total: int, parts: int, index: int) -> int:
-    """Answer one of `parts` whole numbers that are as equal as can be and sum up to `total`."""
+    """Return one of `parts` whole numbers that are as equal as can be and sum up to `total`."""
     return total * (index + 1) // parts - total * index // parts

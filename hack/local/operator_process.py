@@ -15,18 +15,18 @@ _LISTENING = re.compile(r'\{[^\n]*"operator is listening"[^\n]*\}')
 
 
 class OperatorProcess(ChildProcess):
-    """``ark-operator`` with the given settings; ready when its HTTP server listens."""
+    """``ark-operator`` with the given settings; ready when its HTTP server listens.
+
+    Args:
+        folder: gets the log.
+        settings: flags without their dashes.
+        name: of the log, and of the replica.
+
+    Raises:
+        StartFailed: it does not listen in time.
+    """
 
     def __init__(self, folder: Path, settings: Mapping[str, str], name: str = "operator") -> None:
-        """
-        Args:
-            folder: gets the log.
-            settings: flags without their dashes.
-            name: of the log, and of the replica.
-
-        Raises:
-            StartFailed: it does not listen in time.
-        """
         values = {"image": "ark:bench", "host": "127.0.0.1", "http-port": "0", "identity": name, **settings}
         flags = [f"--{flag}={value}" for flag, value in values.items()]
         folder.mkdir(parents=True, exist_ok=True)

@@ -43,8 +43,7 @@ class ChildProcess:
         environment: Mapping[str, str] | None = None,
         stop_signal: signal.Signals = signal.SIGTERM,
     ) -> None:
-        """
-        It does not outlive this process, however that ends.
+        """Start it; it does not outlive this process, however that ends.
 
         Args:
             command: program and arguments.
@@ -101,7 +100,7 @@ class ChildProcess:
             self._process.send_signal(number)
 
     def wait(self, seconds: float) -> int | None:
-        """Wait for the end; answer the exit code, None where it still runs."""
+        """Wait for the end; return the exit code, None where it still runs."""
         try:
             return self._process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -114,7 +113,7 @@ class ChildProcess:
         self._process.wait()
 
     def stop(self, grace_seconds: float = 5.0) -> int:
-        """Ask it to end, and kill it after the grace period; answer the exit code."""
+        """Ask it to end, and kill it after the grace period; return the exit code."""
         self.send(self._stop_signal)
         self.send(signal.SIGCONT)
         code = self.wait(grace_seconds)
@@ -167,7 +166,7 @@ def heed_interrupts() -> None:
 
 
 def free_port() -> int:
-    """Answer a TCP port of loopback that nothing listens on now.
+    """Return a TCP port of loopback that nothing listens on now.
 
     From below the range that the system gives outgoing connections (32768 and up on Linux, 49152 and up on macOS): one
     of those could take it before its server does. And never the same one twice.

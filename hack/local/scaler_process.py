@@ -15,18 +15,18 @@ _PORTS = re.compile(r'\{[^\n]*"scaler is listening"[^\n]*\}')
 
 
 class ScalerProcess(ChildProcess):
-    """``ark-scaler`` with the given settings; ready when it listens."""
+    """``ark-scaler`` with the given settings; ready when it listens.
+
+    Args:
+        folder: gets the log.
+        settings: flags without their dashes, for example ``{"redis": "redis://..."}``; None
+            for a flag without a value.
+
+    Raises:
+        StartFailed: it does not listen in time.
+    """
 
     def __init__(self, folder: Path, settings: Mapping[str, str | None]) -> None:
-        """
-        Args:
-            folder: gets the log.
-            settings: flags without their dashes, for example ``{"redis": "redis://..."}``; None
-                for a flag without a value.
-
-        Raises:
-            StartFailed: it does not listen in time.
-        """
         values: dict[str, str | None] = {"host": "127.0.0.1", "port": "0", "http-port": "0", **settings}
         flags = [f"--{name}" if value is None else f"--{name}={value}" for name, value in values.items()]
         folder.mkdir(parents=True, exist_ok=True)

@@ -54,6 +54,12 @@ class Client:
     """One API server.
 
     Every call raises `ApiError` where the server refuses it, and `ApiUnavailable` where it does not answer in time.
+
+    Args:
+        client: the official client, which brings transport and credentials.
+        field_manager: the name that this program's fields have in server-side apply.
+        limit: how many calls may be made; no bound where None. Watches count once, when they are opened.
+        answered: called with the method and the status code of each call, ``<error>`` where there was no answer.
     """
 
     def __init__(
@@ -63,13 +69,6 @@ class Client:
         limit: RateLimit | None = None,
         answered: Callable[[str, str], None] | None = None,
     ) -> None:
-        """
-        Args:
-            client: the official client, which brings transport and credentials.
-            field_manager: the name that this program's fields have in server-side apply.
-            limit: how many calls may be made; no bound where None. Watches count once, when they are opened.
-            answered: called with the method and the status code of each call, ``<error>`` where there was no answer.
-        """
         self._client = client
         self._field_manager = field_manager
         self._limit = limit
@@ -111,7 +110,7 @@ class Client:
         return answer if (answer.get("metadata") or {}).get("deletionTimestamp") else None
 
     async def scale(self, path: str, replicas: int) -> Object:
-        """Set ``spec.replicas`` through the scale subresource of the object at a path; answer the Scale."""
+        """Set ``spec.replicas`` through the scale subresource of the object at a path; return the Scale."""
         return await self.patch(f"{path}/scale", {"spec": {"replicas": replicas}})
 
     async def changes(
@@ -123,7 +122,7 @@ class Client:
         watch_seconds: float = _WATCH_SECONDS,
         idle_seconds: float = _IDLE_SECONDS,
     ) -> AsyncIterator[Event]:
-        """Give the changes after a resource version, bookmarks among them, until the server ends the watch.
+        """Yield the changes after a resource version, bookmarks among them, until the server ends the watch.
 
         Args:
             path: of a list.
@@ -211,7 +210,7 @@ def _tell_nobody(method: str, code: str) -> None:
 
 
 async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    """Give the lines of an answer; those of the HTTP client may not have more than some megabytes."""
+    """Yield the lines of an answer; those of the HTTP client may not have more than some megabytes."""
     rest = bytearray()
     async for chunk in response.content.iter_any():
         rest += chunk
@@ -233,14 +232,14 @@ def _abort(response: aiohttp.ClientResponse) -> None:
 
 
 def _error(call: str, status: int, message: str) -> ApiError | ApiUnavailable:
-    """Answer the error for a status: too many requests and a server's own failures pass by themselves."""
+    """Return the error for a status: too many requests and a server's own failures pass by themselves."""
     error = ApiError(call, status, message)
     passes = status == _TOO_MANY or (status >= _SERVER_ERRORS and MALFORMED_APPLY not in message)
     return ApiUnavailable(str(error)) if passes else error
 
 
 def _message(text: str) -> str:
-    """Answer the message of a Status, or the whole text of anything else."""
+    """Return the message of a Status, or the whole text of anything else."""
     try:
         return str(json.loads(text)["message"])
     except (ValueError, KeyError, TypeError):

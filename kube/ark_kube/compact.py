@@ -10,7 +10,7 @@ _LONGEST = 100
 
 
 def compact(value: Any) -> Any:
-    """Answer plain data whose fields' names, and short texts, are shared with all other data that went through here."""
+    """Return plain data whose fields' names, and short texts, are shared with all other data that went through here."""
     if isinstance(value, dict):
         return {sys.intern(name): compact(item) for name, item in value.items()}
     if isinstance(value, list):

@@ -35,7 +35,15 @@ class ControllerMetrics(Protocol):
 
 
 class Controller(Generic[K]):
-    """Reconciles the keys of one workqueue."""
+    """Reconciles the keys of one workqueue.
+
+    Args:
+        queue: the keys.
+        reconcile: makes one key's object as it should be; answers the seconds after which it wants to see it again.
+        metrics: is told what happens.
+        workers: keys that are worked on at a time.
+        longest_seconds: a reconcile that takes longer is cancelled, and counts as failed.
+    """
 
     def __init__(
         self,
@@ -46,14 +54,6 @@ class Controller(Generic[K]):
         workers: int,
         longest_seconds: float = 120.0,
     ) -> None:
-        """
-        Args:
-            queue: the keys.
-            reconcile: makes one key's object as it should be; answers the seconds after which it wants to see it again.
-            metrics: is told what happens.
-            workers: keys that are worked on at a time.
-            longest_seconds: a reconcile that takes longer is cancelled, and counts as failed.
-        """
         self._queue = queue
         self._reconcile = reconcile
         self._metrics = metrics

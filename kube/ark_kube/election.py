@@ -52,7 +52,16 @@ class Terms:
 
 
 class Election:
-    """One candidate."""
+    """One candidate.
+
+    Args:
+        client: the API server.
+        namespace: of the Lease.
+        name: of the Lease.
+        identity: of this candidate, unlike any other's.
+        terms: times.
+        clock: monotonic time, seconds.
+    """
 
     def __init__(
         self,
@@ -63,15 +72,6 @@ class Election:
         terms: Terms | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """
-        Args:
-            client: the API server.
-            namespace: of the Lease.
-            name: of the Lease.
-            identity: of this candidate, unlike any other's.
-            terms: times.
-            clock: monotonic time, seconds.
-        """
         self._client = client
         self._namespace = namespace
         self._name = name
@@ -155,7 +155,7 @@ class Election:
         return LostLease(why)
 
     async def _try(self) -> bool:
-        """Take or renew the lease, unless another's is still good; answer whether it is ours."""
+        """Take or renew the lease, unless another's is still good; return whether it is ours."""
         path = LEASES.path(self._namespace, self._name)
         try:
             lease = await self._client.get(path)
@@ -197,7 +197,7 @@ class Election:
         }
 
     def _next(self, lease: Object, holder: str) -> Object:
-        """Answer the patch that renews or takes over; with the version that was read, so that one of two wins."""
+        """Return the patch that renews or takes over; with the version that was read, so that one of two wins."""
         taken = holder != self._identity
         transitions = int((lease.get("spec") or {}).get("leaseTransitions") or 0) + taken
         version = {"resourceVersion": lease["metadata"]["resourceVersion"]}
@@ -231,5 +231,5 @@ class Election:
 
 
 def _micro_time() -> str:
-    """Answer the present as Kubernetes' MicroTime, which has exactly six digits."""
+    """Return the present as Kubernetes' MicroTime, which has exactly six digits."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

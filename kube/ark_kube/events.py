@@ -23,15 +23,15 @@ _LONGEST_MESSAGE = 1000
 
 
 class Events:
-    """Posts the events of one component."""
+    """Posts the events of one component.
+
+    Args:
+        client: the API server.
+        component: shown as where the event is from.
+        instance: this process, unlike any other of the component.
+    """
 
     def __init__(self, client: Client, component: str, instance: str) -> None:
-        """
-        Args:
-            client: the API server.
-            component: shown as where the event is from.
-            instance: this process, unlike any other of the component.
-        """
         self._client = client
         self._component = component
         self._instance = instance

@@ -19,7 +19,7 @@ class Resource:
     namespaced: bool = True
 
     def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
-        """Answer the path of an object, or of the list of all, of a namespace or of the whole cluster."""
+        """Return the path of an object, or of the list of all, of a namespace or of the whole cluster."""
         root = "api" if "/" not in self.group_version else "apis"
         parts = [root, self.group_version]
         if namespace and self.namespaced:
@@ -29,5 +29,5 @@ class Resource:
 
 
 def key_of(item: Object) -> Key:
-    """Answer the key of an object."""
+    """Return the key of an object."""
     return item["metadata"].get("namespace", ""), item["metadata"]["name"]

@@ -52,11 +52,22 @@ class NotAllowed(Exception):
 Changed = Callable[[Key, Object | None, Object | None], None]
 """Called with a key, the object before (None: it was not there) and now (None: it is gone)."""
 Projection = Callable[[Object], Object]
-"""Answers what of an object is kept; may change it."""
+"""Returns what of an object is kept; may change it."""
 
 
 class Reflector:
-    """Follows one resource."""
+    """Follows one resource.
+
+    Args:
+        client: the API server.
+        path: of the list, of one namespace or of all.
+        changed: called for every change, after the cache has it; must neither block nor raise.
+        label_selector: only objects with these labels.
+        project: what of an object is kept; all but ``managedFields``, which are large, where None.
+        installed: called with whether the API server knows the resource, when that changes.
+        idle_seconds: least and most silence after which a connection counts as dead.
+        clock: monotonic time, seconds.
+    """
 
     def __init__(
         self,
@@ -70,17 +81,6 @@ class Reflector:
         idle_seconds: tuple[float, float] = _IDLE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """
-        Args:
-            client: the API server.
-            path: of the list, of one namespace or of all.
-            changed: called for every change, after the cache has it; must neither block nor raise.
-            label_selector: only objects with these labels.
-            project: what of an object is kept; all but ``managedFields``, which are large, where None.
-            installed: called with whether the API server knows the resource, when that changes.
-            idle_seconds: least and most silence after which a connection counts as dead.
-            clock: monotonic time, seconds.
-        """
         self._client = client
         self._path = path
         self._query = {"labelSelector": label_selector} if label_selector else {}
@@ -105,15 +105,15 @@ class Reflector:
         self._log = structlog.get_logger(component="reflector").bind(path=path)
 
     def get(self, key: Key) -> Object | None:
-        """Answer an object as it was seen last; not to be changed."""
+        """Return an object as it was seen last; not to be changed."""
         return self._cache.get(key)
 
     def __iter__(self) -> Iterator[Key]:
-        """Answer the keys of all objects there are."""
+        """Return the keys of all objects there are."""
         return iter(list(self._cache))
 
     def __len__(self) -> int:
-        """Answer how many objects there are."""
+        """Return how many objects there are."""
         return len(self._cache)
 
     @property
@@ -224,7 +224,7 @@ class Reflector:
             self._tell_installed(installed)
 
     async def _watch(self) -> bool:
-        """Follow until the server ends the watch; answer whether it told anything."""
+        """Follow until the server ends the watch; return whether it told anything."""
         told = False
         changes = self._client.changes(
             self._path,

@@ -58,7 +58,14 @@ DEFAULT_BACKOFF = Backoff(first=0.05, longest=300.0, jitter=(1.0, 1.1))
 
 
 class WorkQueue(Generic[K]):
-    """Keys to work on."""
+    """Keys to work on.
+
+    Args:
+        backoff: the pause for each key.
+        retries: how often keys may come back with a backoff, all together; no bound where None.
+        metrics: is told what happens.
+        clock: monotonic time, seconds.
+    """
 
     def __init__(
         self,
@@ -68,13 +75,6 @@ class WorkQueue(Generic[K]):
         metrics: QueueMetrics | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """
-        Args:
-            backoff: the pause for each key.
-            retries: how often keys may come back with a backoff, all together; no bound where None.
-            metrics: is told what happens.
-            clock: monotonic time, seconds.
-        """
         self._backoff = backoff or DEFAULT_BACKOFF
         self._retries = retries
         self._metrics = metrics or NoMetrics()
@@ -93,7 +93,7 @@ class WorkQueue(Generic[K]):
         self._changed = asyncio.Event()
 
     def __len__(self) -> int:
-        """Answer how many keys are ready."""
+        """Return how many keys are ready."""
         return len(self._ready)
 
     def add(self, key: K) -> None:
@@ -124,7 +124,7 @@ class WorkQueue(Generic[K]):
         self._changed.set()
 
     def add_failed(self, key: K) -> float:
-        """Have a key worked on again after its backoff; answer the pause, seconds."""
+        """Have a key worked on again after its backoff; return the pause, seconds."""
         failures = self._failures[key] = self._failures.get(key, 0) + 1
         pause = self._backoff.pause(failures)
         if self._retries is not None:
@@ -139,7 +139,7 @@ class WorkQueue(Generic[K]):
         self._failures.pop(key, None)
 
     def failures(self, key: K) -> int:
-        """Answer how often a key has failed in a row."""
+        """Return how often a key has failed in a row."""
         return self._failures.get(key, 0)
 
     async def get(self) -> K:

@@ -37,13 +37,13 @@ _QUEUE_BUCKETS = (0.0001, 0.001, 0.01, 0.1, 1, 10, 100, 1000)
 
 
 class OperatorMetrics:
-    """All metrics of one operator process, in a registry of their own."""
+    """All metrics of one operator process, in a registry of their own.
+
+    Args:
+        workers: agents that are reconciled at a time, at most.
+    """
 
     def __init__(self, workers: int) -> None:
-        """
-        Args:
-            workers: agents that are reconciled at a time, at most.
-        """
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
@@ -152,11 +152,11 @@ class OperatorMetrics:
     # What the operator tells.
 
     def leads(self, name: str, leading: bool) -> None:
-        """Whether this replica leads."""
+        """Return whether this replica leads."""
         self._leader.labels(name).set(leading)
 
     def keda(self, up: bool) -> None:
-        """Whether KEDA scales."""
+        """Return whether KEDA scales."""
         self._keda_up.set(up)
 
     def mode(self, key: Key, mode: Mode) -> None:

@@ -49,7 +49,17 @@ class _Progress:
 
 
 class Reconciler:
-    """Makes agents what they should be."""
+    """Makes agents what they should be.
+
+    Args:
+        client: writes.
+        events: posts.
+        cluster: caches of what is there.
+        sources: what else decisions rest on.
+        options: the operator's settings.
+        metrics: counts bursts and modes.
+        now: UTC.
+    """
 
     def __init__(
         self,
@@ -61,16 +71,6 @@ class Reconciler:
         metrics: OperatorMetrics,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """
-        Args:
-            client: writes.
-            events: posts.
-            cluster: caches of what is there.
-            sources: what else decisions rest on.
-            options: the operator's settings.
-            metrics: counts bursts and modes.
-            now: UTC.
-        """
         self._client = client
         self._events = events
         self._cluster = cluster
@@ -81,7 +81,7 @@ class Reconciler:
         self._log = structlog.get_logger(component="reconciler")
 
     async def reconcile(self, key: Key) -> float | None:
-        """Make one agent's children and status as they should be; answer when to look again, seconds.
+        """Make one agent's children and status as they should be; return when to look again, seconds.
 
         Raises:
             Failed: a child is refused; the status says so.
@@ -156,7 +156,7 @@ class Reconciler:
             await self._mirror(agent, plan.mirror, progress)
 
     async def _refusable(self, kind: str, write: Awaitable[None], progress: _Progress) -> bool:
-        """Await a write; where the object is refused, the next decision knows. Answer whether it was not."""
+        """Await a write; where the object is refused, the next decision knows. Return whether it was not."""
         try:
             await write
         except _Taken as error:
@@ -260,7 +260,7 @@ class Reconciler:
 
 
 def mirror_patch(agent: Agent, mirror: Mirror) -> list[Mapping[str, Any]]:
-    """Answer the JSON patch that fills ``spec.replicas`` and says that the operator did, if all still is what it was.
+    """Return the JSON patch that fills ``spec.replicas`` and says that the operator did, if all still is what it was.
 
     The annotations are tested too: `kubectl ark pin` to the number that is there changes nothing but them.
     """

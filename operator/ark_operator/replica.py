@@ -43,16 +43,16 @@ class Parts:
 
 
 class Replica:
-    """One replica."""
+    """One replica.
+
+    Args:
+        parts: what it is made of.
+        metrics: of this process.
+        lease: name of the Lease that the leader holds.
+        intervals: how long it waits for what.
+    """
 
     def __init__(self, parts: Parts, metrics: OperatorMetrics, lease: str, intervals: Intervals) -> None:
-        """
-        Args:
-            parts: what it is made of.
-            metrics: of this process.
-            lease: name of the Lease that the leader holds.
-            intervals: how long it waits for what.
-        """
         self._parts = parts
         self._metrics = metrics
         self._lease = lease
@@ -105,7 +105,7 @@ class Replica:
         return {name: reflector.silent_seconds for name, reflector in self.cluster.reflectors.items()}
 
     def _pools(self, modes: Mapping[Key, Mode]) -> Iterator[Pool]:
-        """Give the pools whose modes are known, while this replica leads."""
+        """Yield the pools whose modes are known, while this replica leads."""
         if not self._parts.requests.heard:
             return
         queues = self._parts.queues

@@ -9,13 +9,13 @@ from ark_kube.workqueue import WorkQueue
 
 
 class Requests:
-    """The way into the work queue."""
+    """The way into the work queue.
+
+    Args:
+        queue: where reconciles wait for their turn.
+    """
 
     def __init__(self, queue: WorkQueue[Key]) -> None:
-        """
-        Args:
-            queue: where reconciles wait for their turn.
-        """
         self._queue = queue
         self.heard = False
         """Whether this replica leads: a standby decides nothing, and looks at everything once it leads."""

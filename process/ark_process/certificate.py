@@ -21,7 +21,7 @@ class Certificate:
     key: Path
 
     def context(self) -> ssl.SSLContext:
-        """Answer a context whose connections have the certificate that is in the files when they begin.
+        """Return a context whose connections have the certificate that is in the files when they begin.
 
         Raises:
             BadCertificate: the files cannot be read now. Later ones that cannot are logged, the last one stays.

@@ -93,6 +93,6 @@ class _ScrubbedFormatter(structlog.stdlib.ProcessorFormatter):
 
 
 def get(component: str) -> structlog.stdlib.BoundLogger:
-    """Answer the logger of one component; its name is in every line."""
+    """Return the logger of one component; its name is in every line."""
     logger: structlog.stdlib.BoundLogger = structlog.get_logger(component=component)
     return logger

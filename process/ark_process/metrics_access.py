@@ -85,15 +85,15 @@ class _Answers:
 
 
 class MetricsAccess:
-    """Asks the API server, and remembers its answers for a minute."""
+    """Asks the API server, and remembers its answers for a minute.
+
+    Args:
+        api_server: its URL, ``https://...``.
+        authority: PEM file with the CA of its certificate, read again when it changes; the system's CAs where None.
+        clock: monotonic time, seconds.
+    """
 
     def __init__(self, api_server: str, authority: Path | None, clock: Callable[[], float] = time.monotonic) -> None:
-        """
-        Args:
-            api_server: its URL, ``https://...``.
-            authority: PEM file with the CA of its certificate, read again when it changes; the system's CAs where None.
-            clock: monotonic time, seconds.
-        """
         self._url = _bracketed(api_server).rstrip("/") + _PATH
         self._authority = authority
         self._clock = clock
@@ -192,7 +192,7 @@ def _token(authorization: str) -> str:
 
 
 def _context(authority: Path | None) -> ssl.SSLContext:
-    """Answer what the API server's certificate is checked by, as kubectl checks it.
+    """Return what the API server's certificate is checked by, as kubectl checks it.
 
     Python 3.13 refuses a CA without an authority key identifier; many clusters have one.
     """

@@ -8,16 +8,16 @@ from structlog.typing import FilteringBoundLogger
 
 
 class Outages:
-    """Those of one kind that do not answer: Redis connections, or the keys of queues in one that does."""
+    """Those of one kind that do not answer: Redis connections, or the keys of queues in one that does.
+
+    Args:
+        log: of whoever asks.
+        kind: what is asked, ``redis``, ``queue`` or ``agent``: the log's field for its name.
+        begins: what the log says first, and what comes of it.
+        ends: what the log says at the end.
+    """
 
     def __init__(self, log: FilteringBoundLogger, kind: str, begins: str, ends: str) -> None:
-        """
-        Args:
-            log: of whoever asks.
-            kind: what is asked, ``redis``, ``queue`` or ``agent``: the log's field for its name.
-            begins: what the log says first, and what comes of it.
-            ends: what the log says at the end.
-        """
         self._kind = kind
         self._begins = begins
         self._ends = ends

@@ -27,13 +27,13 @@ _USER_INFO = re.compile(r"://(?P<userinfo>[^\s@]*)@")
 
 
 class Scrubber:
-    """Takes known secrets out of texts."""
+    """Takes known secrets out of texts.
+
+    Args:
+        secrets: the values; those shorter than six characters are passed over.
+    """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        """
-        Args:
-            secrets: the values; those shorter than six characters are passed over.
-        """
         forms = {form for secret in secrets if len(secret) >= _SHORTEST for form in _forms(secret)}
         # The longest first: one secret may be the beginning of another.
         ordered = sorted(forms, key=len, reverse=True)

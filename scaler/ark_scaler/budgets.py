@@ -23,7 +23,14 @@ _FORGET_SECONDS = 600.0
 
 
 class Budgets:
-    """Knows which budgets are exceeded."""
+    """Knows which budgets are exceeded.
+
+    Args:
+        name: the Redis connection's name.
+        reader: reads.
+        hold_seconds: how long the last good reading is answered while Redis fails.
+        clock: monotonic time, seconds.
+    """
 
     def __init__(
         self,
@@ -32,13 +39,6 @@ class Budgets:
         hold_seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """
-        Args:
-            name: the Redis connection's name.
-            reader: reads.
-            hold_seconds: how long the last good reading is answered while Redis fails.
-            clock: monotonic time, seconds.
-        """
         self._name = name
         self._reader = reader
         self._hold_seconds = hold_seconds
@@ -66,7 +66,7 @@ class Budgets:
                     self._known[key] = (now, usage)
 
     async def exceeded_for(self, queue: QueueKeys, budget: Budget, within: float | None = None) -> float:
-        """Answer how long a budget will be exceeded, seconds: 0 where it is not, infinity where it always will be.
+        """Return how long a budget will be exceeded, seconds: 0 where it is not, infinity where it always will be.
 
         Args:
             queue: whose ledger.
@@ -85,7 +85,7 @@ class Budgets:
         return max(0.0, left - (self._clock() - known[0])) if left > 0 else 0.0
 
     def known(self) -> Iterator[tuple[QueueKeys, Budget, TokenUsage]]:
-        """Give queue, budget and usage wherever a reading is not too old to hold.
+        """Yield queue, budget and usage wherever a reading is not too old to hold.
 
         Each queue once, with the budget that was asked about last: a limit that was changed is known twice for a while.
         """
@@ -96,7 +96,7 @@ class Budgets:
             yield queue, budget, recent[queue, budget][1]
 
     async def run(self) -> None:
-        """Answer reads until cancelled."""
+        """Return reads until cancelled."""
         await self._reader.run()
 
     async def _read(
@@ -126,7 +126,7 @@ class Budgets:
 
 
 def _left(usage: TokenUsage) -> float:
-    """Answer how long the budget was still exceeded when it was read."""
+    """Return how long the budget was still exceeded when it was read."""
     if not usage.exceeded:
         return 0.0
     return math.inf if usage.seconds is None else max(usage.seconds, 0.001)

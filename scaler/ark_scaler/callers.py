@@ -22,13 +22,13 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
 class CallersNames(grpc.aio.ServerInterceptor):
-    """Refuses calls of clients whose certificates have other names."""
+    """Refuses calls of clients whose certificates have other names.
+
+    Args:
+        names: each may call.
+    """
 
     def __init__(self, names: Collection[str]) -> None:
-        """
-        Args:
-            names: each may call.
-        """
         self._names = frozenset(names)
         self._log = structlog.get_logger(component="callers")
         self._refused: set[tuple[str, ...]] = set()

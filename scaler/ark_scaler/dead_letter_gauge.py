@@ -13,15 +13,15 @@ _PAGE = 200
 
 
 class DeadLetterGauge:
-    """Keeps ``ark_queue_dead_letters`` of one Redis up to date."""
+    """Keeps ``ark_queue_dead_letters`` of one Redis up to date.
+
+    Args:
+        name: the connection's name.
+        client: reads.
+        metrics: has the gauge.
+    """
 
     def __init__(self, name: str, client: Client, metrics: ScalerMetrics) -> None:
-        """
-        Args:
-            name: the connection's name.
-            client: reads.
-            metrics: has the gauge.
-        """
         self._name = name
         self._client = client
         self._gauge = metrics.dead_letters

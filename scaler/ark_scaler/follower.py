@@ -14,14 +14,14 @@ _TICK_SECONDS = 0.25
 
 
 class Follower:
-    """Keeps the readings that are planned."""
+    """Keeps the readings that are planned.
+
+    Args:
+        read: reads queues, and plans anew.
+        clock: monotonic time, seconds.
+    """
 
     def __init__(self, read: Callable[[Sequence[KnownQueue]], Awaitable[None]], clock: Callable[[], float]) -> None:
-        """
-        Args:
-            read: reads queues, and plans anew.
-            clock: monotonic time, seconds.
-        """
         self._read = read
         self._clock = clock
         self._due: dict[QueueKeys, KnownQueue] = {}

@@ -8,15 +8,15 @@ from ark_taskqueue import Depth, QueueKeys
 
 
 class KnownQueue:
-    """What is known of one queue, and who wants to know it."""
+    """What is known of one queue, and who wants to know it.
+
+    Args:
+        queue: the queue.
+    """
 
     __slots__ = ("asked_at", "confirmed_at", "depth", "followed", "outdated_at", "queue", "subscriptions")
 
     def __init__(self, queue: QueueKeys) -> None:
-        """
-        Args:
-            queue: the queue.
-        """
         self.queue = queue
         self.depth: Depth | None = None
         """The last good reading."""

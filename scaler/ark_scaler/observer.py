@@ -48,7 +48,17 @@ _REFRESH_SECONDS = 2.0
 
 
 class QueueObserver:
-    """Observes the queues of one Redis connection."""
+    """Observes the queues of one Redis connection.
+
+    Args:
+        name: the connection's name.
+        commands: client for reads.
+        watching: client for the blocking watch alone.
+        metrics: the process's metrics.
+        timeout: the most that a reading may take, seconds.
+        hold_seconds: how long the last good reading is answered while Redis fails.
+        clock: monotonic time, seconds.
+    """
 
     def __init__(
         self,
@@ -61,16 +71,6 @@ class QueueObserver:
         hold_seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """
-        Args:
-            name: the connection's name.
-            commands: client for reads.
-            watching: client for the blocking watch alone.
-            metrics: the process's metrics.
-            timeout: the most that a reading may take, seconds.
-            hold_seconds: how long the last good reading is answered while Redis fails.
-            clock: monotonic time, seconds.
-        """
         self.name = name
         self.timeout = timeout
         self._hold_seconds = hold_seconds
@@ -100,14 +100,14 @@ class QueueObserver:
         return f"Redis {self.name!r} has not answered yet: {self._last_error or 'connecting'}"
 
     def known_depths(self) -> Iterator[tuple[str, QueueKeys, Depth]]:
-        """Answer connection name, queue and last depth of every queue that was read and is not too old to hold."""
+        """Return connection name, queue and last depth of every queue that was read and is not too old to hold."""
         now = self._clock()
         for known in self._queues.values():
             if known.depth is not None and self._age(known, now) <= max(self._hold_seconds, _FRESH_SECONDS):
                 yield self.name, known.queue, known.depth
 
     async def depth(self, queue: QueueKeys) -> Depth:
-        """Answer a queue's depth for a call.
+        """Return a queue's depth for a call.
 
         Raises:
             NothingKnown: Redis fails and no reading is recent enough.
@@ -300,6 +300,6 @@ class QueueObserver:
 
 
 def first_not_ready(observers: Iterable[QueueObserver]) -> str | None:
-    """Answer why the scaler is not ready: no Redis has answered yet; None as soon as one has."""
+    """Return why the scaler is not ready: no Redis has answered yet; None as soon as one has."""
     reasons = [observer.not_ready for observer in observers]
     return None if None in reasons else reasons[0]

@@ -34,16 +34,16 @@ def should_push(active: bool, was_active: bool, in_flight: int, since_push: floa
 
 
 class Subscription:
-    """One open stream: told of every reading of its queue, it wakes its handler when a ``true`` is due."""
+    """One open stream: told of every reading of its queue, it wakes its handler when a ``true`` is due.
+
+    Args:
+        queue: the queue.
+        activation_tasks: the pool is woken when there are more tasks than this.
+    """
 
     __slots__ = ("_active", "_closed", "_due", "_pushed_at", "_waiter", "activation_tasks", "queue")
 
     def __init__(self, queue: QueueKeys, activation_tasks: int) -> None:
-        """
-        Args:
-            queue: the queue.
-            activation_tasks: the pool is woken when there are more tasks than this.
-        """
         self.queue = queue
         self.activation_tasks = activation_tasks
         self._active = False
@@ -87,7 +87,7 @@ class Subscription:
         self._wake()
 
     def wait(self) -> asyncio.Future[bool]:
-        """Wait until a ``true`` is due (answers True) or the stream is to end (answers False).
+        """Wait until a ``true`` is due (returns True) or the stream is to end (returns False).
 
         A future and no coroutine: there are thousands of these, and each would hold a frame.
         """
@@ -97,7 +97,7 @@ class Subscription:
         return self._waiter
 
     async def pause(self, seconds: float) -> bool:
-        """Wait for so long, or until the stream is to end; answer False when it is."""
+        """Wait for so long, or until the stream is to end; return False when it is."""
         try:
             async with asyncio.timeout(seconds):
                 return await self.wait()

@@ -42,15 +42,15 @@ _R = TypeVar("_R")
 
 
 class ScalerServicer(ExternalScalerServicer):
-    """The service of the wire contract (protos/externalscaler.proto)."""
+    """The service of the wire contract (protos/externalscaler.proto).
+
+    Args:
+        observers: by the name of the Redis connection.
+        tenancy: who may read what.
+        metrics: the process's metrics.
+    """
 
     def __init__(self, observers: Mapping[str, QueueObserver], tenancy: Tenancy, metrics: ScalerMetrics) -> None:
-        """
-        Args:
-            observers: by the name of the Redis connection.
-            tenancy: who may read what.
-            metrics: the process's metrics.
-        """
         self._observers = observers
         self._tenancy = tenancy
         self._metrics = metrics
@@ -65,7 +65,7 @@ class ScalerServicer(ExternalScalerServicer):
             observer.close_subscriptions()
 
     async def GetMetricSpec(self, request: ScaledObjectRef, context: Context) -> GetMetricSpecResponse:
-        """Answer the metric and its target from the metadata alone, so that it works while Redis does not.
+        """Return the metric and its target from the metadata alone, so that it works while Redis does not.
 
         KEDA drops this call's error, so bad metadata is answered with a metric whose name is the refusal: the API
         server refuses it, and with that it stands in the ScaledObject's Ready condition (docs/adr/0005).
@@ -92,7 +92,7 @@ class ScalerServicer(ExternalScalerServicer):
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, "targets never change without the metadata")
 
     async def GetMetrics(self, request: GetMetricsRequest, context: Context) -> GetMetricsResponse:
-        """Answer the demand, in slots; none while the token budget is exceeded."""
+        """Return the demand, in slots; none while the token budget is exceeded."""
 
         async def answer(trigger: Trigger) -> GetMetricsResponse:
             depth = await self._workable(trigger)
@@ -104,7 +104,7 @@ class ScalerServicer(ExternalScalerServicer):
         return await self._answered("GetMetrics", request.scaledObjectRef, context, answer)
 
     async def IsActive(self, request: ScaledObjectRef, context: Context) -> IsActiveResponse:
-        """Answer whether the pool should run at all; not while the token budget is exceeded."""
+        """Return whether the pool should run at all; not while the token budget is exceeded."""
 
         async def answer(trigger: Trigger) -> IsActiveResponse:
             depth = await self._workable(trigger)
@@ -134,7 +134,7 @@ class ScalerServicer(ExternalScalerServicer):
         self._metrics.requests.labels(method, grpc.StatusCode.OK.name).inc()
 
     async def _workable(self, trigger: Trigger) -> Depth | None:
-        """Answer a queue's depth; None where its tasks cannot be done, for their token budget."""
+        """Return a queue's depth; None where its tasks cannot be done, for their token budget."""
         observer, budget, began = self._observers[trigger.redis], trigger.budget, time.monotonic()
         if budget is not None:
             observer.budgets.note(trigger.queue, budget)
@@ -149,7 +149,7 @@ class ScalerServicer(ExternalScalerServicer):
         return None if exceeded else depth
 
     async def _restored(self, trigger: Trigger, budget: Budget, subscription: Subscription) -> bool:
-        """Wait until a call fits into the budget; answer whether a pool is still to be woken then."""
+        """Wait until a call fits into the budget; return whether a pool is still to be woken then."""
         while True:
             try:
                 seconds = await self._observers[trigger.redis].budgets.exceeded_for(trigger.queue, budget)

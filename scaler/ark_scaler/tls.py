@@ -33,20 +33,20 @@ class CertificateFiles:
 
 
 class ReloadingCertificate:
-    """Answers gRPC's question for the present certificate."""
+    """Answers gRPC's question for the present certificate.
+
+    Raises:
+        UnusableCertificate: a file cannot be used.
+    """
 
     def __init__(self, files: CertificateFiles) -> None:
-        """
-        Raises:
-            UnusableCertificate: a file cannot be used.
-        """
         self._files = files
         self._log = structlog.get_logger(component="tls")
         self._stamps = self._read_stamps()
         self._initial = _load(files)
 
     def credentials(self) -> grpc.ServerCredentials:
-        """Answer the credentials of a server that uses the certificate."""
+        """Return the credentials of a server that uses the certificate."""
         return grpc.dynamic_ssl_server_credentials(
             self._initial,
             # The stubs leave out that None keeps the present configuration.
@@ -55,7 +55,7 @@ class ReloadingCertificate:
         )
 
     def _changed(self) -> grpc.ServerCertificateConfiguration | None:
-        """Answer the new certificate when the files changed; None keeps the one in use.
+        """Return the new certificate when the files changed; None keeps the one in use.
 
         Called by gRPC before each handshake, from a thread of its own. A renewal is seen half-written at times; then
         the one in use stays, and the next handshake looks again.

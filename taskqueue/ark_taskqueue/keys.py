@@ -89,7 +89,7 @@ class QueueKeys:
 
     @classmethod
     def for_queue(cls, name: str, group: str = DEFAULT_GROUP) -> QueueKeys:
-        """Answer the queue with the name ``<namespace>/<agent>``.
+        """Return the queue with the name ``<namespace>/<agent>``.
 
         Raises:
             InvalidQueueName: the name is not of that form, or the group's name has unprintable characters.
@@ -101,7 +101,7 @@ class QueueKeys:
 
     @classmethod
     def for_stream(cls, stream: str, group: str = DEFAULT_GROUP) -> QueueKeys:
-        """Answer the queue whose tasks lie in a stream of any name.
+        """Return the queue whose tasks lie in a stream of any name.
 
         Raises:
             InvalidQueueName: the name is empty, too long, or has spaces or unprintable characters.
@@ -145,7 +145,7 @@ class QueueKeys:
 
 
 def _hash_tag(key: str) -> str:
-    """Answer the part of a key that alone decides its slot (Redis Cluster), empty where the whole key does."""
+    """Return the part of a key that alone decides its slot (Redis Cluster), empty where the whole key does."""
     _, opened, rest = key.partition("{")
     tag, closed, _ = rest.partition("}")
     return tag if opened and closed else ""

@@ -39,11 +39,11 @@ class LLMServer:
         self.answers[path] = list(answers)
 
     def asked(self, path: str) -> list[dict[str, Any]]:
-        """Answer the bodies of a path's requests."""
+        """Return the bodies of a path's requests."""
         return [body for asked, body, _ in self.requests if asked == path]
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Answer one request."""
+        """Return one request."""
         self.requests.append((request.path, await request.json(), request.headers))
         self.queries.append(dict(request.query))
         given = self.answers.get(request.path)

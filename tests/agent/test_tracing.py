@@ -64,7 +64,7 @@ class Receiver:
         return web.Response(content_type="application/x-protobuf", body=b"")
 
     def named(self, name: str) -> list[Any]:
-        """Answer the spans of a name."""
+        """Return the spans of a name."""
         return [span for _, span in self.spans if span.name == name]
 
 

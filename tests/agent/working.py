@@ -56,7 +56,7 @@ class FakeLLM:
 
 
 def reply(text: str = "done", input_tokens: int | None = 10, output_tokens: int | None = 5) -> Reply:
-    """Answer a reply."""
+    """Return a reply."""
     return Reply(text, input_tokens, output_tokens, "end_turn")
 
 

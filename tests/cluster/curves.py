@@ -27,7 +27,7 @@ def differences(curve: Curve, other: Curve, tolerance: float, until: float, step
 
 
 def at(curve: Curve, moment: float) -> int:
-    """Answer a curve's value at a moment; 0 before its first change."""
+    """Return a curve's value at a moment; 0 before its first change."""
     passed = [value for changed, value in curve if changed <= moment]
     return passed[-1] if passed else 0
 

@@ -67,7 +67,7 @@ class Stack:
         await asyncio.to_thread(self.access.wait_ready, self.namespace, deployment)
 
     async def pods(self, app: str) -> list[Object]:
-        """Answer the Pods labelled ``app``."""
+        """Return the Pods labelled ``app``."""
         found = await self.api.get(PODS.path(self.namespace), labelSelector=f"app={app}")
         return list(found["items"])
 
@@ -123,7 +123,7 @@ class Pool:
         return DEPLOYMENTS.path(self.stack.namespace, f"{self.agent}-agent")
 
     async def submit(self, seconds: Sequence[float]) -> list[str]:
-        """Submit tasks that take so long each, in one step; answer their ids.
+        """Submit tasks that take so long each, in one step; return their ids.
 
         One after the other, a pool may be raised for some of them: to 11 replicas where 12 are wanted, and that is
         within the HPA's tolerance of a tenth.
@@ -140,11 +140,11 @@ class Pool:
             return [await self.producer.wait_for_result(task_id) for task_id in task_ids]
 
     async def demand(self) -> int:
-        """Answer the queue's demand."""
+        """Return the queue's demand."""
         return (await read_depth(self.stack.redis, self.queue)).demand
 
     async def replicas(self) -> int:
-        """Answer the Deployment's ``spec.replicas``."""
+        """Return the Deployment's ``spec.replicas``."""
         return int((await self.stack.api.get(self.path))["spec"]["replicas"])
 
     async def reaches(self, replicas: int, seconds: float = 90.0) -> None:
@@ -156,7 +156,7 @@ class Pool:
         await eventually(there, f"{self.agent} at {replicas} replicas", seconds, every=0.1)
 
     async def condition(self, kind: str) -> Object:
-        """Answer a condition of the ScaledObject; an empty one where it has none yet."""
+        """Return a condition of the ScaledObject; an empty one where it has none yet."""
         scaled = await self.stack.api.get(SCALED_OBJECTS.path(self.stack.namespace, self.agent))
         found = [entry for entry in scaled.get("status", {}).get("conditions", []) if entry["type"] == kind]
         return found[0] if found else {}
@@ -201,7 +201,7 @@ async def make_pool(
 
 
 def _certificates(namespace: str, host: str) -> tuple[Object, Credentials]:
-    """Answer the scaler's Secret, and the credentials of a client that it lets in."""
+    """Return the scaler's Secret, and the credentials of a client that it lets in."""
     ca = trustme.CA()
     server, client = ca.issue_cert(host), ca.issue_cert("keda-operator")
     authority = ca.cert_pem.bytes().decode()
@@ -257,7 +257,7 @@ async def deployed(
 
 
 def pages(access: Access, namespace: str) -> Iterator[str]:
-    """Give the pages of a namespace's Pods that show what they do: metrics, and why one is not ready."""
+    """Yield the pages of a namespace's Pods that show what they do: metrics, and why one is not ready."""
     for pod in access.kubectl.get("pods", "-n", namespace, "--field-selector=status.phase=Running")["items"]:
         ports = [port for container in pod["spec"]["containers"] for port in container.get("ports", [])]
         for port in (port["containerPort"] for port in ports if port.get("name") == "http"):

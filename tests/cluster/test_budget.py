@@ -102,7 +102,7 @@ async def test_the_cap_stops_the_pool_loses_nothing_and_gives_it_back_by_itself(
 
 
 async def server_time(stack: Stack) -> float:
-    """Answer the time by Redis' clock, seconds since 1970."""
+    """Return the time by Redis' clock, seconds since 1970."""
     seconds, microseconds = await stack.redis.time()
     return float(seconds) + float(microseconds) / 1e6
 

@@ -139,7 +139,7 @@ class Release:
         )
 
     async def secrets(self) -> list[Object]:
-        """Answer the data of the two certificates' Secrets."""
+        """Return the data of the two certificates' Secrets."""
         kubectl = self.access.kubectl
         places = ((self.namespace, "ark-tls"), (self.agents, f"{self.namespace}-ark-client-tls"))
         return [
@@ -206,7 +206,7 @@ def definitions(kubectl: Any) -> None:
 
 
 def pods_of(objects: list[Object], namespace: str) -> list[Object]:
-    """Answer a Pod for each Pod template: a Deployment is only warned of what its Pods are refused for."""
+    """Return a Pod for each Pod template: a Deployment is only warned of what its Pods are refused for."""
     found = []
     for item in objects:
         if item["kind"] == "Deployment":
@@ -365,7 +365,7 @@ def test_all_that_it_renders_is_accepted_under_the_restricted_level(cluster: Acc
 
 
 async def doctor(release: Release) -> tuple[int, str]:
-    """Answer the exit code of ``kubectl ark doctor``, and what it says."""
+    """Return the exit code of ``kubectl ark doctor``, and what it says."""
     kubectl = release.access.kubectl
     environment = {**os.environ, "KUBECONFIG": str(kubectl.kubeconfig), "ARK_KUBECTL": str(kubectl.program)}
     command = [str(Path(sys.executable).parent / "kubectl-ark"), "doctor", "-n", release.agents]

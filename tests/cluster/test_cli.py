@@ -67,7 +67,7 @@ class Ark:
         return Ended(ended.returncode, ended.stdout, ended.stderr)
 
     async def data(self, *arguments: str) -> Any:
-        """Answer what it prints for programs."""
+        """Return what it prints for programs."""
         ended = await self(*arguments, "-o", "json")
         assert ended.code == 0, ended.err
         return json.loads(ended.out)

@@ -69,7 +69,7 @@ class Reader:
         return {**os.environ, "PATH": path, "KUBECONFIG": str(self.access.kubectl.kubeconfig)}
 
     def run(self, command: str) -> str:
-        """Run a command, and answer what it printed."""
+        """Run a command, and return what it printed."""
         here = re.sub(r"redis\.[\w-]+(?:\.svc)?:6379", f"127.0.0.1:{self.redis.port}", command)
         if program(command) == "ark-operator":
             return self._start(here)

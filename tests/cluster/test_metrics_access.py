@@ -29,7 +29,7 @@ from tests.eventually import eventually
 
 
 def granted(name: str) -> list[dict[str, Any]]:
-    """Answer a namespace with two accounts, one of which may see metrics."""
+    """Return a namespace with two accounts, one of which may see metrics."""
     role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name}
     subject = {"kind": "ServiceAccount", "name": "prometheus", "namespace": name}
     made = [
@@ -68,7 +68,7 @@ def tokens(access: Access) -> Iterator[dict[str, str]]:
 
 
 def api_server(access: Access, folder: Path) -> tuple[str, Path]:
-    """Answer the API server's URL and a file with its CA."""
+    """Return the API server's URL and a file with its CA."""
     [cluster] = yaml.safe_load(access.kubectl.kubeconfig.read_text())["clusters"]
     authority = folder / "cluster-ca.crt"
     if "certificate-authority-data" in cluster["cluster"]:
@@ -79,7 +79,7 @@ def api_server(access: Access, folder: Path) -> tuple[str, Path]:
 
 
 def scaler(folder: Path, redis: str, server: str, authority: Path) -> tuple[ScalerProcess, ssl.SSLContext]:
-    """Start a scaler with a certificate; answer it, and what trusts it."""
+    """Start a scaler with a certificate; return it, and what trusts it."""
     ca = trustme.CA()
     issued = ca.issue_cert("localhost")
     issued.private_key_pem.write_to_path(folder / "tls.key")
@@ -97,7 +97,7 @@ def scaler(folder: Path, redis: str, server: str, authority: Path) -> tuple[Scal
 
 
 async def status(port: int, path: str, context: ssl.SSLContext, token: str | None = None) -> tuple[int, str]:
-    """Answer status and text of a page."""
+    """Return status and text of a page."""
 
     def read() -> tuple[int, str]:
         headers = {"Authorization": f"Bearer {token}"} if token is not None else {}

@@ -75,14 +75,14 @@ def test_the_dashboard_is_what_its_panels_say() -> None:
 
 
 class Prometheus(ChildProcess):
-    """A Prometheus with the chart's rules, which scrapes each second."""
+    """A Prometheus with the chart's rules, which scrapes each second.
+
+    Args:
+        folder: gets its files.
+        targets: addresses with labels, by job.
+    """
 
     def __init__(self, folder: Path, targets: dict[str, list[tuple[str, dict[str, str]]]]) -> None:
-        """
-        Args:
-            folder: gets its files.
-            targets: addresses with labels, by job.
-        """
         self.port = free_port()
         jobs = [
             {
@@ -124,7 +124,7 @@ class Prometheus(ChildProcess):
         await eventually(lambda: asyncio.to_thread(read), "Prometheus is ready", 60, every=0.1)
 
     async def ask(self, expression: str) -> list[Any]:
-        """Answer the samples of an expression."""
+        """Return the samples of an expression."""
         query = urllib.parse.urlencode({"query": expression})
 
         def read() -> Any:
@@ -135,7 +135,7 @@ class Prometheus(ChildProcess):
 
 
 def always(expression: str) -> str:
-    """Answer an alert's expression so that it has a sample whether the alert comes or not."""
+    """Return an alert's expression so that it has a sample whether the alert comes or not."""
     if expression.startswith("absent("):
         return expression.removeprefix("absent(").removesuffix(")")
     made, times = _COMPARED.subn(r"\1 bool", expression)
@@ -144,14 +144,14 @@ def always(expression: str) -> str:
 
 
 def asked_of(expression: str) -> str:
-    """Answer a panel's expression as Grafana sends it with all agents chosen."""
+    """Return a panel's expression as Grafana sends it with all agents chosen."""
     found = expression.replace("$namespace", ".*").replace("$agent", ".*").replace("$__rate_interval", "1m")
     assert "$" not in found, expression
     return found
 
 
 async def targets(stack: Stack, agent: str) -> dict[str, list[tuple[str, dict[str, str]]]]:
-    """Answer what is to be scraped."""
+    """Return what is to be scraped."""
     found: dict[str, list[tuple[str, dict[str, str]]]] = {"ark-agents": []}
     for app in (manifests.SCALER, operator_manifests.ACCOUNT):
         found[app] = [(f"{pod['status']['podIP']}:8080", {}) for pod in await stack.pods(app)]

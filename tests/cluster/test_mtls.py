@@ -22,7 +22,7 @@ async def tls_stack(access: Access) -> AsyncIterator[Stack]:
 
 
 def authentication(namespace: str, name: str, secret: str, parameters: dict[str, str]) -> Object:
-    """Answer a TriggerAuthentication that takes parameters from the keys of a Secret."""
+    """Return a TriggerAuthentication that takes parameters from the keys of a Secret."""
     references = [{"parameter": parameter, "name": secret, "key": key} for parameter, key in parameters.items()]
     return {
         "apiVersion": "keda.sh/v1alpha1",

@@ -73,14 +73,14 @@ async def agent_of(pool: Pool) -> Object:
 
 
 async def said(pool: Pool, kind: str) -> tuple[str, str, str]:
-    """Answer a condition of an agent."""
+    """Return a condition of an agent."""
     conditions = (await agent_of(pool)).get("status", {}).get("conditions", [])
     found = [(c["status"], c["reason"], c["message"]) for c in conditions if c["type"] == kind]
     return found[0] if found else ("", "", "")
 
 
 async def says(pool: Pool, kind: str, reason: str, seconds: float = 60.0) -> str:
-    """Wait until a condition has a reason; answer its message."""
+    """Wait until a condition has a reason; return its message."""
 
     async def so() -> bool:
         return (await said(pool, kind))[1] == reason

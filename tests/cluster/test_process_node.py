@@ -34,7 +34,7 @@ def only_there(stack: Stack) -> None:
 
 
 def pod(stack: Stack, name: str, code: str, *, restart: str = "Always", grace: int = 30, **fields: Any) -> Object:
-    """Answer a Pod that runs Python code."""
+    """Return a Pod that runs Python code."""
     spec_fields: Object = {key: fields.pop(key) for key in ("volumes", "serviceAccountName") if key in fields}
     container: Object = {"name": "main", "image": "x", "command": ["python", "-c", code], **fields}
     spec: Object = {
@@ -52,7 +52,7 @@ def pod(stack: Stack, name: str, code: str, *, restart: str = "Always", grace: i
 
 
 async def shown(stack: Stack, name: str) -> tuple[str, ...]:
-    """Answer READY, STATUS and RESTARTS as ``kubectl get pods`` shows them; nothing where the Pod is gone."""
+    """Return READY, STATUS and RESTARTS as ``kubectl get pods`` shows them; nothing where the Pod is gone."""
     lines = (await stack.kubectl("get", "pods", "--no-headers", "--ignore-not-found", name)).splitlines()
     return tuple(lines[0].split()[1:4]) if lines else ()
 
@@ -67,7 +67,7 @@ async def shows(stack: Stack, name: str, *wanted: str) -> None:
 
 
 async def log(stack: Stack, name: str) -> str:
-    """Answer a Pod's log as soon as it has printed a line."""
+    """Return a Pod's log as soon as it has printed a line."""
     found = ""
 
     async def printed() -> bool:
@@ -233,7 +233,7 @@ async def test_a_probe_finds_the_volumes_where_the_container_does(stack: Stack) 
 
 
 def runs(pid: int) -> bool:
-    """Whether a process runs; one that has ended may wait for a parent that does not look."""
+    """Return whether a process runs; one that has ended may wait for a parent that does not look."""
     try:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
@@ -301,7 +301,7 @@ async def test_a_pod_has_exactly_its_service_accounts_rights(stack: Stack) -> No
 
 
 def descendants_of(folder: Path) -> set[int]:
-    """Answer the processes whose command line or working folder lies in a folder."""
+    """Return the processes whose command line or working folder lies in a folder."""
     found = set()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():

@@ -45,7 +45,7 @@ class ScaledByTheStandIn:
 
 
 def stand_in(pool: Pool, channel: grpc.aio.Channel, group: asyncio.TaskGroup) -> KedaStandIn:
-    """Answer a stand-in with the settings that the real KEDA has."""
+    """Return a stand-in with the settings that the real KEDA has."""
     metadata = {"queue": f"{pool.stack.namespace}/{pool.agent}", "tasksPerReplica": "5", "scalerAddress": "here"}
     reference = wire.ScaledObjectRef(name=pool.agent, namespace=pool.stack.namespace, scalerMetadata=metadata)
     down = hpa.Rules(SCALING.scale_down_seconds, (hpa.Policy("Percent", 100),))
@@ -64,7 +64,7 @@ def stand_in(pool: Pool, channel: grpc.aio.Channel, group: asyncio.TaskGroup) ->
 
 
 async def first_look(pool: Pool) -> float:
-    """Wait for the real HPA's first look at a pool, after which it looks every sync period; answer its time."""
+    """Wait for the real HPA's first look at a pool, after which it looks every sync period; return its time."""
     name = f"metadata.name=keda-hpa-{pool.agent}"
     async for event in pool.stack.api.watch(AUTOSCALERS.path(pool.stack.namespace), fieldSelector=name):
         if event.object.get("status", {}).get("conditions"):

@@ -12,12 +12,12 @@ _FOLDER = Path(__file__).with_name("corpus")
 
 
 def kept(name: str) -> list[Any]:
-    """Answer the cases of one kind."""
+    """Return the cases of one kind."""
     cases: list[Any] = json.loads((_FOLDER / f"{name}.json").read_text())
     assert cases
     return cases
 
 
 def examples(few: int) -> int:
-    """Answer how many new cases are tried: `few`, or what ``FUZZ_EXAMPLES`` says."""
+    """Return how many new cases are tried: `few`, or what ``FUZZ_EXAMPLES`` says."""
     return from_environment("FUZZ_EXAMPLES", whole(1), few)

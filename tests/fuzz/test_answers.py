@@ -163,7 +163,7 @@ def billed(case: Case) -> int:
 
 
 def is_answer(case: Case) -> bool:
-    """Whether a case is an answer with a message, and no error beside it."""
+    """Return whether a case is an answer with a message, and no error beside it."""
     if case.status not in (200, 201) or case.cut or not isinstance(case.body, dict) or case.body.get("error"):
         return False
     if case.name == "anthropic":

@@ -92,7 +92,7 @@ async def _play(client: Client, operations: Sequence[Operation]) -> None:
 
 
 def _aged(reservation: Reservation, seconds: int) -> Reservation:
-    """Answer a reservation as one that was made so much earlier."""
+    """Return a reservation as one that was made so much earlier."""
     return Reservation(reservation.number, reservation.tokens, reservation.ends_ms)
 
 

@@ -42,7 +42,7 @@ _ANYTHING: st.SearchStrategy[Any] = st.recursive(
 
 
 def by_schema(schema: Mapping[str, Any]) -> st.SearchStrategy[Any]:  # noqa: PLR0911 - one for each type
-    """Answer what a schema of the definition lets in."""
+    """Return what a schema of the definition lets in."""
     kind = schema.get("type")
     if "enum" in schema:
         return st.sampled_from(schema["enum"])
@@ -75,7 +75,7 @@ def by_schema(schema: Mapping[str, Any]) -> st.SearchStrategy[Any]:  # noqa: PLR
 
 
 def admitted(spec: Mapping[str, Any]) -> bool:
-    """Whether the definition's rules over several fields let a spec in."""
+    """Return whether the definition's rules over several fields let a spec in."""
     limits, scaling = spec.get("limits") or {}, spec.get("autoscaling") or {}
     fits = "maxDailyTokens" not in limits or limits.get("maxTokensPerCall", 8000) <= limits["maxDailyTokens"]
     ordered = scaling.get("minReplicas", 0) <= scaling.get("maxReplicas", 10)

@@ -27,7 +27,7 @@ class Clock:
 
 
 def taken(queue: WorkQueue[str]) -> str | None:
-    """Answer the key that a worker would get now, None where it would wait."""
+    """Return the key that a worker would get now, None where it would wait."""
     queue._add_due()
     return queue._take() if len(queue) else None
 

@@ -23,7 +23,7 @@ def agent(
     name: str = "writer",
     **spec: Any,
 ) -> Agent:
-    """Answer an agent; `mirrored` is the number that the operator wrote into ``spec.replicas``."""
+    """Return an agent; `mirrored` is the number that the operator wrote into ``spec.replicas``."""
     seen = {SEEN_APPLY: hashlib.sha256(b"").hexdigest()[:16]}
     annotations = {} if mirrored is None else {MIRROR: str(mirrored), **seen}
     if pin_end is not None:
@@ -41,7 +41,7 @@ def agent(
 
 
 def its_deployment(of: Agent, replicas: int, **status: Any) -> Object:
-    """Answer the Deployment as the operator would have it."""
+    """Return the Deployment as the operator would have it."""
     wanted = deployment.build(of, OPTIONS)
     metadata = {**wanted["metadata"], "generation": 1, "resourceVersion": "8", "uid": "d1"}
     counts = {"replicas": replicas, "readyReplicas": replicas, "updatedReplicas": replicas, "observedGeneration": 1}
@@ -50,7 +50,7 @@ def its_deployment(of: Agent, replicas: int, **status: Any) -> Object:
 
 
 def its_scaled_object(of: Agent, *, paused: bool = False, ready: str | None = "True", message: str = "") -> Object:
-    """Answer the ScaledObject as the operator would have it, and what KEDA says of it."""
+    """Return the ScaledObject as the operator would have it, and what KEDA says of it."""
     assert of.autoscaling is not None
     wanted = scaled_object.build(of, of.autoscaling, OPTIONS, paused=paused)
     conditions = [] if ready is None else [{"type": "Ready", "status": ready, "message": message}]
@@ -59,5 +59,5 @@ def its_scaled_object(of: Agent, *, paused: bool = False, ready: str | None = "T
 
 
 def depth(waiting: int, in_flight: int = 0, service_ms: float | None = None) -> Depth:
-    """Answer a queue's depth."""
+    """Return a queue's depth."""
     return Depth(waiting, in_flight, waiting + in_flight, True, 0, service_ms, None)

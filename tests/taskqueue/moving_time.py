@@ -10,7 +10,7 @@ from ark_taskqueue.tasks.task import text
 
 
 async def owner_of(client: Client, queue: QueueKeys, task_id: str) -> str | None:
-    """Answer the consumer that holds a task."""
+    """Return the consumer that holds a task."""
     reply = await client.xpending_range(queue.stream, queue.group, task_id, task_id, 1)
     return text(cast("bytes", reply[0]["consumer"])) if reply else None
 

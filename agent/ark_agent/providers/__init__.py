@@ -197,8 +197,9 @@ def endpoint_of(url: str) -> Endpoint:
 
 
 def most_tokens(request: Request) -> int:
-    """Return a bound on the tokens of a call's input that holds for any tokenizer which works on bytes: a token has one
-    byte at least.
+    """Return a bound on the tokens of a call's input.
+
+    It holds for any tokenizer that works on bytes: a token has one byte at least.
     """
     return _bytes(request) + _overhead(request)
 

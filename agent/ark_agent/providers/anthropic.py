@@ -49,13 +49,13 @@ def make(options: ProviderOptions) -> AnthropicProvider:
 
 
 class AnthropicProvider:
-    """Makes calls of the Messages API."""
+    """Makes calls of the Messages API.
+
+    Args:
+        options: model, base URL and timeout; the key is the environment's.
+    """
 
     def __init__(self, options: ProviderOptions) -> None:
-        """
-        Args:
-            options: model, base URL and timeout; the key is the environment's.
-        """
         # An empty variable would be taken for an address.
         endpoint = endpoint_of(options.base_url or os.environ.get("ANTHROPIC_BASE_URL") or _OWN_URL)
         # The SDK's own retries would hide rate limits from whoever has to wait for them.

@@ -23,7 +23,7 @@ class EchoProvider:
     """
 
     async def count(self, request: Request) -> int:
-        """Answer the tokens that the task says.
+        """Return the tokens that the task says.
 
         Raises:
             InputRefused: its ``meta`` cannot be read.

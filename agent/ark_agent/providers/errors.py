@@ -42,17 +42,17 @@ class BadProvider(Exception):
 
 
 class ProviderError(Exception):
-    """There is no answer."""
+    """There is no answer.
+
+    Args:
+        message: what failed, without a word of the provider's.
+        detail: the provider's own words.
+    """
 
     may_be_billed = False
     """Whether the call may have cost tokens all the same."""
 
     def __init__(self, message: str, detail: str = "") -> None:
-        """
-        Args:
-            message: what failed, without a word of the provider's.
-            detail: the provider's own words.
-        """
         super().__init__(message)
         self.detail = detail
         self.status: int | None = None

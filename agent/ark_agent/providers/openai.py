@@ -38,13 +38,13 @@ def make(options: ProviderOptions) -> OpenAIProvider:
 
 
 class OpenAIProvider:
-    """Makes calls of the chat completions API."""
+    """Makes calls of the chat completions API.
+
+    Args:
+        options: model, base URL and so on; the key is the environment's.
+    """
 
     def __init__(self, options: ProviderOptions) -> None:
-        """
-        Args:
-            options: model, base URL and so on; the key is the environment's.
-        """
         # An empty variable would be taken for an address.
         endpoint = endpoint_of(options.base_url or os.environ.get("OPENAI_BASE_URL") or _OWN_URL)
         # The SDK's own retries would hide rate limits from whoever has to wait for them.

@@ -198,7 +198,7 @@ def _instance(item: Object) -> tuple[str, str]:
 
 
 def _host(installation: Installation) -> str | None:
-    """Answer the host by which the operator tells KEDA to call the scaler."""
+    """Return the host by which the operator tells KEDA to call the scaler."""
     host = installation.settings.get("ARK_OPERATOR_SCALER_ADDRESS", "").rpartition(":")[0].strip("[]")
     try:
         return str(ip_address(host))

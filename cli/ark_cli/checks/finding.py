@@ -26,20 +26,20 @@ class Finding:
 
 
 def ok(message: str) -> Finding:
-    """Answer that all is well."""
+    """Return that all is well."""
     return Finding(Verdict.OK, message)
 
 
 def warning(message: str, do: str = "") -> Finding:
-    """Answer what works, but not as well as it could."""
+    """Return what works, but not as well as it could."""
     return Finding(Verdict.WARNING, message, do)
 
 
 def fault(message: str, do: str) -> Finding:
-    """Answer what does not work."""
+    """Return what does not work."""
     return Finding(Verdict.FAULT, message, do)
 
 
 def unknown(message: str) -> Finding:
-    """Answer what could not be looked at."""
+    """Return what could not be looked at."""
     return Finding(Verdict.UNKNOWN, message)

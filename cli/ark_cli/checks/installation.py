@@ -39,7 +39,7 @@ class Installation:
         return self.settings.get("ARK_OPERATOR_KEDA_NAMESPACE", "keda")
 
     def component(self, name: str) -> list[Object]:
-        """Answer the Deployments of ``scaler`` or ``operator``, one for each release."""
+        """Return the Deployments of ``scaler`` or ``operator``, one for each release."""
         return [item for item in self.deployments if item["metadata"]["labels"].get(_COMPONENT) == name]
 
 
@@ -69,13 +69,13 @@ async def _agents(kubectl: Kubectl) -> tuple[list[Agent], str, str]:
 
 
 def place(item: Object) -> str:
-    """Answer namespace and name of an object."""
+    """Return namespace and name of an object."""
     metadata = item["metadata"]
     return f"{metadata['namespace']}/{metadata['name']}"
 
 
 def variables(deployment: Object, container: str) -> dict[str, str]:
-    """Answer the plain variables of a container."""
+    """Return the plain variables of a container."""
     for one in deployment["spec"]["template"]["spec"]["containers"]:
         if one["name"] == container:
             return {entry["name"]: entry["value"] for entry in one.get("env") or [] if "value" in entry}

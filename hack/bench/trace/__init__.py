@@ -75,7 +75,7 @@ async def run(report: Report) -> None:
 
 
 def _cut(arrivals: list[Arrival], stretch: str) -> list[Arrival]:
-    """Answer the arrivals of a stretch, ``from-to`` in minutes, counted from its beginning.
+    """Return the arrivals of a stretch, ``from-to`` in minutes, counted from its beginning.
 
     Raises:
         SystemExit: the stretch cannot be read, or has no arrivals.

@@ -32,7 +32,7 @@ class Contender:
     key: str
     name: str
     objects: Callable[[str, Path], list[Object]]
-    """Answers what is to be applied, for Redis' ``host:port`` and the nursery's socket; it makes ``pool-agent``."""
+    """Returns what is to be applied, for Redis' ``host:port`` and the nursery's socket; it makes ``pool-agent``."""
 
 
 def _ark(target_wait_seconds: float | None) -> Callable[[str, Path], list[Object]]:

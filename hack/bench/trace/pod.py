@@ -14,7 +14,7 @@ import time
 
 
 def main() -> int:
-    """Be a worker; answer its exit code."""
+    """Be a worker; return its exit code."""
     with socket.socket(socket.AF_UNIX) as nursery:
         nursery.connect(sys.argv[1])
         signal.signal(signal.SIGTERM, lambda *_: nursery.send(b"T"))

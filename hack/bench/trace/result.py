@@ -52,11 +52,11 @@ class Run:
         self._waits.extend(sorted(max(0.0, first[task] - at) for task, at in self.submitted.items() if task in first))
 
     def wait(self, share: int) -> float:
-        """Answer a percentile of the time from submission to the first attempt, seconds (nearest rank)."""
+        """Return a percentile of the time from submission to the first attempt, seconds (nearest rank)."""
         return self._waits[max(0, math.ceil(len(self._waits) * share / 100) - 1)] if self._waits else math.inf
 
     def over(self, seconds: float) -> int:
-        """Answer how many tasks waited for longer."""
+        """Return how many tasks waited for longer."""
         return sum(wait > seconds for wait in self._waits)
 
     @property
@@ -94,7 +94,7 @@ class Run:
         return len(self.submitted.keys() - self.completed)
 
     def raw(self) -> dict[str, Any]:
-        """Answer it as JSON can hold it."""
+        """Return it as JSON can hold it."""
         return {
             "waits": [round(wait, 3) for wait in self._waits],
             "samples": [

@@ -36,12 +36,12 @@ _ZERO_SECONDS = 700.0
 
 
 def service_seconds(arrival: Arrival) -> float:
-    """Answer how long a request takes a worker: 2 s, and 0.1 s for each token that is written."""
+    """Return how long a request takes a worker: 2 s, and 0.1 s for each token that is written."""
     return 2.0 + 0.1 * arrival.output_tokens
 
 
 async def play(contender: Contender, arrivals: Sequence[Arrival], worked: asyncio.Event) -> Run:
-    """Play a stretch, and answer what came of it.
+    """Play a stretch, and return what came of it.
 
     ``worked`` is set once every task is done and all that is left is the pool's way to zero.
 

@@ -19,7 +19,7 @@ def _client() -> Client:
 
 
 async def work(context: ark_agent.Context) -> str:
-    """Answer the prompt, and note it."""
+    """Return the prompt, and note it."""
     await _note(context.task.id, "begin")
     answer = await answer_prompt(context)
     await _note(context.task.id, "end")

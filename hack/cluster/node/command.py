@@ -11,7 +11,7 @@ from hack.cluster.node.environment import expand
 
 
 def command_line(container: dict[str, Any], values: Mapping[str, str], mounts: Mapping[str, Path]) -> list[str]:
-    """Answer program and arguments.
+    """Return program and arguments.
 
     Args:
         container: the container of a Pod.

@@ -46,7 +46,7 @@ class Recipe:
 
 
 def program(name: str) -> str:
-    """Answer the program that a command's first word means: this project's own, the local Redis, or one on the PATH.
+    """Return the program that a command's first word means: this project's own, the local Redis, or one on the PATH.
 
     Raises:
         FileNotFoundError: there is none.
@@ -65,16 +65,16 @@ def program(name: str) -> str:
 
 
 class Container:
-    """Runs one container until it has ended for good or is stopped."""
+    """Runs one container until it has ended for good or is stopped.
+
+    Args:
+        spec: the container of a Pod.
+        restart_policy: the Pod's.
+        ip: the Pod's address.
+        changed: called when there is something new to report.
+    """
 
     def __init__(self, spec: dict[str, Any], restart_policy: str, ip: str, changed: Callable[[], None]) -> None:
-        """
-        Args:
-            spec: the container of a Pod.
-            restart_policy: the Pod's.
-            ip: the Pod's address.
-            changed: called when there is something new to report.
-        """
         self.name: str = spec["name"]
         self._spec = spec
         self._restart_policy = restart_policy
@@ -276,7 +276,7 @@ class Container:
 
 
 def _environment(recipe: Recipe, ip: str) -> dict[str, str]:
-    """Answer a process's variables.
+    """Return a process's variables.
 
     In a Pod of its own a program listens on every address; here all Pods share this machine's, so it is told its own.
     """
@@ -292,7 +292,7 @@ def _remember(pid: int, path: Path) -> None:
 
 
 def end_forgotten(folder: Path) -> int:
-    """Kill the containers of a node that is gone, by what it wrote down; answer how many there were."""
+    """Kill the containers of a node that is gone, by what it wrote down; return how many there were."""
     killed = 0
     for path in folder.glob("*/*.process"):
         try:

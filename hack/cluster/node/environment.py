@@ -34,7 +34,7 @@ class Sources:
     config_maps: Mapping[str, Mapping[str, bytes]] = field(default_factory=dict)
 
     def find(self, kind: str, reference: Mapping[str, Any]) -> Mapping[str, bytes] | None:
-        """Answer the data of a Secret or ConfigMap; None where it is missing and optional.
+        """Return the data of a Secret or ConfigMap; None where it is missing and optional.
 
         Raises:
             MissingReference: it is missing.
@@ -48,7 +48,7 @@ class Sources:
         raise MissingReference(f"{kind} {name!r} not found")
 
     def value(self, kind: str, reference: Mapping[str, Any]) -> str | None:
-        """Answer one key's value; None where it is missing and optional.
+        """Return one key's value; None where it is missing and optional.
 
         Raises:
             MissingReference: it is missing.
@@ -62,7 +62,7 @@ class Sources:
 
 
 def decoded(item: Object) -> dict[str, bytes]:
-    """Answer the data of a Secret or ConfigMap, as the API gives it."""
+    """Return the data of a Secret or ConfigMap, as the API gives it."""
     data: Mapping[str, str] = item.get("data") or {}
     if item["kind"] == "Secret":
         return {key: base64.b64decode(value) for key, value in data.items()}
@@ -73,7 +73,7 @@ def decoded(item: Object) -> dict[str, bytes]:
 
 
 def referred(pod: Object) -> tuple[set[str], set[str]]:
-    """Answer the names of the Secrets and of the ConfigMaps that a Pod refers to."""
+    """Return the names of the Secrets and of the ConfigMaps that a Pod refers to."""
     secrets: set[str] = set()
     config_maps: set[str] = set()
     for kind, name in _references(pod["spec"]):
@@ -95,7 +95,7 @@ def _references(spec: Object) -> Iterator[tuple[str, str]]:
 
 
 def service_links(services: Iterable[Object]) -> dict[str, str]:
-    """Answer the variables that a kubelet tells Pods of their namespace's Services by.
+    """Return the variables that a kubelet tells Pods of their namespace's Services by.
 
     A program whose own variables begin with a Service's name sees them, too: ``ARK_SCALER_PORT=tcp://10.96.0.7:6000``.
     """
@@ -125,7 +125,7 @@ def service_links(services: Iterable[Object]) -> dict[str, str]:
 def environment(
     container: Object, pod: Object, ip: str, sources: Sources, given: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """Answer a container's variables, in Kubernetes' order: ``envFrom`` first, then ``env``, later ones win.
+    """Return a container's variables, in Kubernetes' order: ``envFrom`` first, then ``env``, later ones win.
 
     Args:
         container: the container.
@@ -174,7 +174,7 @@ def _from(source: Object, container: Object, pod: Object, ip: str, sources: Sour
 
 
 def field_of(pod: Object, path: str, ip: str) -> str:
-    """Answer a field by the downward API.
+    """Return a field by the downward API.
 
     Raises:
         MissingReference: the downward API has no such field.
@@ -199,7 +199,7 @@ def field_of(pod: Object, path: str, ip: str) -> str:
 
 
 def resource_of(container: Object, reference: Object) -> str:
-    """Answer a container's request or limit, rounded up to the reference's divisor."""
+    """Return a container's request or limit, rounded up to the reference's divisor."""
     kind, _, resource = reference["resource"].partition(".")
     quantity = (container.get("resources", {}).get(kind) or {}).get(resource, "0")
     divisor = parse_quantity(reference.get("divisor") or "1") or 1

@@ -82,7 +82,7 @@ async def serving(
 
 
 def _start(path: Path, tail_lines: str | None) -> int:
-    """Answer where the last lines begin."""
+    """Return where the last lines begin."""
     if tail_lines is None:
         return 0
     lines = path.read_bytes().splitlines(keepends=True)

@@ -49,17 +49,17 @@ class _Entry:
 
 
 class ProcessNode:
-    """Runs the Pods of a cluster as local processes."""
+    """Runs the Pods of a cluster as local processes.
+
+    Args:
+        cluster: whose Pods it runs.
+        block: where Pods' addresses come from.
+        folder: gets a folder for each Pod.
+        ports: where its own endpoint is, and the one that the API server is to call.
+        tls: the server's side of its own endpoint.
+    """
 
     def __init__(self, cluster: Cluster, block: Block, folder: Path, ports: Ports, tls: ssl.SSLContext) -> None:
-        """
-        Args:
-            cluster: whose Pods it runs.
-            block: where Pods' addresses come from.
-            folder: gets a folder for each Pod.
-            ports: where its own endpoint is, and the one that the API server is to call.
-            tls: the server's side of its own endpoint.
-        """
         self._cluster = cluster
         self._api = cluster.api
         self._block = block

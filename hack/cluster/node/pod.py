@@ -38,15 +38,15 @@ _CONFLICT = 409
 
 
 class Cluster:
-    """What Pods need to know of their cluster."""
+    """What Pods need to know of their cluster.
+
+    Args:
+        api: the API server, with the node's rights.
+        server: its URL, for Pods that talk to it.
+        authority: PEM file of the CA that it is verified with.
+    """
 
     def __init__(self, api: Api, server: str, authority: Path) -> None:
-        """
-        Args:
-            api: the API server, with the node's rights.
-            server: its URL, for Pods that talk to it.
-            authority: PEM file of the CA that it is verified with.
-        """
         self.api = api
         self.server = server
         self.authority = authority
@@ -59,19 +59,19 @@ class Cluster:
 
 
 class PodProcesses:
-    """A Pod on this node."""
+    """A Pod on this node.
+
+    Args:
+        cluster: where it belongs.
+        pod: the object, as it was when the node took it.
+        ip: its address.
+        folder: gets volumes and logs.
+        service_links: answers the variables that tell of its namespace's Services.
+    """
 
     def __init__(
         self, cluster: Cluster, pod: Object, ip: str, folder: Path, service_links: Callable[[], dict[str, str]]
     ) -> None:
-        """
-        Args:
-            cluster: where it belongs.
-            pod: the object, as it was when the node took it.
-            ip: its address.
-            folder: gets volumes and logs.
-            service_links: answers the variables that tell of its namespace's Services.
-        """
         self._service_links = service_links
         self.pod = pod
         self.ip = ip
@@ -106,11 +106,11 @@ class PodProcesses:
         return all(container.view.ready for container in self._containers)
 
     def log_file(self, container: str) -> Path:
-        """Answer the log of a container."""
+        """Return the log of a container."""
         return self.folder / f"{container}.log"
 
     def is_over(self, container: str) -> bool:
-        """Whether a container has ended for good."""
+        """Return whether a container has ended for good."""
         views = (entry.view for entry in self._containers if entry.name == container)
         return all(isinstance(view.state, Terminated) for view in views)
 

@@ -28,7 +28,7 @@ class Probe:
 
     @classmethod
     def of(cls, container: dict[str, Any], name: str) -> Self | None:
-        """Answer a probe of a container, None where it has none of the name (``readinessProbe`` ...)."""
+        """Return a probe of a container, None where it has none of the name (``readinessProbe`` ...)."""
         spec = container.get(name)
         if spec is None:
             return None

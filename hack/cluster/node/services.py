@@ -35,7 +35,7 @@ Endpoints = Callable[[str], Iterable[Endpoint]]
 
 
 def chosen(service: Object, port: Object, endpoints: Iterable[Endpoint]) -> list[tuple[str, int]]:
-    """Answer the addresses that a Service's port leads to.
+    """Return the addresses that a Service's port leads to.
 
     Those of Pods that are ready and stay; of all where ``publishNotReadyAddresses`` says so, as the EndpointSlice
     controller has it.
@@ -57,13 +57,13 @@ def chosen(service: Object, port: Object, endpoints: Iterable[Endpoint]) -> list
 
 
 class ServiceProxy:
-    """Listens for all Services; leaving its context closes every socket."""
+    """Listens for all Services; leaving its context closes every socket.
+
+    Args:
+        endpoints: answers the Pods of a namespace that run.
+    """
 
     def __init__(self, endpoints: Endpoints) -> None:
-        """
-        Args:
-            endpoints: answers the Pods of a namespace that run.
-        """
         self._endpoints = endpoints
         self._services: dict[str, Object] = {}
         """By uid."""
@@ -95,7 +95,7 @@ class ServiceProxy:
             server.close()
 
     def links(self, namespace: str) -> dict[str, str]:
-        """Answer the variables that Pods of a namespace are told of its Services by."""
+        """Return the variables that Pods of a namespace are told of its Services by."""
         return service_links(item for item in self._services.values() if item["metadata"]["namespace"] == namespace)
 
     async def close(self) -> None:
@@ -143,7 +143,7 @@ class ServiceProxy:
 
 
 def _listens(service: Object) -> tuple[Any, ...]:
-    """Answer what decides on a Service's sockets."""
+    """Return what decides on a Service's sockets."""
     spec = service["spec"]
     ports = [(port["port"], port.get("targetPort")) for port in spec.get("ports", [])]
     return spec.get("type"), spec.get("clusterIP"), bool(spec.get("selector")), ports

@@ -55,14 +55,14 @@ class ContainerView:
 
 
 def timestamp(moment: datetime) -> str:
-    """Answer a moment as Kubernetes writes it, to the second."""
+    """Return a moment as Kubernetes writes it, to the second."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def pod_status(
     containers: Sequence[ContainerView], restart_policy: str, ip: str, began: datetime, ready_since: datetime | None
 ) -> dict[str, Any]:
-    """Answer the status of a Pod.
+    """Return the status of a Pod.
 
     Args:
         containers: its containers.
@@ -95,7 +95,7 @@ def pod_status(
 
 
 def phase(containers: Sequence[ContainerView], restart_policy: str) -> str:
-    """Answer the phase: Pending until every container has begun, Succeeded or Failed when none will run again."""
+    """Return the phase: Pending until every container has begun, Succeeded or Failed when none will run again."""
     states = [view.state for view in containers]
     if any(isinstance(view.state, Waiting) and view.last is None for view in containers):
         return "Pending"

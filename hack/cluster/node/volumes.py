@@ -11,7 +11,7 @@ Object = dict[str, Any]
 
 
 def write(pod: Object, ip: str, sources: Sources, folder: Path) -> dict[str, Path]:
-    """Write a Pod's volumes below a folder and answer their folders by name.
+    """Write a Pod's volumes below a folder and return their folders by name.
 
     Raises:
         MissingReference: a Secret, a ConfigMap or a key of one is not there.
@@ -29,7 +29,7 @@ def write(pod: Object, ip: str, sources: Sources, folder: Path) -> dict[str, Pat
 
 
 def mounts(container: Object, folders: dict[str, Path]) -> dict[str, Path]:
-    """Answer a container's folders by the path that they are mounted at."""
+    """Return a container's folders by the path that they are mounted at."""
     return {
         mount["mountPath"]: folders[mount["name"]] / mount.get("subPath", "")
         for mount in container.get("volumeMounts", [])

@@ -18,7 +18,15 @@ _KEDAS_AUTOSCALER = "keda-hpa-"
 
 
 class Cluster:
-    """What is there, kept by watches."""
+    """What is there, kept by watches.
+
+    Args:
+        client: reads.
+        namespace: the only one that is looked at; all where None.
+        touched: called with the agent that a change is about.
+        woken: called with an agent whose pool has left zero.
+        keda_installed: called when ScaledObjects become known to the API server, or unknown.
+    """
 
     def __init__(
         self,
@@ -28,14 +36,6 @@ class Cluster:
         woken: Callable[[Key], None],
         keda_installed: Callable[[bool], None],
     ) -> None:
-        """
-        Args:
-            client: reads.
-            namespace: the only one that is looked at; all where None.
-            touched: called with the agent that a change is about.
-            woken: called with an agent whose pool has left zero.
-            keda_installed: called when ScaledObjects become known to the API server, or unknown.
-        """
         self._touched = touched
         self._woken = woken
         self.agents = Reflector(client, ARK_AGENTS.path(namespace), self._agent_changed, project=slim_agent)
@@ -70,16 +70,16 @@ class Cluster:
         }
 
     def agent(self, key: Key) -> Agent | None:
-        """Answer an agent; None where there is none."""
+        """Return an agent; None where there is none."""
         item = self.agents.get(key)
         return None if item is None else Agent(item)
 
     def deployment(self, agent: Agent) -> Object | None:
-        """Answer the Deployment of an agent's name, whoever has made it; None where there is none."""
+        """Return the Deployment of an agent's name, whoever has made it; None where there is none."""
         return self.deployments.get((agent.namespace, agent.deployment_name))
 
     def observe(self, agent: Agent, sources: Sources) -> Observed:
-        """Answer what there is of an agent."""
+        """Return what there is of an agent."""
         return Observed(
             deployment=self.deployment(agent),
             scaled_object=self.scaled_objects.get(agent.key),
@@ -131,7 +131,7 @@ class Cluster:
 
 
 def _asks_of(item: Object) -> tuple[object, ...]:
-    """Answer what of an agent decisions rest on, the status excepted."""
+    """Return what of an agent decisions rest on, the status excepted."""
     metadata = item["metadata"]
     return tuple(
         metadata.get(name) for name in ("uid", "generation", "annotations", "deletionTimestamp", "managedFields")
@@ -139,7 +139,7 @@ def _asks_of(item: Object) -> tuple[object, ...]:
 
 
 def _is_of_an_agent(item: Object) -> bool:
-    """Whether the operator has made a ScaledObject, for the agent of its name."""
+    """Return whether the operator has made a ScaledObject, for the agent of its name."""
     metadata = item["metadata"]
     return any(
         owner.get("kind") == KIND and owner.get("controller") and owner.get("name") == metadata["name"]

@@ -83,7 +83,7 @@ def _has_number(entry: Any) -> bool:
 
 
 def handed_over(item: Object, manager: str) -> list[Object] | None:
-    """Answer the managers as they should be; None where they are."""
+    """Return the managers as they should be; None where they are."""
     entries = item["metadata"].get("managedFields") or []
     posted = [entry for entry in entries if _is(entry, manager, "Update")]
     applied = [entry for entry in entries if _is(entry, manager, "Apply")]

@@ -16,10 +16,10 @@ class Depths(Protocol):
     """What is known of the queues."""
 
     def fresh(self, agent: Agent) -> Depth | None:
-        """Answer the depth of an agent's queue, where it is fresh enough for a burst."""
+        """Return the depth of an agent's queue, where it is fresh enough for a burst."""
 
     def shown(self, key: Key) -> Depth | None:
-        """Answer a queue's depth as the status should show it."""
+        """Return a queue's depth as the status should show it."""
 
     def forget(self, key: Key) -> None:
         """Forget the depth that bursts go by: it has been acted on."""

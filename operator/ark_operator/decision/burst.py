@@ -16,7 +16,7 @@ _TOLERANCE = 0.1
 
 
 def burst_replicas(autoscaling: Autoscaling, depth: Depth, spec_replicas: int, status_replicas: int) -> int | None:
-    """Answer the number to raise the pool to; None where it is to be left alone.
+    """Return the number to raise the pool to; None where it is to be left alone.
 
     Args:
         autoscaling: the agent's block.
@@ -36,5 +36,5 @@ def burst_replicas(autoscaling: Autoscaling, depth: Depth, spec_replicas: int, s
 
 
 def is_allowed(autoscaling: Autoscaling) -> bool:
-    """Whether the operator may raise the pool at all: a scale-up rule of the user's own is the user's."""
+    """Return whether the operator may raise the pool at all: a scale-up rule of the user's own is the user's."""
     return autoscaling.burst and "scaleUp" not in autoscaling.behavior

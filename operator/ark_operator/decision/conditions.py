@@ -28,6 +28,7 @@ class Condition:
 
 
 def conditions_of(agent: Agent, found: Assessment) -> Iterator[Condition]:
+    """Yield the conditions that the agent is to have."""
     yield _ready(found)
     if agent.limits.daily_tokens is not None:
         yield _budget(agent, found)
@@ -40,7 +41,7 @@ def _ready(found: Assessment) -> Condition:
 
 
 def _ready_verdicts(found: Assessment) -> Iterator[Verdict]:
-    """Give what may be said of Ready; the first counts."""
+    """Yield what may be said of Ready; the first counts."""
     if found.problem is not None:
         yield "False", found.problem.reason, found.problem.message
     if found.mode is Mode.BUDGET:
@@ -64,7 +65,7 @@ def _ready_verdicts(found: Assessment) -> Iterator[Verdict]:
 
 
 def _failure(counts: Mapping[str, Any]) -> str:
-    """Answer why a Deployment gets no further."""
+    """Return why a Deployment gets no further."""
     for kind, bad in (("ReplicaFailure", "True"), ("Progressing", "False")):
         found = condition_of(counts, kind)
         if found is not None and found.get("status") == bad:
@@ -95,7 +96,7 @@ def _autoscaling(agent: Agent, found: Assessment) -> Condition:
 
 
 def _autoscaling_verdicts(agent: Agent, found: Assessment) -> Iterator[Verdict]:
-    """Give what may be said of Autoscaling; the first counts."""
+    """Yield what may be said of Autoscaling; the first counts."""
     observed = found.observed
     if observed.others:
         message = (

@@ -40,7 +40,7 @@ _DEFAULT_STATIC = 1
 
 
 def decide(agent: Agent, observed: Observed, usage: TokenUsage | None, now: datetime, options: Options) -> Plan:
-    """Answer what is to be done.
+    """Return what is to be done.
 
     Args:
         agent: what is wanted, and what was reported last.
@@ -86,7 +86,7 @@ def _other_operator(agent: Agent, observed: Observed, options: Options) -> str |
 
 
 def _pin(agent: Agent, now: datetime) -> Pin | None:
-    """Answer the person's number, since when, and until when it holds."""
+    """Return the person's number, since when, and until when it holds."""
     number = agent.persons_number
     if agent.autoscaling is None or number is None:
         return None
@@ -109,7 +109,7 @@ def _mode(agent: Agent, pin: Pin | None, usage: TokenUsage | None) -> Mode:
 
 
 def _number(agent: Agent, mode: Mode, pin: Pin | None) -> int | None:
-    """Answer the number of replicas that the operator sets; None where KEDA does."""
+    """Return the number of replicas that the operator sets; None where KEDA does."""
     if mode is Mode.BUDGET:
         return 0
     if mode is Mode.STATIC:
@@ -120,7 +120,7 @@ def _number(agent: Agent, mode: Mode, pin: Pin | None) -> int | None:
 
 
 def _wanted(agent: Agent, observed: Observed, options: Options) -> tuple[Object | None, Problem | None]:
-    """Answer the Deployment as it should be, or why there can be none."""
+    """Return the Deployment as it should be, or why there can be none."""
     problem = _in_the_way(agent, observed, options)
     if problem is not None:
         return None, problem
@@ -133,7 +133,7 @@ def _wanted(agent: Agent, observed: Observed, options: Options) -> tuple[Object 
 
 
 def _in_the_way(agent: Agent, observed: Observed, options: Options) -> Problem | None:
-    """Answer what keeps any Deployment from being made."""
+    """Return what keeps any Deployment from being made."""
     if observed.deployment is not None and not agent.owns(observed.deployment):
         return name_taken(agent, observed.deployment)
     refusal = observed.refusals.get("Deployment")
@@ -148,7 +148,7 @@ def _in_the_way(agent: Agent, observed: Observed, options: Options) -> Problem |
 
 
 def name_taken(agent: Agent, there: Object) -> Problem:
-    """Answer what is wrong where the Deployment of the agent's name is not the agent's."""
+    """Return what is wrong where the Deployment of the agent's name is not the agent's."""
     owned_by = "another" if there["metadata"].get("ownerReferences") else "no"
     message = (
         f"Deployment {agent.deployment_name} is there already and has {owned_by} owner: delete or rename it, "
@@ -170,7 +170,7 @@ def _with_deployment(plan: Plan, agent: Agent, observed: Observed, wanted: Objec
 
 
 def _first_number(agent: Agent) -> int:
-    """Answer what an autoscaled Deployment begins with: the number it had, where it was deleted by hand."""
+    """Return what an autoscaled Deployment begins with: the number it had, where it was deleted by hand."""
     least = agent.autoscaling.min_replicas if agent.autoscaling is not None else _DEFAULT_STATIC
     return least if agent.replicas is None else agent.replicas
 
@@ -198,7 +198,7 @@ def _restored(agent: Agent, replicas: int) -> Scale | None:
 
 
 def _keda_scales(agent: Agent, observed: Observed) -> bool:
-    """Whether KEDA, where it runs, is at work on this agent: a burst is what it would do a little later."""
+    """Return whether KEDA, where it runs, is at work on this agent: a burst is what it would do a little later."""
     scaled = observed.scaled_object
     if scaled is None or not agent.owns(scaled) or observed.others:
         return False
@@ -272,7 +272,7 @@ def _mirror(plan: Plan, agent: Agent, observed: Observed, pin: Pin | None, *, ex
 
 
 def _expected(plan: Plan, observed: Observed) -> int | None:
-    """Answer the Deployment's number once the plan is carried out."""
+    """Return the Deployment's number once the plan is carried out."""
     if plan.scale is not None:
         return plan.scale.replicas
     if plan.create is not None:

@@ -44,7 +44,7 @@ _CONTAINER_SECURITY: Object = {"allowPrivilegeEscalation": False, "capabilities"
 
 
 def labels(agent: Agent) -> dict[str, str]:
-    """Answer the labels of an agent's Pods and their selector; those of arkonis, whose Deployments are taken over."""
+    """Return the labels of an agent's Pods and their selector; those of arkonis, whose Deployments are taken over."""
     return {
         "app.kubernetes.io/name": "agent",
         "app.kubernetes.io/instance": agent.name,
@@ -54,12 +54,12 @@ def labels(agent: Agent) -> dict[str, str]:
 
 
 def selector(agent: Agent) -> str:
-    """Answer the selector as text, as autoscalers want it."""
+    """Return the selector as text, as autoscalers want it."""
     return ",".join(f"{name}={value}" for name, value in sorted(labels(agent).items()))
 
 
 def build(agent: Agent, options: Options) -> Object:
-    """Answer the Deployment as it should be, but for ``spec.replicas``, which others write (contract C4).
+    """Return the Deployment as it should be, but for ``spec.replicas``, which others write (contract C4).
 
     Raises:
         InvalidTemplate: ``spec.template`` cannot be merged; the message names the field.
@@ -112,7 +112,7 @@ def written_by(options: Options) -> dict[str, str]:
 
 
 def hash_of(content: Any) -> str:
-    """Answer a short hash of plain data."""
+    """Return a short hash of plain data."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -205,7 +205,7 @@ def _from_secret(options: Options) -> Object:
 
 
 def _environment(agent: Agent, options: Options) -> Iterator[Object]:
-    """Give the agents' environment, as arkonis has it, and what this project's worker needs beside it."""
+    """Yield the agents' environment, as arkonis has it, and what this project's worker needs beside it."""
     pod_name = {"fieldRef": {"fieldPath": "metadata.name"}}
     limits = agent.limits
     yield {"name": "POD_NAME", "valueFrom": pod_name}

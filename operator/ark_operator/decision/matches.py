@@ -25,7 +25,7 @@ _SUFFIXES: Mapping[str, Decimal] = {
 
 
 def matches(observed: Any, desired: Any, name: str = "") -> bool:
-    """Whether all that is desired is observed.
+    """Return whether all that is desired is observed.
 
     Args:
         observed: what the API server has.

@@ -9,6 +9,7 @@ from ark_taskqueue.ledger.budget import TokenUsage
 
 
 def budget_message(agent: Agent, usage: TokenUsage | None) -> str:
+    """Return what is said when the daily token limit is reached."""
     limit, call = agent.limits.daily_tokens, agent.limits.tokens_per_call
     back = "as the 24 hours move on"
     if usage is not None and usage.restored_at is not None:
@@ -21,6 +22,7 @@ def budget_message(agent: Agent, usage: TokenUsage | None) -> str:
 
 
 def restored_message(agent: Agent, usage: TokenUsage | None) -> str:
+    """Return what is said when a full call fits again."""
     limit, call = agent.limits.daily_tokens, agent.limits.tokens_per_call
     if limit is None:
         return "There is no daily token limit any more."
@@ -29,6 +31,7 @@ def restored_message(agent: Agent, usage: TokenUsage | None) -> str:
 
 
 def pin_message(agent: Agent, pin: Pin) -> str:
+    """Return what is said of a person's number."""
     end = f"until {written(pin.until)}" if pin.until is not None else "until it is taken back"
     return (
         f"spec.replicas is {pin.replicas}, a person's number: the pool stays there {end}, and KEDA is paused. Back to "

@@ -19,7 +19,7 @@ from ark_operator.decision.previous import pin_of
 
 
 def notes_of(agent: Agent, found: Assessment) -> Iterator[Note]:
-    """Give the events that the change from the last status is worth."""
+    """Yield the events that the change from the last status is worth."""
     before = agent.status
     was, was_pinned = before.get("mode"), pin_of(before)
     budget = condition_of(before, ConditionType.BUDGET_EXCEEDED) or {}

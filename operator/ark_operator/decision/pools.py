@@ -43,7 +43,7 @@ class Pool:
 def pool_of(
     agent: Agent, mode: Mode, deployment: Object | None, depth: Depth | None, dead_letters: int | None = None
 ) -> Pool:
-    """Answer an agent's pool.
+    """Return an agent's pool.
 
     Args:
         agent: the agent.

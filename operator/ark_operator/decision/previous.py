@@ -15,7 +15,7 @@ CONFLICT_KEPT = timedelta(minutes=30)
 
 
 def pin_of(content: Mapping[str, Any]) -> Pin | None:
-    """Answer the pin that a status tells of."""
+    """Return the pin that a status tells of."""
     pin = content.get("pin")
     if not pin:
         return None
@@ -24,7 +24,10 @@ def pin_of(content: Mapping[str, Any]) -> Pin | None:
 
 
 def is_another_operators(entry: Mapping[str, Any], now: datetime) -> bool:
-    """Whether a condition is another operator's that has said so lately: it says it again as long as it is there."""
+    """Return whether a condition is another operator's that has said so lately.
+
+    It says it again as long as it is there.
+    """
     if entry.get("type") != ConditionType.OPERATOR_CONFLICT:
         return False
     try:

@@ -32,7 +32,7 @@ _BEHAVIOR: Mapping[str, Any] = {
 
 
 def build(agent: Agent, autoscaling: Autoscaling, options: Options, *, paused: bool) -> Object:
-    """Answer the ScaledObject as it should be.
+    """Return the ScaledObject as it should be.
 
     Args:
         agent: the agent.
@@ -66,7 +66,7 @@ def build(agent: Agent, autoscaling: Autoscaling, options: Options, *, paused: b
 
 
 def blocks_scale_out(scaled: Object) -> str | None:
-    """Answer the annotation with which somebody keeps KEDA from adding replicas; None where nobody does.
+    """Return the annotation with which somebody keeps KEDA from adding replicas; None where nobody does.
 
     As KEDA reads them (apis/keda/v1alpha1/scaledobject_types.go, v2.21.0): a value that is no false one is a true one.
     """
@@ -77,7 +77,7 @@ def blocks_scale_out(scaled: Object) -> str | None:
 
 
 def _trigger(agent: Agent, autoscaling: Autoscaling, options: Options) -> Object:
-    """Answer the trigger that names the scaler; all that the scaler must know is in its metadata."""
+    """Return the trigger that names the scaler; all that the scaler must know is in its metadata."""
     queue, limits = agent.queue, agent.limits
     is_own = queue.namespace is not None
     metadata = TriggerMetadata(

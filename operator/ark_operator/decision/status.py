@@ -21,7 +21,7 @@ _LONGEST_MESSAGE = 1024
 
 
 def build(agent: Agent, found: Assessment, now: datetime) -> Object:
-    """Answer the whole status."""
+    """Return the whole status."""
     before = agent.status
     content: Object = {
         "mode": str(found.mode),
@@ -96,7 +96,7 @@ def _tokens(agent: Agent, usage: TokenUsage | None) -> Object | None:
 
 
 def _written(condition: Condition, known: Sequence[Mapping[str, Any]], agent: Agent, now: datetime) -> Object:
-    """Answer a condition as it is written; its time is that of the last change of its status."""
+    """Return a condition as it is written; its time is that of the last change of its status."""
     before = next((entry for entry in known if entry.get("type") == condition.type), None)
     since = before["lastTransitionTime"] if before and before["status"] == condition.status else written(now)
     return {

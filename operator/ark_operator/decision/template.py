@@ -37,7 +37,7 @@ class InvalidTemplate(Exception):
 
 
 def merge(base: Mapping[str, Any], patch: Any, path: str) -> Object:
-    """Answer the base with the patch merged in; neither is changed.
+    """Return the base with the patch merged in; neither is changed.
 
     Args:
         base: a map.
@@ -68,12 +68,12 @@ def merge(base: Mapping[str, Any], patch: Any, path: str) -> Object:
 
 
 def is_named(name: str) -> bool:
-    """Whether the items of a list of this name have names of their own."""
+    """Return whether the items of a list of this name have names of their own."""
     return name in _NAMED_BY
 
 
 def name_of(list_name: str, item: Any) -> tuple[Any, ...] | None:
-    """Answer what names an item of a list whose items have names; None where it has no proper name."""
+    """Return what names an item of a list whose items have names; None where it has no proper name."""
     if not isinstance(item, Mapping):
         return None
     values = tuple(item.get(field, default) for field, default in _NAMED_BY[list_name].items())

@@ -21,7 +21,17 @@ _LOOK_SECONDS = 5.0
 
 
 class KedaWatch:
-    """Looks at the lease."""
+    """Looks at the lease.
+
+    Args:
+        client: reads.
+        namespace: of KEDA.
+        lease: name of its operator's Lease.
+        changed: called with why KEDA counts as down, or with nothing, when that changes.
+        silent_seconds: how long the lease may go without a renewal; KEDA's lasts 15 s by default, and its successor
+            needs some more to take over.
+        clock: monotonic time, seconds.
+    """
 
     def __init__(
         self,
@@ -33,16 +43,6 @@ class KedaWatch:
         silent_seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """
-        Args:
-            client: reads.
-            namespace: of KEDA.
-            lease: name of its operator's Lease.
-            changed: called with why KEDA counts as down, or with nothing, when that changes.
-            silent_seconds: how long the lease may go without a renewal; KEDA's lasts 15 s by default, and its successor
-                needs some more to take over.
-            clock: monotonic time, seconds.
-        """
         self._client = client
         self._path = LEASES.path(namespace, lease)
         self._changed = changed

@@ -24,7 +24,13 @@ _SCRAPE_SECONDS = 2.0
 
 
 class QueueReader(Reader[QueueKeys, Depth]):
-    """Knows how deep queues are."""
+    """Knows how deep queues are.
+
+    Args:
+        clients, cluster, touched, tenancy, status_seconds, clock: see `Reader`.
+        metrics: counts pipelines and errors.
+        burst_seconds: time between two readings of the queues of running pools.
+    """
 
     component = "queues"
     unreadable = ("queues cannot be read: no bursts, and old numbers in statuses", "queues can be read again")
@@ -45,12 +51,6 @@ class QueueReader(Reader[QueueKeys, Depth]):
         status_seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """
-        Args:
-            clients, cluster, touched, tenancy, status_seconds, clock: see `Reader`.
-            metrics: counts pipelines and errors.
-            burst_seconds: time between two readings of the queues of running pools.
-        """
         super().__init__(
             clients,
             cluster,
@@ -96,7 +96,7 @@ class QueueReader(Reader[QueueKeys, Depth]):
         return agent.queue_within(self._tenancy)
 
     def urgent(self) -> Iterable[Key]:
-        """Give the agents whose pools may be raised."""
+        """Yield the agents whose pools may be raised."""
         for key in self._cluster.agents:
             agent = self._cluster.agent(key)
             if agent is None or agent.autoscaling is None or not is_allowed(agent.autoscaling):

@@ -41,7 +41,18 @@ class Counters:
 
 
 class Reader(ABC, Generic[Item, Reading]):
-    """Reads one thing of every agent: of some often, of all now and then, of single ones on request."""
+    """Reads one thing of every agent: of some often, of all now and then, of single ones on request.
+
+    Args:
+        clients: Redis connections by name.
+        cluster: what is there.
+        touched: called with an agent that is to be reconciled, and after how many seconds.
+        tenancy: who may read which queue, and its ledger.
+        counters: its pipelines, and the readings that failed.
+        few_seconds: time between two readings of the agents that need a fresh one.
+        status_seconds: time between two readings of all of them.
+        clock: monotonic time, seconds.
+    """
 
     component: str
     """What it is called in logs."""
@@ -62,17 +73,6 @@ class Reader(ABC, Generic[Item, Reading]):
         status_seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """
-        Args:
-            clients: Redis connections by name.
-            cluster: what is there.
-            touched: called with an agent that is to be reconciled, and after how many seconds.
-            tenancy: who may read which queue, and its ledger.
-            counters: its pipelines, and the readings that failed.
-            few_seconds: time between two readings of the agents that need a fresh one.
-            status_seconds: time between two readings of all of them.
-            clock: monotonic time, seconds.
-        """
         self._clients = clients
         self._cluster = cluster
         self._touched = touched

@@ -23,7 +23,15 @@ class ReadRequest:
 
 
 class ReadingSchedule:
-    """Makes rounds, one after the other for each Redis; no Redis waits for another."""
+    """Makes rounds, one after the other for each Redis; no Redis waits for another.
+
+    Args:
+        names: Redis connections.
+        look: makes one round; must bound its own time.
+        few_seconds: time between two rounds.
+        all_seconds: time between two rounds of all agents.
+        clock: monotonic time, seconds.
+    """
 
     def __init__(
         self,
@@ -34,14 +42,6 @@ class ReadingSchedule:
         all_seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """
-        Args:
-            names: Redis connections.
-            look: makes one round; must bound its own time.
-            few_seconds: time between two rounds.
-            all_seconds: time between two rounds of all agents.
-            clock: monotonic time, seconds.
-        """
         self._look = look
         self._few_seconds = few_seconds
         self._all_seconds = all_seconds

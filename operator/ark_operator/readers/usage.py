@@ -23,7 +23,13 @@ _Known = tuple[str, _Ledger, TokenUsage]
 
 
 class UsageReader(Reader[_Ledger, TokenUsage]):
-    """Knows what agents have spent."""
+    """Knows what agents have spent.
+
+    Args:
+        clients, cluster, touched, tenancy, status_seconds: see `Reader`.
+        metrics: counts pipelines and errors.
+        usage_seconds: time between two readings of running and of stopped pools.
+    """
 
     component = "usage"
     unreadable = ("token usage cannot be read: modes stay as they are", "token usage can be read again")
@@ -43,12 +49,6 @@ class UsageReader(Reader[_Ledger, TokenUsage]):
         usage_seconds: float,
         status_seconds: float,
     ) -> None:
-        """
-        Args:
-            clients, cluster, touched, tenancy, status_seconds: see `Reader`.
-            metrics: counts pipelines and errors.
-            usage_seconds: time between two readings of running and of stopped pools.
-        """
         super().__init__(
             clients,
             cluster,
@@ -77,7 +77,7 @@ class UsageReader(Reader[_Ledger, TokenUsage]):
         return None
 
     def known(self) -> Iterator[tuple[Key, int, TokenUsage]]:
-        """Give agent, limit and usage of every agent with a limit whose usage is known."""
+        """Yield agent, limit and usage of every agent with a limit whose usage is known."""
         for key, (_, (_, budget), usage) in self._known.items():
             if budget.daily is not None:
                 yield key, budget.daily, usage
@@ -98,7 +98,7 @@ class UsageReader(Reader[_Ledger, TokenUsage]):
         return queue, Budget(limits.daily_tokens, limits.tokens_per_call)
 
     def urgent(self) -> Iterable[Key]:
-        """Give the agents whose pools run, or are stopped for their budget."""
+        """Yield the agents whose pools run, or are stopped for their budget."""
         for key in self._cluster.agents:
             agent = self._cluster.agent(key)
             if agent is None or agent.limits.daily_tokens is None:

@@ -10,12 +10,12 @@ METRIC_NAME = "ark-demand"
 
 
 def refused_name(message: str) -> str:
-    """Answer the name of a metric that stands for a refused trigger; the API server refuses it for its slash."""
+    """Return the name of a metric that stands for a refused trigger; the API server refuses it for its slash."""
     return f"refused: {message} / see the trigger's metadata"
 
 
 def is_active(depth: Depth, trigger: Trigger) -> bool:
-    """Whether the pool should run at all.
+    """Return whether the pool should run at all.
 
     Work in flight counts: a pool whose last task still runs must not be scaled to zero under it. Jobs are not scaled to
     zero, and whoever starts them wants to know of waiting tasks alone.

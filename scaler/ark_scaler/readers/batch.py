@@ -27,18 +27,18 @@ Fetch: TypeAlias = Callable[[Sequence[K], Sequence[int]], Awaitable[Sequence[V |
 
 
 class BatchReader(Generic[K, V]):
-    """Reads values by their keys; one pipeline at a time."""
+    """Reads values by their keys; one pipeline at a time.
+
+    Args:
+        fetch: reads in one pipeline, given keys and details; an error takes the place of the value that it keeps
+            back. Raises a TaskQueueError where nothing could be read.
+        timeout: the most that a read may take, waiting for its turn included, seconds. The client's own should be
+            below, so that the error says what happened.
+        reads: counts values that were read for.
+        errors: counts those that could not be.
+    """
 
     def __init__(self, fetch: Fetch[K, V], timeout: float, reads: Counter, errors: Counter) -> None:
-        """
-        Args:
-            fetch: reads in one pipeline, given keys and details; an error takes the place of the value that it keeps
-                back. Raises a TaskQueueError where nothing could be read.
-            timeout: the most that a read may take, waiting for its turn included, seconds. The client's own should be
-                below, so that the error says what happened.
-            reads: counts values that were read for.
-            errors: counts those that could not be.
-        """
         self._fetch = fetch
         self._reads = reads
         self._errors = errors
@@ -78,7 +78,7 @@ class BatchReader(Generic[K, V]):
         return [future.result() if future.done() else self._too_late() for future in futures]
 
     async def run(self) -> None:
-        """Answer reads until cancelled; reads without an answer then are cancelled too."""
+        """Return reads until cancelled; reads without an answer then are cancelled too."""
         batch: dict[K, tuple[asyncio.Future[V | TaskQueueError], int]] = {}
         try:
             while True:

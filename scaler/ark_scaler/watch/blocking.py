@@ -160,7 +160,7 @@ class BlockingWatch:
         return b"".join([b"*%d\r\n" % (len(words) + len(keys) + len(ids)), *map(word, words), *keys, *ids])
 
     async def _blocked_round(self, connection: AbstractConnection, command: bytes, client_id: int | None) -> bool:
-        """Send one XREAD and tell of the streams with new entries; answer whether the set of streams changes.
+        """Send one XREAD and tell of the streams with new entries; return whether the set of streams changes.
 
         Ends early when it is to change.
         """
@@ -218,7 +218,7 @@ class BlockingWatch:
 
 
 def _pause(streams: int) -> float:
-    """Answer the time that a new round waits after a change, seconds.
+    """Return the time that a new round waits after a change, seconds.
 
     A round costs Redis and us some microseconds a stream (measured: 1 and 1); so this keeps either below half busy
     with it, however often queues wake. And the reading of a queue that woke reaches Redis before the next round.

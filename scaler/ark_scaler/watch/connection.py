@@ -45,6 +45,7 @@ async def see(connection: AbstractConnection) -> None:
 
 
 async def ask(connection: AbstractConnection, *words: str) -> Any:
+    """Send a command over a connection, and return the reply."""
     async with asyncio.timeout(BLOCK_SECONDS):
         with cancellable():
             await connection.send_command(*words, check_health=False)

@@ -73,7 +73,7 @@ class PollingWatch:
                 await asyncio.sleep(_CLUSTER_POLL_SECONDS)
 
     async def _poll(self, streams: Sequence[Stream]) -> tuple[list[bytes], list[bytes]]:
-        """Answer which of the streams have entries after their ids, and which cannot be read."""
+        """Return which of the streams have entries after their ids, and which cannot be read."""
         commands = [("XREAD", "COUNT", 1, "STREAMS", stream.key, stream.after) for stream in streams]
         replies = await pipelined(self._client, [stream.key for stream in streams], commands)
         found = [(stream.key, reply) for stream, reply in zip(streams, replies, strict=True) if reply]

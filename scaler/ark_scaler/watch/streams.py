@@ -44,12 +44,15 @@ class Streams:
         return len(self._by_key)
 
     def all(self) -> Iterable[Stream]:
+        """Return every stream."""
         return self._by_key.values()
 
     def get(self, queue: QueueKeys) -> Stream | None:
+        """Return a queue's stream, where it is watched."""
         return self._by_key.get(queue.stream.encode())
 
     def has(self, queue: QueueKeys) -> bool:
+        """Return whether a queue is watched."""
         stream = self.get(queue)
         return stream is not None and queue in stream.queues
 
@@ -72,6 +75,7 @@ class Streams:
         return True
 
     def discard(self, queue: QueueKeys) -> None:
+        """Remove a queue, and its stream where no other group reads that."""
         stream = self.get(queue)
         if stream is not None:
             stream.queues = tuple(other for other in stream.queues if other != queue)
@@ -79,9 +83,10 @@ class Streams:
                 del self._by_key[stream.key]
 
     def pop(self, keys: Iterable[bytes]) -> list[QueueKeys]:
-        """Remove streams; answer their queues."""
+        """Remove streams; return their queues."""
         gone = [self._by_key.pop(key, None) for key in keys]
         return [queue for stream in gone if stream is not None for queue in stream.queues]
 
     def clear(self) -> None:
+        """Remove everything."""
         self._by_key.clear()

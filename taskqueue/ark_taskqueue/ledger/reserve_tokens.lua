@@ -8,7 +8,7 @@
 -- ARGV[2]  budget of 24 hours, tokens; -1 for none
 -- ARGV[3]  time after which the reservation ends by itself, milliseconds
 --
--- Answers {1, number of the reservation, moment at which it ends (ms)} when the tokens are reserved, else
+-- Returns {1, number of the reservation, moment at which it ends (ms)} when the tokens are reserved, else
 -- {0, moment (ms) at which enough tokens will have left the window, in, out, reserved, now (ms)}; the moment is 0 where
 -- only the reservations of others are in the way, and -1 where the call alone is more than the budget.
 local tokens, log, reservations = KEYS[1], KEYS[2], KEYS[3]

@@ -11,5 +11,5 @@
 -- ARGV[5]  tokens that it wrote
 -- ARGV[6]  1 when this may have been asked before, else 0
 --
--- Answers 1 when the cost is written down, 0 when it has been already.
+-- Returns 1 when the cost is written down, 0 when it has been already.
 return settle({KEYS[1], KEYS[2], KEYS[3]}, ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6])

@@ -30,14 +30,14 @@ _NEVER = -1
 
 
 class TokenLedger:
-    """The ledger of one agent."""
+    """The ledger of one agent.
+
+    Args:
+        client: see `ark_taskqueue.redis.client.connect`.
+        queue: the agent's queue; the ledger's keys are named like it.
+    """
 
     def __init__(self, client: Client, queue: QueueKeys) -> None:
-        """
-        Args:
-            client: see `ark_taskqueue.redis.client.connect`.
-            queue: the agent's queue; the ledger's keys are named like it.
-        """
         self._client = client
         self._keys = ledger_keys(queue)
         self._name = queue.name
@@ -86,7 +86,7 @@ class TokenLedger:
         return bool(await _SETTLE.run(self._client, self._keys, *call.arguments))
 
     async def release(self, reservation: Reservation, *, again: bool = False) -> bool:
-        """Give the tokens of a call back that was not made; answer False where that had been done already."""
+        """Give the tokens of a call back that was not made; return False where that had been done already."""
         return await self.settle(reservation, 0, 0, again=again)
 
     async def usage(self, budget: Budget) -> TokenUsage:
@@ -136,5 +136,5 @@ def _seconds(milliseconds: int, now: int) -> float | None:
 
 
 def ledger_keys(queue: QueueKeys) -> tuple[str, str, str]:
-    """Answer the keys of an agent's ledger: sums, seconds, reservations."""
+    """Return the keys of an agent's ledger: sums, seconds, reservations."""
     return queue.tokens, f"{queue.tokens}:log", f"{queue.tokens}:reserved"

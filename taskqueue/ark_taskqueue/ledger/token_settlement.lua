@@ -1,7 +1,7 @@
 -- Prelude of the scripts that put what an LLM call has cost in the place of its reservation.
 -- uses: ledger/token_window
 
--- Write down a call's cost. Answer 1, or 0 when that has been done already: the caller says so when it asks again, since
+-- Write down a call's cost. Returns 1, or 0 when that has been done already: the caller says so when it asks again, since
 -- it missed the answer, and the reservation is gone before its end. A reservation that is gone when nobody has asked
 -- before was lost with a server; one whose time is over cannot be told from one that was settled. Both are written down,
 -- so that none is missing.

@@ -7,7 +7,7 @@
 -- ARGV[1]  tokens that a full call may cost
 -- ARGV[2]  budget of 24 hours, tokens; -1 for none
 --
--- Answers {in, out, reserved, moment (ms) at which a full call will fit again, now (ms)}; the moment is 0 where one fits now,
+-- Returns {in, out, reserved, moment (ms) at which a full call will fit again, now (ms)}; the moment is 0 where one fits now,
 -- and -1 where none ever will. What is reserved does not count for it: it may cost less, and ends in minutes.
 local tokens, log, reservations = KEYS[1], KEYS[2], KEYS[3]
 local call, limit = tonumber(ARGV[1]), tonumber(ARGV[2])

@@ -19,7 +19,7 @@ local function parsed(entry)
   return tonumber(second), tonumber(spent_in), tonumber(spent_out)
 end
 
--- Answer how many of a page's entries have left the window, and their tokens: count, in, out.
+-- Return how many of a page's entries have left the window, and their tokens: count, in, out.
 local function old_calls(log, last, start, page)
   local gone, gone_in, gone_out = 0, 0, 0
   for _, entry in ipairs(redis.call('LRANGE', log, start, start + page - 1)) do

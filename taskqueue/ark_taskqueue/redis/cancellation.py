@@ -30,7 +30,7 @@ def cancellable() -> Iterator[None]:
 
 
 def _cancellations_delivered(task: asyncio.Task[Any] | None) -> int:
-    """Answer how many cancellations a task has seen already.
+    """Return how many cancellations a task has seen already.
 
     One that came while the task was running, as from a signal's handler, is delivered at its next wait, which may be
     the very one that swallows it; asyncio keeps that in an attribute of no official standing.

@@ -26,7 +26,7 @@ _UNLIMITED_CONNECTIONS = 100_000
 
 
 def connect(url: str | Address, *, timeout: float = 5.0, max_connections: int = 16, name: str = "ark") -> Client:
-    """Answer a client for a Redis URL; connections are opened when they are needed.
+    """Return a client for a Redis URL; connections are opened when they are needed.
 
     Args:
         url: one of the forms above, or its parsed form.

@@ -14,7 +14,7 @@ from ark_taskqueue.redis.client import Client
 
 
 async def pipelined(client: Client, keys: Sequence[str | bytes], commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-    """Send commands together and answer their replies; an error takes the place of its command's reply.
+    """Send commands together and return their replies; an error takes the place of its command's reply.
 
     In a Cluster one pipeline goes to each node, all at the same time: a node that is down fails its own keys only.
 

@@ -35,15 +35,15 @@ Call = tuple[tuple[str, ...], tuple[str | bytes | int, ...]]
 
 
 class Script:
-    """One Lua script of this package, called by its hash and sent whole only where the server does not know it."""
+    """One Lua script of this package, called by its hash and sent whole only where the server does not know it.
+
+    Args:
+        name: of the Lua file, as ``tasks/claim``.
+        kinds: of call, the best one first. A script that writes nothing may be called as ``_RO`` by a user who may
+            only read its keys; Redis 6.2 has no such call, and an older user may not have the right to it.
+    """
 
     def __init__(self, name: str, kinds: Sequence[Kind] = ("",)) -> None:
-        """
-        Args:
-            name: of the Lua file, as ``tasks/claim``.
-            kinds: of call, the best one first. A script that writes nothing may be called as ``_RO`` by a user who may
-                only read its keys; Redis 6.2 has no such call, and an older user may not have the right to it.
-        """
         self.name = name.rpartition("/")[2]
         self._kinds = kinds
         self._second_best: WeakSet[Any] = WeakSet()
@@ -52,7 +52,7 @@ class Script:
         self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
     async def run(self, client: Client, keys: tuple[str, ...], *arguments: str | bytes | int) -> Any:
-        """Run the script and answer its reply.
+        """Run the script and return its reply.
 
         Raises:
             RedisUnavailable: Redis did not answer; the script ran as a whole or not at all.
@@ -110,12 +110,12 @@ class Script:
 
 
 def _cannot_be_called(reply: Any) -> bool:
-    """Whether a server does not know a command, or does not let this user call it, or not with these keys."""
+    """Return whether a server does not know a command, or does not let this user call it, or not with these keys."""
     unknown = type(reply) is ResponseError and _UNKNOWN_COMMAND.match(str(reply)) is not None
     return unknown or isinstance(reply, NoPermissionError)
 
 
 def _source(name: str) -> str:
-    """Answer a Lua file's text with the files that it uses before it."""
+    """Return a Lua file's text with the files that it uses before it."""
     text = (resources.files("ark_taskqueue") / f"{name}.lua").read_text()
     return "".join(_source(used) for used in _USES.findall(text)) + text

@@ -54,7 +54,7 @@ async def read_server(client: Client) -> ServerFacts:
 
 
 async def _snapshots(ask: _Ask) -> bool:
-    """Whether there are points at which a snapshot is made; true where the server does not tell this user."""
+    """Return whether there are points at which a snapshot is made; true where the server does not tell this user."""
     try:
         reply = await ask("CONFIG", "GET", "save")
     except ResponseError:

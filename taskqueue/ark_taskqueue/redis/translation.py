@@ -75,6 +75,6 @@ def _explained(error: Exception) -> str:
 
 
 def from_response(error: ResponseError, doing: str) -> RedisRefused | RedisUnavailable:
-    """Answer this package's error for an error reply."""
+    """Return this package's error for an error reply."""
     passing = isinstance(error, (*_PASSING, OutOfMemoryError)) or str(error).startswith(_PASSING_CODES)
     return (RedisUnavailable if passing else RedisRefused)(f"cannot {doing}: {_explained(error)}")

@@ -69,7 +69,16 @@ _RETIRE = Script("tasks/retire")
 
 
 class Consumer:
-    """One worker of a queue, known by its name (the pod's)."""
+    """One worker of a queue, known by its name (the pod's).
+
+    Args:
+        client: see `ark_taskqueue.redis.client.connect`; its timeout must exceed the wait given to `wait_for_new`.
+        queue: the queue.
+        name: the consumer's name in the group; no other running worker may have it.
+        leases: the same for all workers of the queue; its defaults where None.
+        retries: when failed tasks are tried again; its defaults where None.
+        letters: how many dead letters are kept; its defaults where None.
+    """
 
     def __init__(
         self,
@@ -81,15 +90,6 @@ class Consumer:
         retries: RetryPolicy | None = None,
         letters: LettersKept | None = None,
     ) -> None:
-        """
-        Args:
-            client: see `ark_taskqueue.redis.client.connect`; its timeout must exceed the wait given to `wait_for_new`.
-            queue: the queue.
-            name: the consumer's name in the group; no other running worker may have it.
-            leases: the same for all workers of the queue; its defaults where None.
-            retries: when failed tasks are tried again; its defaults where None.
-            letters: how many dead letters are kept; its defaults where None.
-        """
         self.name = name
         self.leases = leases or Leases()
         self._client = client
@@ -163,7 +163,7 @@ class Consumer:
         return [Task(text(id_), 1, now_ms, decoded(fields)) for id_, fields in entries]
 
     async def renew(self, tasks: Sequence[Task]) -> list[Task]:
-        """Renew the lease of tasks in one call; answer the deliveries that are no longer this worker's.
+        """Renew the lease of tasks in one call; return the deliveries that are no longer this worker's.
 
         Raises:
             RedisUnavailable, RedisRefused: see `claim`.
@@ -184,7 +184,7 @@ class Consumer:
     ) -> bool:
         """Finish a task: it leaves the queue, its result is stored and its last call settled, in one step.
 
-        Answers False, and nothing but the settlement is written, when the task is no longer this delivery's. May be
+        Returns False, and nothing but the settlement is written, when the task is no longer this delivery's. May be
         repeated when the answer was lost.
 
         Args:
@@ -278,7 +278,7 @@ class Consumer:
     async def give_back(self, tasks: Sequence[Task]) -> set[str]:
         """Give tasks back untouched: each keeps its place and may be claimed at once, and it is no attempt.
 
-        Answers the ids that were no longer this worker's.
+        Returns the ids that were no longer this worker's.
 
         Raises:
             RedisUnavailable, RedisRefused: see `claim`.
@@ -332,7 +332,7 @@ class Consumer:
     async def retire(self) -> int:
         """End this worker: give back all that its consumer still holds, and remove the consumer.
 
-        Answers how many tasks were given back: such that a claim took whose answer never came.
+        Returns how many tasks were given back: such that a claim took whose answer never came.
 
         Raises:
             RedisUnavailable, RedisRefused: see `claim`.

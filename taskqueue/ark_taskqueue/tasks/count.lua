@@ -5,6 +5,6 @@
 -- ARGV[2]  end of the range, as XRANGE takes it
 -- ARGV[3]  greatest number of entries that are counted
 --
--- Answers {entries counted, id of the last one}; there may be more when the count is ARGV[3].
+-- Returns {entries counted, id of the last one}; there may be more when the count is ARGV[3].
 local entries = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[2], 'COUNT', ARGV[3])
 return {#entries, #entries > 0 and entries[#entries][1] or ''}

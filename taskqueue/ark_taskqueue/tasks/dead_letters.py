@@ -25,7 +25,7 @@ class DeadLetters:
         self._queue = queue
 
     async def count(self) -> int:
-        """Answer how many there are.
+        """Return how many there are.
 
         Raises:
             RedisUnavailable, RedisRefused: Redis did not answer, or with an error.
@@ -34,7 +34,7 @@ class DeadLetters:
             return int(await self._client.execute_command("XLEN", self._queue.dead))
 
     async def list(self, count: int = _PAGE, after: str | None = None) -> list[DeadLetter]:
-        """Answer up to `count` dead letters, oldest first, from the one behind the id `after` on.
+        """Return up to `count` dead letters, oldest first, from the one behind the id `after` on.
 
         Raises:
             RedisUnavailable, RedisRefused: see `count`.
@@ -45,7 +45,7 @@ class DeadLetters:
         return [dead_letter_from(id_, fields) for id_, fields in reply]
 
     async def get(self, id_: str) -> DeadLetter | None:
-        """Answer one dead letter; None where it is not there.
+        """Return one dead letter; None where it is not there.
 
         Raises:
             RedisUnavailable, RedisRefused: see `count`; an id that cannot be one is refused.
@@ -57,7 +57,7 @@ class DeadLetters:
     async def requeue(self, ids: Sequence[str]) -> dict[str, str]:
         """Put dead letters back as new tasks, at the queue's end, with their attempts counted from one again.
 
-        Answers the new task's id for each dead letter's id; an id that is no dead letter is left out, so a call may
+        Returns the new task's id for each dead letter's id; an id that is no dead letter is left out, so a call may
         be repeated. The queue's greatest depth does not apply: the tasks are in Redis already.
 
         Raises:
@@ -71,7 +71,7 @@ class DeadLetters:
         return requeued
 
     async def requeue_all(self) -> int:
-        """Put back every dead letter that there is now; answer how many.
+        """Put back every dead letter that there is now; return how many.
 
         Raises:
             RedisUnavailable, RedisRefused: see `count`.
@@ -85,7 +85,7 @@ class DeadLetters:
         return total
 
     async def delete(self, ids: Sequence[str]) -> int:
-        """Delete dead letters for good; answer how many there were.
+        """Delete dead letters for good; return how many there were.
 
         Raises:
             RedisUnavailable, RedisRefused: see `count`.
@@ -94,7 +94,7 @@ class DeadLetters:
             return int(await self._client.execute_command("XDEL", self._queue.dead, *ids)) if ids else 0
 
     async def delete_all(self) -> int:
-        """Delete every dead letter that there is now; answer how many.
+        """Delete every dead letter that there is now; return how many.
 
         Raises:
             RedisUnavailable, RedisRefused: see `count`.
@@ -130,5 +130,5 @@ async def count_dead_letters(client: Client, queues: Sequence[QueueKeys]) -> lis
 
 
 def _not_after(entry_id: str, last: str) -> bool:
-    """Whether an entry's id is not after another one; tasks that die while we requeue wait for the next time."""
+    """Return whether an entry's id is not after another one; tasks that die while we requeue wait for the next time."""
     return id_order(entry_id) <= id_order(last)

@@ -33,7 +33,7 @@ class Depth:
         return self.waiting + self.in_flight
 
     def slots(self, target_wait_seconds: float | None) -> float:
-        """Answer how many slots of workers the tasks ask for.
+        """Return how many slots of workers the tasks ask for.
 
         Without a wait target every task asks for a slot. With one, a slot that becomes free after the mean service
         time s serves T/s waiting tasks within the target T, so a waiting task asks for s/T of a slot, and never for

@@ -8,7 +8,7 @@
 -- ARGV[4]  idle time that the entry gets, milliseconds: large, so that any other reader of the group may take it too
 -- ARGV[5...]  id, delivery count, id, delivery count ...
 --
--- Answers the ids that were no longer this consumer's: nothing was done with them.
+-- Returns the ids that were no longer this consumer's: nothing was done with them.
 local tasks, group, consumer = KEYS[1], ARGV[1], ARGV[2]
 local lost = {}
 for i = 5, #ARGV, 2 do

@@ -155,7 +155,7 @@ async def _count_undelivered(client: Client, queue: QueueKeys, snapshot: _Snapsh
 
 
 async def _count(client: Client, queue: QueueKeys, start: str, end: str) -> tuple[int, bool]:
-    """Count entries of a range in pages, up to the limit; answer the count and whether it is all of them."""
+    """Count entries of a range in pages, up to the limit; return the count and whether it is all of them."""
     total = 0
     while total < COUNT_LIMIT:
         counted, last_id = await _COUNT.run(client, (queue.stream,), start, end, _PAGE)

@@ -40,15 +40,15 @@ class Submission:
 
 
 class Producer:
-    """Submits tasks to one queue and reads their results."""
+    """Submits tasks to one queue and reads their results.
+
+    Args:
+        client: see `ark_taskqueue.redis.client.connect`.
+        queue: the queue.
+        max_depth: number of tasks in the queue, waiting and in flight, from which on a submission is refused.
+    """
 
     def __init__(self, client: Client, queue: QueueKeys, max_depth: int = DEFAULT_MAX_DEPTH) -> None:
-        """
-        Args:
-            client: see `ark_taskqueue.redis.client.connect`.
-            queue: the queue.
-            max_depth: number of tasks in the queue, waiting and in flight, from which on a submission is refused.
-        """
         self._client = client
         self._queue = queue
         self._max_depth = max_depth
@@ -106,7 +106,7 @@ class Producer:
         return Submission(text(reply[0]), reply[1] == 1)
 
     async def result(self, task_id: str) -> Result | None:
-        """Answer a task's result; None while it is not finished, and after the result's time to live.
+        """Return a task's result; None while it is not finished, and after the result's time to live.
 
         Raises:
             RedisUnavailable, RedisRefused: see `submit`.
@@ -116,7 +116,7 @@ class Producer:
         return result_from(task_id, decoded(stored)) if stored else None
 
     async def is_queued(self, task_id: str) -> bool:
-        """Whether a task waits or is in flight; where it is not and has no result, its result's time is over.
+        """Return whether a task waits or is in flight; where it is not and has no result, its result's time is over.
 
         Raises:
             RedisUnavailable, RedisRefused: see `submit`; an id that cannot be one is refused.

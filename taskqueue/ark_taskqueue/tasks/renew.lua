@@ -6,7 +6,7 @@
 -- ARGV[2]  consumer that holds them
 -- ARGV[3...]  id, delivery count, id, delivery count ...
 --
--- Answers the positions (1, 2 ...) of those that are no longer this consumer's: somebody else's now, or gone.
+-- Returns the positions (1, 2 ...) of those that are no longer this consumer's: somebody else's now, or gone.
 local tasks, group, consumer = KEYS[1], ARGV[1], ARGV[2]
 local lost = {}
 for i = 3, #ARGV, 2 do

@@ -8,7 +8,7 @@
 -- ARGV[4]  idle time that the entries get, milliseconds
 -- ARGV[5]  greatest number of tasks that are given back in one call
 --
--- Answers how many tasks were given back; when it is ARGV[5], there may be more.
+-- Returns how many tasks were given back; when it is ARGV[5], there may be more.
 local tasks, group, consumer = KEYS[1], ARGV[1], ARGV[2]
 local held, no_group = pending(tasks, group, '-', '+', ARGV[5], consumer)
 if no_group then

@@ -112,7 +112,7 @@ class DeadLetter:
 
 
 def milliseconds_of(entry_id: str) -> int:
-    """Answer the time in a stream entry's id, milliseconds since 1970."""
+    """Return the time in a stream entry's id, milliseconds since 1970."""
     return int(entry_id.partition("-")[0])
 
 
@@ -146,7 +146,7 @@ def decoded(fields: Mapping[bytes, bytes]) -> dict[str, str]:
 
 
 def outcome_fields(task: Task, outcome: Outcome, service_ms: int) -> list[str | bytes | int]:
-    """Answer the fields of a completed task's result as `Result` is stored."""
+    """Return the fields of a completed task's result as `Result` is stored."""
     return [
         "status",
         "completed",

@@ -31,7 +31,7 @@ _CLOSED_REDIS = f"redis://127.0.0.1:{free_port()}/0"
 
 
 def agent(name: str = "writer", **spec: Any) -> Object:
-    """Answer an ArkAgent; `World.make` says where."""
+    """Return an ArkAgent; `World.make` says where."""
     item = operator_manifests.agent("", name, **{"model": "m", "systemPrompt": "p", **spec})
     del item["metadata"]["namespace"]
     return item
@@ -87,18 +87,18 @@ class World:
         await self.api.patch(path, {"status": {"conditions": [condition]}})
 
     async def condition(self, kind: str, name: str = "writer") -> tuple[str, str, str]:
-        """Answer a condition's status, reason and message; empty ones where it is not there."""
+        """Return a condition's status, reason and message; empty ones where it is not there."""
         conditions = (await self.agent(name)).get("status", {}).get("conditions", [])
         found = [(c["status"], c["reason"], c["message"]) for c in conditions if c["type"] == kind]
         return found[0] if found else ("", "", "")
 
     async def events(self, reason: str) -> list[str]:
-        """Answer the messages of the events of a reason."""
+        """Return the messages of the events of a reason."""
         listed = await self.api.get(EVENTS.path(self.namespace))
         return [item["message"] for item in listed["items"] if item["reason"] == reason]
 
     async def has(self, kind: str, reason: str, name: str = "writer", seconds: float = 30.0) -> str:
-        """Wait until a condition has a reason; answer its message."""
+        """Wait until a condition has a reason; return its message."""
 
         async def there() -> bool:
             return (await self.condition(kind, name))[1] == reason
@@ -149,7 +149,7 @@ async def world(control_plane: ControlPlane) -> AsyncIterator[World]:
 
 
 def settings_of(world: World, kubeconfig: Path | None = None, **settings: Any) -> OperatorSettings:
-    """Answer settings for an operator of a test's namespace."""
+    """Return settings for an operator of a test's namespace."""
     values: dict[str, Any] = {
         "image": "ark:test",
         "kubeconfig": kubeconfig or world.control_plane.kubeconfig_for(operator_manifests.user(world.namespace)),
@@ -183,12 +183,12 @@ async def operating(
 
 
 def queue_of(world: World, name: str = "writer") -> QueueKeys:
-    """Answer an agent's queue."""
+    """Return an agent's queue."""
     return QueueKeys.for_agent(world.namespace, name)
 
 
 def exceeded(until: datetime | None = None) -> TokenUsage:
-    """Answer a usage that leaves no room for a call."""
+    """Return a usage that leaves no room for a call."""
     return TokenUsage(600, 400, 0, True, until or datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC))
 
 

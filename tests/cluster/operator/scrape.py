@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 
 async def page(port: int, path: str, context: ssl.SSLContext | None = None) -> str:
-    """Answer a page of the endpoint; HTTPS with a context.
+    """Return a page of the endpoint; HTTPS with a context.
 
     Raises:
         HTTPError: the status is not 200.
@@ -27,7 +27,7 @@ async def page(port: int, path: str, context: ssl.SSLContext | None = None) -> s
 
 
 async def samples(port: int, metric: str, /, **labels: str) -> float:
-    """Answer the sum of the samples of a metric whose labels match patterns."""
+    """Return the sum of the samples of a metric whose labels match patterns."""
     return sum(
         sample.value
         for family in text_string_to_metric_families(await page(port, "/metrics"))

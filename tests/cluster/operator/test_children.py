@@ -15,7 +15,7 @@ from tests.eventually import eventually
 
 
 def environment(deployment: Object) -> dict[str, Any]:
-    """Answer the variables of the agent's container."""
+    """Return the variables of the agent's container."""
     [container] = [c for c in deployment["spec"]["template"]["spec"]["containers"] if c["name"] == "agent"]
     return {variable["name"]: variable.get("value", variable.get("valueFrom")) for variable in container["env"]}
 

@@ -31,7 +31,7 @@ def agent(name: str = "writer", **spec: Any) -> dict[str, Any]:
 
 
 def stored(kubectl: Kubectl, item: dict[str, Any]) -> dict[str, Any]:
-    """Answer what the API server would store."""
+    """Return what the API server would store."""
     text = kubectl.run(
         "create", "--dry-run=server", "--validate=strict", "-o", "json", "-f", "-", stdin=json.dumps(item)
     )
@@ -161,7 +161,7 @@ def test_people_scale_it_and_take_their_number_back(kubectl: Kubectl) -> None:
 
 
 def fields(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Give every field of a schema, with its path."""
+    """Yield every field of a schema, with its path."""
     for name, field in schema.get("properties", {}).items():
         yield f"{path}.{name}", field
         yield from fields(field, f"{path}.{name}")

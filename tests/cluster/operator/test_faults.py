@@ -59,7 +59,7 @@ async def replica(
 
 
 def logged(process: OperatorProcess, event: str) -> list[Object]:
-    """Answer the log lines of an event."""
+    """Return the log lines of an event."""
     lines = (json.loads(line) for line in process.output().splitlines() if line.startswith("{"))
     return [line for line in lines if line["event"] == event]
 
@@ -70,7 +70,7 @@ async def leading(process: OperatorProcess) -> None:
 
 
 async def made_deployments(here: World) -> float:
-    """Answer how many Deployments the API server has ever made."""
+    """Return how many Deployments the API server has ever made."""
     text = await asyncio.to_thread(here.control_plane.kubectl.run, "get", "--raw", "/metrics")
     pattern = r'apiserver_request_total\{code="201".*resource="deployments".*verb="POST".*\} (\S+)'
     return sum(float(count) for count in re.findall(pattern, text))

@@ -113,7 +113,7 @@ async def test_a_right_that_is_missing_ends_it_with_a_message(here: World, monke
 
 
 def run(*flags: str, **variables: str) -> tuple[int, str]:
-    """Run the program, and answer its exit code and what it said."""
+    """Run the program, and return its exit code and what it said."""
     ended = subprocess.run(
         [sys.executable, "-m", "ark_operator", *flags],
         capture_output=True,

@@ -39,7 +39,7 @@ class Follower:
         self.told.append((key[1], before["data"]["v"] if before else None, now["data"]["v"] if now else None))
 
     def holds(self, **expected: str) -> bool:
-        """Whether the cache has just these objects."""
+        """Return whether the cache has just these objects."""
         return {key[1]: (self.reflector.get(key) or {})["data"]["v"] for key in self.reflector} == expected
 
 
@@ -154,7 +154,7 @@ async def test_an_answer_that_comes_after_the_deletion_brings_nothing_back(api_s
 
 
 async def test_an_object_of_a_megabyte_comes_through(api_server: ApiServer) -> None:
-    """As JSON it has six megabytes: every sign of these is written out as \\u003c."""
+    r"""As JSON it has six megabytes: every sign of these is written out as \\u003c."""
     async with client_of(api_server.control_plane.admin) as client, following(Follower(client)) as follower:
         await client.create(ALL, config_map("big", v="<" * 900_000))
         await put(client, "small", "1")

@@ -6,7 +6,7 @@ from typing import Any
 
 
 def pod(*containers: dict[str, Any], **spec: Any) -> dict[str, Any]:
-    """Answer a Pod as the API gives it."""
+    """Return a Pod as the API gives it."""
     return {
         "metadata": {
             "name": "writer-1",
@@ -20,5 +20,5 @@ def pod(*containers: dict[str, Any], **spec: Any) -> dict[str, Any]:
 
 
 def container(**fields: Any) -> dict[str, Any]:
-    """Answer a container."""
+    """Return a container."""
     return {"name": "main", "image": "x", "command": ["true"], **fields}

@@ -27,7 +27,7 @@ async def echoing() -> AsyncIterator[int]:
 
 
 async def said(port: int, seconds: float = 5.0) -> bytes:
-    """Say something, and answer what came back."""
+    """Say something, and return what came back."""
     async with asyncio.timeout(seconds):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:

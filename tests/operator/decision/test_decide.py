@@ -31,7 +31,7 @@ def decided(of: Agent, observed: Observed | None = None, usage: TokenUsage | Non
 
 
 def settled(of: Agent, observed: Observed, usage: TokenUsage | None = None) -> Agent:
-    """Answer the agent with the status that a decision gave it."""
+    """Return the agent with the status that a decision gave it."""
     status = decided(of, observed, usage).status
     return of if status is None else Agent({**of.object, "status": status})
 
@@ -217,7 +217,7 @@ def test_a_burst_raises_the_pool_at_once_with_an_event_and_the_mirror() -> None:
 
 
 def annotated(**annotations: str) -> Object:
-    """Answer the ScaledObject with annotations of a person's."""
+    """Return the ScaledObject with annotations of a person's."""
     scaled = its_scaled_object(agent(**READY_AT_3))
     added = {f"autoscaling.keda.sh/{name}": value for name, value in annotations.items()}
     metadata = {**scaled["metadata"], "annotations": {**scaled["metadata"]["annotations"], **added}}
