@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from ark_agent import calls as calls_module
+from ark_agent import reserving as reserving_module
 from ark_agent.context import Context
 from ark_agent.failures import Rejected
 from ark_agent.gate import NotNow
@@ -65,7 +65,7 @@ async def test_tasks_beyond_the_budget_wait_in_their_place_and_are_no_attempts(
 async def test_a_worker_takes_no_task_while_the_budget_is_exceeded_and_goes_on_when_it_is_not(
     client: Client, queue: QueueKeys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calls_module, "_RECHECK_SECONDS", 0.1)
+    monkeypatch.setattr(reserving_module, "_RECHECK_SECONDS", 0.1)
     ledger, llm = TokenLedger(client, queue), FakeLLM()
     await ledger.settle(await ledger.reserve(BUDGET, 60), 2500, 0)
     submission = await Producer(client, queue).submit("x")
@@ -125,7 +125,7 @@ async def test_every_call_of_a_handler_counts(client: Client, queue: QueueKeys) 
 async def test_a_handler_whose_second_call_does_not_fit_is_given_its_task_again(
     client: Client, queue: QueueKeys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calls_module, "_RECHECK_SECONDS", 0.1)
+    monkeypatch.setattr(reserving_module, "_RECHECK_SECONDS", 0.1)
 
     async def two_calls(context: Context) -> str:
         await context.call("one")

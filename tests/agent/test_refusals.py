@@ -40,8 +40,8 @@ def shorter(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, seconds in (("_PROBE_SECONDS", 0.05), ("_BUSY_PROBE_SECONDS", 0.05), ("_REFUSED_SECONDS", 0.2)):
         monkeypatch.setattr(gate_module, name, seconds)
     monkeypatch.setattr(worker_module, "_WAIT_SECONDS", 0.05)
-    monkeypatch.setattr(calls_module, "_BUSY_PAUSES", (0.01, 0.1))
-    monkeypatch.setattr(calls_module, "LONGEST_WAIT_SECONDS", 0.3)
+    monkeypatch.setattr(calls_module, "_BUSY", Backoff(0.01, 0.1))
+    monkeypatch.setattr(reserving_module, "LONGEST_WAIT_SECONDS", 0.3)
 
 
 def refusing(error: ProviderError, prompts: str = "bad") -> FakeLLM:
