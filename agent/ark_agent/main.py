@@ -10,6 +10,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass
 
 import structlog
 
@@ -32,6 +33,7 @@ from ark_taskqueue import (
     Consumer,
     Leases,
     LettersKept,
+    QueueKeys,
     RetryPolicy,
     TaskQueueError,
     TokenLedger,
@@ -78,43 +80,17 @@ async def work(
     stopping = _Stopping(config.grace_seconds, signals, ends_process=ends_process)
     async with AsyncExitStack() as stack:
         stack.callback(stopping.restore)
-        provider = providers.make(config.provider_options)
-        stack.push_async_callback(provider.aclose)
-        queue = queue_of(config.queue, config.group)
-        client, consumer = _consumer(config, config.max_concurrent_tasks + _FURTHER_CONNECTIONS)
-        stack.push_async_callback(client.aclose)
-        metrics, gate = AgentMetrics(), Gate()
-        budget = Budget(config.daily_token_limit or None, config.max_tokens)
-        limits = CallLimits(budget, config.timeout_seconds, output_tokens=config.max_output_tokens or None)
-        tracing = Tracing()
-        if config.tracing:
-            tracing = tracing_of(queue, config.name, providers.name_of(config.provider_options))
-            stack.push_async_callback(asyncio.to_thread, tracing.close)
-        reserving = Reserving(TokenLedger(client, queue), limits, gate)
-        calls = Calls(provider, reserving, limits, gate, metrics, config.model, tracing)
-        worker = Worker(
-            consumer,
-            handler,
-            calls,
-            gate,
-            WorkLimits(config.max_concurrent_tasks, config.timeout_seconds, config.grace_seconds),
-            Reports(metrics, tracing, config.scrubber, config.log_error_texts),
-            system=config.system_prompt,
-        )
+        parts = await _assembled(config, handler, stack)
+        worker, metrics, budget = parts.worker, parts.metrics, parts.budget
         stopping.tell(worker)
         loop = asyncio.get_running_loop()
         # Threads that handlers leave behind when their time is over stay; servers' names are looked up in these, too.
         loop.set_default_executor(ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="asyncio"))
 
-        async def show_budget() -> None:
-            usage = await reserving.usage()
-            left = float("inf") if budget.daily is None else budget.daily - usage.total - usage.reserved
-            metrics.show_budget(budget.daily, left)
-
         async def before_scrape() -> None:
             """Ask in the worker's own thread; where that does not answer, the budget is shown as it was."""
             with contextlib.suppress(TaskQueueError, TimeoutError):
-                asked = asyncio.run_coroutine_threadsafe(show_budget(), loop)
+                asked = asyncio.run_coroutine_threadsafe(parts.show_budget(), loop)
                 await asyncio.wait_for(asyncio.wrap_future(asked), _SCRAPE_SECONDS)
 
         def endpoint() -> AbstractAsyncContextManager[int]:
@@ -129,11 +105,54 @@ async def work(
         )
         port = await stack.enter_async_context(upkeep.running())
         log = structlog.get_logger(component="agent")
-        log.info("agent works", queue=queue.name, model=config.model, daily_tokens=budget.daily, http_port=port)
+        log.info("agent works", queue=parts.queue.name, model=config.model, daily_tokens=budget.daily, http_port=port)
         if config.ignored:
             log.warning("these settings are not acted on: this agent uses no tools", settings=config.ignored)
         await worker.run()
         log.info("agent has stopped")
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    worker: Worker
+    reserving: Reserving
+    metrics: AgentMetrics
+    budget: Budget
+    queue: QueueKeys
+
+    async def show_budget(self) -> None:
+        """Read what of the budget is left, for a scrape."""
+        usage = await self.reserving.usage()
+        daily = self.budget.daily
+        left = float("inf") if daily is None else daily - usage.total - usage.reserved
+        self.metrics.show_budget(daily, left)
+
+
+async def _assembled(config: AgentSettings, handler: Handler, stack: AsyncExitStack) -> _Parts:
+    """Put a worker together from the settings; the stack closes what is opened."""
+    provider = providers.make(config.provider_options)
+    stack.push_async_callback(provider.aclose)
+    queue = queue_of(config.queue, config.group)
+    client, consumer = _consumer(config, config.max_concurrent_tasks + _FURTHER_CONNECTIONS)
+    stack.push_async_callback(client.aclose)
+    metrics, gate = AgentMetrics(), Gate()
+    budget = Budget(config.daily_token_limit or None, config.max_tokens)
+    limits = CallLimits(budget, config.timeout_seconds, output_tokens=config.max_output_tokens or None)
+    tracing = Tracing()
+    if config.tracing:
+        tracing = tracing_of(queue, config.name, providers.name_of(config.provider_options))
+        stack.push_async_callback(asyncio.to_thread, tracing.close)
+    reserving = Reserving(TokenLedger(client, queue), limits, gate)
+    worker = Worker(
+        consumer,
+        handler,
+        Calls(provider, reserving, limits, gate, metrics, config.model, tracing),
+        gate,
+        WorkLimits(config.max_concurrent_tasks, config.timeout_seconds, config.grace_seconds),
+        Reports(metrics, tracing, config.scrubber, config.log_error_texts),
+        system=config.system_prompt,
+    )
+    return _Parts(worker, reserving, metrics, budget, queue)
 
 
 def _consumer(config: AgentSettings, connections: int) -> tuple[Client, Consumer]:

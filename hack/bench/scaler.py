@@ -15,7 +15,6 @@ processor time for each call is reported beside it.
 from __future__ import annotations
 
 import asyncio
-import re
 import statistics
 import sys
 import tempfile
@@ -26,19 +25,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
-import psutil
 
 from ark_scaler.wire import externalscaler_pb2 as wire
-from ark_scaler.wire.externalscaler_pb2_grpc import ExternalScalerStub
 from ark_taskqueue import Client, Consumer, Outcome, Producer, QueueKeys, connect
 from hack.bench.report import Bar, Percentiles, Report
-from hack.local.process import ChildProcess
+from hack.bench.scaler_servers import Server, metrics_of, null_process, references_of, scaler_process
 from hack.local.redis_server import RedisServer
-from hack.local.scaler_process import ScalerProcess
 
 _GROUP = "agent-workers"
 _CALLERS = 50
-_START_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,28 +58,6 @@ _QUICK = _Plan(
 )
 
 
-class _Server:
-    """A server process and a stub to it."""
-
-    def __init__(self, process: ChildProcess, port: int) -> None:
-        self.process = psutil.Process(process.pid)
-        self.channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.use_local_subchannel_pool", 1)])
-        self.stub = ExternalScalerStub(self.channel)
-        self.streams: list[grpc.aio.UnaryStreamCall[wire.ScaledObjectRef, wire.IsActiveResponse]] = []
-
-    def cpu_seconds(self) -> float:
-        times = self.process.cpu_times()
-        return float(times.user + times.system)
-
-    def open_streams(self, references: Sequence[wire.ScaledObjectRef]) -> None:
-        self.streams += [self.stub.StreamIsActive(reference) for reference in references]
-
-    async def close(self) -> None:
-        for stream in self.streams:
-            stream.cancel()
-        await self.channel.close()
-
-
 async def run(report: Report) -> None:
     """Run the benchmark."""
     plan = _QUICK if report.quick else _FULL
@@ -104,37 +77,6 @@ async def run(report: Report) -> None:
 
 def _progress(what: str) -> None:
     print(what, file=sys.stderr, flush=True)
-
-
-def _reference(name: str) -> wire.ScaledObjectRef:
-    return wire.ScaledObjectRef(
-        name=name,
-        namespace="bench",
-        scalerMetadata={"queue": f"bench/{name}", "tasksPerReplica": "5", "scalerAddress": "ark-scaler.ark:6000"},
-    )
-
-
-def _references(prefix: str, count: int) -> list[wire.ScaledObjectRef]:
-    return [_reference(f"{prefix}-{i}") for i in range(count)]
-
-
-def _metrics_of(reference: wire.ScaledObjectRef) -> wire.GetMetricsRequest:
-    return wire.GetMetricsRequest(scaledObjectRef=reference, metricName="ark-demand")
-
-
-def _scaler(stack: ExitStack, folder: Path, redis: RedisServer) -> _Server:
-    process = stack.enter_context(ScalerProcess(folder, {"redis": redis.url}))
-    return _Server(process, process.grpc_port)
-
-
-def _null(stack: ExitStack, folder: Path) -> _Server:
-    folder.mkdir(parents=True, exist_ok=True)
-    process = stack.enter_context(ChildProcess([sys.executable, "-m", "hack.bench.null_server"], folder / "null.log"))
-    listening = re.compile(r"listening on (\d+)")
-    process.wait_until(lambda: listening.search(process.output()) is not None, _START_SECONDS, "null server")
-    match = listening.search(process.output())
-    assert match is not None
-    return _Server(process, int(match[1]))
 
 
 async def _wait_for_watch(client: Client, streams: int) -> None:
@@ -188,8 +130,8 @@ async def _task_queue(report: Report, plan: _Plan, client: Client) -> None:
 async def _wake_and_load(report: Report, plan: _Plan, folder: Path, redis: RedisServer, client: Client) -> None:
     _progress(f"wake: {plan.idle_queues} idle queues")
     with ExitStack() as stack:
-        server = _scaler(stack, folder, redis)
-        references = _references("idle", plan.idle_queues)
+        server = scaler_process(stack, folder, redis)
+        references = references_of("idle", plan.idle_queues)
         server.open_streams(references)
         await _wait_for_watch(client, plan.idle_queues)
         await _redis_load(report, plan, server, references, client)
@@ -210,7 +152,7 @@ async def _wake_and_load(report: Report, plan: _Plan, folder: Path, redis: Redis
 
 
 async def _redis_load(
-    report: Report, plan: _Plan, server: _Server, references: Sequence[wire.ScaledObjectRef], client: Client
+    report: Report, plan: _Plan, server: Server, references: Sequence[wire.ScaledObjectRef], client: Client
 ) -> None:
     async def commands() -> int:
         return sum(int(stats["calls"]) for stats in (await client.info("commandstats")).values())
@@ -227,13 +169,13 @@ async def _redis_load(
 async def _rates(report: Report, plan: _Plan, folder: Path, redis: RedisServer, client: Client) -> None:
     _progress("GetMetrics rate: null server, idle queues, active queues in turns")
     queues = 200
-    idle, active = _references("rate-idle", queues), _references("rate-active", queues)
+    idle, active = references_of("rate-idle", queues), references_of("rate-active", queues)
     await _make_active(client, [f"rate-active-{i}" for i in range(queues)])
     with ExitStack() as stack:
-        null, scaler = _null(stack, folder), _scaler(stack, folder, redis)
+        null, scaler = null_process(stack, folder), scaler_process(stack, folder, redis)
 
-        async def rate(server: _Server, references: Sequence[wire.ScaledObjectRef]) -> tuple[float, float]:
-            requests = [_metrics_of(reference) for reference in references]
+        async def rate(server: Server, references: Sequence[wire.ScaledObjectRef]) -> tuple[float, float]:
+            requests = [metrics_of(reference) for reference in references]
             remaining = iter(range(plan.calls))
 
             async def caller() -> None:
@@ -269,11 +211,11 @@ async def _rates(report: Report, plan: _Plan, folder: Path, redis: RedisServer, 
 
 async def _many_objects(report: Report, plan: _Plan, folder: Path, redis: RedisServer, client: Client) -> None:
     _progress(f"{plan.objects} ScaledObjects with their push streams, {plan.objects_rate} calls/s")
-    references = _references("many", plan.objects)
+    references = references_of("many", plan.objects)
     # One queue in twenty is busy, with work in flight: the rest is idle.
     await _make_active(client, [f"many-{i}" for i in range(0, plan.objects, 20)])
     with ExitStack() as stack:
-        null, scaler = _null(stack, folder), _scaler(stack, folder, redis)
+        null, scaler = null_process(stack, folder), scaler_process(stack, folder, redis)
         for server in (null, scaler):
             server.open_streams(references)
             # A call that comes behind the opening streams is answered when they are open.
@@ -304,13 +246,13 @@ async def _many_objects(report: Report, plan: _Plan, folder: Path, redis: RedisS
 
 
 async def _paced(
-    server: _Server, references: Sequence[wire.ScaledObjectRef], per_second: float, seconds: float
+    server: Server, references: Sequence[wire.ScaledObjectRef], per_second: float, seconds: float
 ) -> list[float]:
     """Poll objects as KEDA does, at a fixed rate; return each call's time since it was due, seconds."""
     latencies: list[float] = []
     calls: tuple[Callable[[wire.ScaledObjectRef], Awaitable[object]], ...] = (
         server.stub.GetMetricSpec,
-        lambda reference: server.stub.GetMetrics(_metrics_of(reference)),
+        lambda reference: server.stub.GetMetrics(metrics_of(reference)),
         server.stub.IsActive,
     )
 

@@ -23,8 +23,8 @@ from hack.cluster.component import Component, Components
 from hack.cluster.control_plane import ControlPlane
 from hack.cluster.keda import Keda
 from hack.cluster.kubectl import KubectlFailed
-from hack.cluster.node.container import end_forgotten
 from hack.cluster.node.node import NAME, Ports
+from hack.cluster.node.orphans import end_forgotten
 from hack.cluster.state import State
 from hack.local.process import StartFailed, free_port
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ark_kube.client import Client, transport
 from ark_kube.controller import Controller
@@ -59,7 +60,9 @@ async def running(
         # The Lease must not wait for anything else.
         lease_client = Client(official, _COMPONENT, answered=metrics.answered)
         redis = _redis_clients(config, stack)
-        replica = _assemble(config, client, lease_client, redis, metrics, usage)
+        parts = _assemble(config, client, lease_client, redis, metrics, usage)
+        intervals = Intervals(config.resync_seconds, config.stuck_seconds)
+        replica = Replica(parts, metrics, config.lease_name, intervals)
         port = await stack.enter_async_context(
             http.serve(
                 config.host,
@@ -82,7 +85,7 @@ def _assemble(
     redis: Mapping[str, Redis],
     metrics: OperatorMetrics,
     usage: Callable[[Key], TokenUsage | None] | None,
-) -> Replica:
+) -> Parts:
     identity = config.identity or f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
     queue: WorkQueue[Key] = WorkQueue(retries=RateLimit(_RETRIES_PER_SECOND, _RETRIES_AT_ONCE), metrics=metrics)
     requests = Requests(queue)
@@ -91,20 +94,19 @@ def _assemble(
         if requests.heard:
             queues.look_at(key)
 
-    def keda_changed() -> None:
+    def keda_changed(**changes: Any) -> None:
+        sources.keda = replace(sources.keda, **changes)
         metrics.keda(sources.keda.installed and not sources.keda.down)
         agents = (agent for key in cluster.agents if (agent := cluster.agent(key)) is not None)
         requests.reconcile_all([agent.key for agent in agents if agent.autoscaling is not None])
 
-    def keda_installed(installed: bool) -> None:
-        sources.keda = replace(sources.keda, installed=installed)
-        keda_changed()
-
-    def keda_down(why: str) -> None:
-        sources.keda = replace(sources.keda, down=why)
-        keda_changed()
-
-    cluster = Cluster(client, config.watch_namespace, requests.reconcile, woken, keda_installed)
+    cluster = Cluster(
+        client,
+        config.watch_namespace,
+        requests.reconcile,
+        woken,
+        lambda installed: keda_changed(installed=installed),
+    )
     queues = QueueReader(
         redis,
         cluster,
@@ -125,17 +127,16 @@ def _assemble(
     )
     sources = Sources(queues, usage or ledgers.usage)
     keda = KedaWatch(
-        client, config.keda_namespace, config.keda_lease, keda_down, silent_seconds=config.keda_silent_seconds
+        client,
+        config.keda_namespace,
+        config.keda_lease,
+        lambda why: keda_changed(down=why),
+        silent_seconds=config.keda_silent_seconds,
     )
     reconciler = Reconciler(client, Events(client, _COMPONENT, identity), cluster, sources, config.options, metrics)
     controller = Controller(queue, reconciler.reconcile, metrics, workers=config.workers)
     election = Election(lease_client, config.namespace, config.lease_name, identity, config.terms)
-    return Replica(
-        Parts(cluster, queues, ledgers, keda, controller, election, requests),
-        metrics,
-        config.lease_name,
-        Intervals(config.resync_seconds, config.stuck_seconds),
-    )
+    return Parts(cluster, queues, ledgers, keda, controller, election, requests)
 
 
 def _redis_clients(config: OperatorSettings, stack: AsyncExitStack) -> dict[str, Redis]:

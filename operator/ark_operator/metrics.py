@@ -36,17 +36,15 @@ _RECONCILE_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 3
 _QUEUE_BUCKETS = (0.0001, 0.001, 0.01, 0.1, 1, 10, 100, 1000)
 
 
-class OperatorMetrics:
-    """All metrics of one operator process, in a registry of their own.
+class RuntimeMetrics:
+    """What the controller runtime tells (`ark_kube.controller.ControllerMetrics`, `ark_kube.workqueue.QueueMetrics`).
 
     Args:
+        registry: gets them.
         workers: agents that are reconciled at a time, at most.
     """
 
-    def __init__(self, workers: int) -> None:
-        self.registry = registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
-        PlatformCollector(registry=registry)
+    def __init__(self, registry: CollectorRegistry, workers: int) -> None:
         self._reconciles = Counter(
             "controller_runtime_reconcile", "Reconciles by their result", ["controller", "result"], registry=registry
         )
@@ -85,38 +83,11 @@ class OperatorMetrics:
             registry=registry,
         )
         self._retries = Counter("workqueue_retries", "Reconciles that are tried again", ["name"], registry=registry)
-        self._requests = Counter(
-            "rest_client_requests", "Calls of the API server", ["method", "code"], registry=registry
-        )
-        self._leader = Gauge(
-            "leader_election_master_status", "Whether this replica leads: 1 or 0", ["name"], registry=registry
-        )
-        self.bursts = Counter("ark_operator_bursts", "Pools that were raised ahead of the HPA", registry=registry)
-        self.queue_errors = Counter(
-            "ark_operator_queue_read_errors", "Queues whose depth could not be read", ["redis"], registry=registry
-        )
-        self.queue_pipelines = Counter(
-            "ark_operator_queue_pipelines", "Pipelines that queues were read with", ["redis"], registry=registry
-        )
-        self.usage_errors = Counter(
-            "ark_operator_usage_read_errors", "Token ledgers that could not be read", ["redis"], registry=registry
-        )
-        self.usage_pipelines = Counter(
-            "ark_operator_usage_pipelines", "Pipelines that token ledgers were read with", ["redis"], registry=registry
-        )
-        self._keda_up = Gauge(
-            "ark_operator_keda_up", "Whether KEDA is installed and its operator runs: 1 or 0", registry=registry
-        )
-        self._modes: dict[Key, Mode] = {}
-        registry.register(_Modes(self._modes))
         # From the start on: the rate of a counter that first appears with its first error misses that one.
         for label in (self._depth, self._waits, self._works, self._retries, self._reconcile_errors):
             label.labels(CONTROLLER)
         for result in get_args(Result):
             self._reconciles.labels(CONTROLLER, result)
-        self.keda(True)
-
-    # What the controller runtime tells (`ControllerMetrics`, `QueueMetrics`).
 
     def reconciled(self, result: Result, seconds: float) -> None:
         """A reconcile ended."""
@@ -144,6 +115,45 @@ class OperatorMetrics:
     def retried(self) -> None:
         """An agent comes back with a backoff."""
         self._retries.labels(CONTROLLER).inc()
+
+
+class OperatorMetrics(RuntimeMetrics):
+    """All metrics of one operator process, in a registry of their own.
+
+    Args:
+        workers: agents that are reconciled at a time, at most.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        super().__init__(registry, workers)
+        self._requests = Counter(
+            "rest_client_requests", "Calls of the API server", ["method", "code"], registry=registry
+        )
+        self._leader = Gauge(
+            "leader_election_master_status", "Whether this replica leads: 1 or 0", ["name"], registry=registry
+        )
+        self.bursts = Counter("ark_operator_bursts", "Pools that were raised ahead of the HPA", registry=registry)
+        self.queue_errors = Counter(
+            "ark_operator_queue_read_errors", "Queues whose depth could not be read", ["redis"], registry=registry
+        )
+        self.queue_pipelines = Counter(
+            "ark_operator_queue_pipelines", "Pipelines that queues were read with", ["redis"], registry=registry
+        )
+        self.usage_errors = Counter(
+            "ark_operator_usage_read_errors", "Token ledgers that could not be read", ["redis"], registry=registry
+        )
+        self.usage_pipelines = Counter(
+            "ark_operator_usage_pipelines", "Pipelines that token ledgers were read with", ["redis"], registry=registry
+        )
+        self._keda_up = Gauge(
+            "ark_operator_keda_up", "Whether KEDA is installed and its operator runs: 1 or 0", registry=registry
+        )
+        self._modes: dict[Key, Mode] = {}
+        registry.register(_Modes(self._modes))
+        self.keda(True)
 
     def answered(self, method: str, code: str) -> None:
         """A call of the API server ended."""

@@ -11,7 +11,7 @@ from pydantic_settings import SettingsConfigDict
 from ark_api.tenancy import Tenancy, parse_rules
 from ark_kube.election import Terms
 from ark_operator.decision.options import Options
-from ark_process.certificate import Certificate
+from ark_process.certificate import CertificateFiles
 from ark_process.metrics_access import MetricsAccess
 from ark_process.settings import ProgramSettings, checked_with
 from ark_taskqueue import parse_address, parse_connections
@@ -133,11 +133,11 @@ class OperatorSettings(ProgramSettings):
         return Terms(self.lease_seconds, self.lease_renew_seconds, self.lease_retry_seconds)
 
     @property
-    def certificate(self) -> Certificate | None:
+    def certificate(self) -> CertificateFiles | None:
         """Of the HTTP server."""
         if self.tls_cert is None or self.tls_key is None:
             return None
-        return Certificate(self.tls_cert, self.tls_key)
+        return CertificateFiles(self.tls_cert, self.tls_key)
 
     @property
     def metrics_access(self) -> MetricsAccess | None:

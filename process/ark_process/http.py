@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 
-from ark_process.certificate import Certificate
+from ark_process.certificate import CertificateFiles, reloading_context
 from ark_process.metrics_access import MetricsAccess
 
 _STOP_SECONDS = 1.0
@@ -179,7 +179,7 @@ async def serve(
     before_scrape: Callable[[], Awaitable[None]],
     *,
     not_alive: Callable[[], str | None] = lambda: None,
-    certificate: Certificate | None = None,
+    certificate: CertificateFiles | None = None,
     access: MetricsAccess | None = None,
 ) -> AsyncIterator[int]:
     """Serve the endpoint while the context is open; gives the port that it listens on.
@@ -199,29 +199,11 @@ async def serve(
         BadCertificate: it cannot be read.
         PortInUse: the address cannot be listened on.
     """
-    scrapes = _Scrapes(registry, before_scrape)
 
-    async def metrics(request: web.Request) -> web.Response:
-        refusal = await access.refusal(request.headers.get("Authorization")) if access is not None else None
-        if refusal is not None:
-            return web.Response(status=refusal.status, text=f"{refusal.reason}\n")
-        body, content_type = await scrapes.render(request.headers.get("Accept", ""))
-        return web.Response(body=body, headers={"Content-Type": content_type})
-
-    async def healthz(_: web.Request) -> web.Response:
-        return _answer(not_alive())
-
-    async def readyz(_: web.Request) -> web.Response:
-        return _answer(not_ready())
-
-    @web.middleware
-    async def note(request: web.Request, handler: Any) -> web.StreamResponse:
+    async def note(request: web.Request) -> None:
         connections.asked(request.transport)
-        response: web.StreamResponse = await handler(request)
-        return response
 
-    application = web.Application(middlewares=[note])
-    application.add_routes([web.get("/metrics", metrics), web.get("/healthz", healthz), web.get("/readyz", readyz)])
+    application = _application(_Scrapes(registry, before_scrape), not_ready, not_alive, access, note)
     runner = web.AppRunner(
         application, access_log=None, shutdown_timeout=_STOP_SECONDS, keepalive_timeout=_KEEP_SECONDS
     )
@@ -229,7 +211,7 @@ async def serve(
     assert runner.server is not None
     connections = _Connections(runner.server)
     try:
-        context = certificate.context() if certificate is not None else None
+        context = reloading_context(certificate) if certificate is not None else None
         try:
             listening = _listen(host, port)
         except OSError as error:
@@ -247,6 +229,39 @@ async def serve(
             server.close()
     finally:
         await runner.cleanup()
+
+
+def _application(
+    scrapes: _Scrapes,
+    not_ready: Callable[[], str | None],
+    not_alive: Callable[[], str | None],
+    access: MetricsAccess | None,
+    note: Callable[[web.Request], Awaitable[None]],
+) -> web.Application:
+    """Return the routes; each request is noted when it comes."""
+
+    async def metrics(request: web.Request) -> web.Response:
+        refusal = await access.refusal(request.headers.get("Authorization")) if access is not None else None
+        if refusal is not None:
+            return web.Response(status=refusal.status, text=f"{refusal.reason}\n")
+        body, content_type = await scrapes.render(request.headers.get("Accept", ""))
+        return web.Response(body=body, headers={"Content-Type": content_type})
+
+    async def healthz(_: web.Request) -> web.Response:
+        return _answer(not_alive())
+
+    async def readyz(_: web.Request) -> web.Response:
+        return _answer(not_ready())
+
+    @web.middleware
+    async def noted(request: web.Request, handler: Any) -> web.StreamResponse:
+        await note(request)
+        response: web.StreamResponse = await handler(request)
+        return response
+
+    application = web.Application(middlewares=[noted])
+    application.add_routes([web.get("/metrics", metrics), web.get("/healthz", healthz), web.get("/readyz", readyz)])
+    return application
 
 
 def _listen(host: str, port: int) -> socket.socket:

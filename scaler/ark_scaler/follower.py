@@ -18,16 +18,21 @@ class Follower:
 
     Args:
         read: reads queues, and plans anew.
+        can_read: whether Redis answers; until then nothing is read, and nothing is forgotten.
         clock: monotonic time, seconds.
     """
 
-    def __init__(self, read: Callable[[Sequence[KnownQueue]], Awaitable[None]], clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        read: Callable[[Sequence[KnownQueue]], Awaitable[None]],
+        can_read: Callable[[], bool],
+        clock: Callable[[], float],
+    ) -> None:
         self._read = read
+        self._can_read = can_read
         self._clock = clock
         self._due: dict[QueueKeys, KnownQueue] = {}
         self._work = asyncio.Event()
-        self.can_read = False
-        """Whether Redis answers; until then nothing is read, and nothing is forgotten."""
 
     def plan(self, known: KnownQueue, followed: Followed) -> None:
         """Have a queue read as planned."""
@@ -62,7 +67,7 @@ class Follower:
             self._work.clear()
             now = self._clock()
             due = [known for known in self._due.values() if (at := known.followed.due_at) is not None and at <= now]
-            if self.can_read and due:
+            if due and self._can_read():
                 for known in due:
                     self.plan(known, replace(known.followed, due_at=None))
                 await self._read(due)

@@ -26,6 +26,7 @@ import structlog
 
 from ark_process.outages import Outages
 from ark_scaler.budgets import Budgets
+from ark_scaler.contact import Contact
 from ark_scaler.dead_letter_gauge import DeadLetterGauge
 from ark_scaler.decision.following import is_idle, next_reading
 from ark_scaler.errors import NothingKnown
@@ -76,28 +77,21 @@ class QueueObserver:
         self._hold_seconds = hold_seconds
         self._clock = clock
         self._queues: dict[QueueKeys, KnownQueue] = {}
-        self._follower = Follower(self._read_all, clock)
-        self._contact_at = 0.0
-        self._had_contact = False
-        self._last_error: TaskQueueError | None = None
+        self._log = structlog.get_logger(component="observer").bind(redis=name)
+        self._contact = Contact(name, metrics, self._log, clock)
+        self._follower = Follower(self._read_all, lambda: self._contact.is_there, clock)
         self._reader = depth_reader(name, commands, timeout, metrics)
         self.budgets = Budgets(name, usage_reader(name, commands, timeout, metrics), hold_seconds, clock)
         self._dead_letters = DeadLetterGauge(name, commands, metrics)
         self._watch = watch_of(watching, commands, self)
         self._held = metrics.held_values.labels(redis=name)
-        self._errors = metrics.redis_errors.labels(redis=name)
-        self._up = metrics.redis_up.labels(redis=name)
-        self._up.set(0)
         metrics.watched_queues.labels(redis=name).set_function(lambda: len(self._watch))
-        self._log = structlog.get_logger(component="observer").bind(redis=name)
         self._unreadable = Outages(self._log, "queue", "queue cannot be read", "queue can be read again")
 
     @property
     def not_ready(self) -> str | None:
         """Why nothing can be answered yet; None once Redis has answered for the first time."""
-        if self._had_contact:
-            return None
-        return f"Redis {self.name!r} has not answered yet: {self._last_error or 'connecting'}"
+        return self._contact.not_ready
 
     def known_depths(self) -> Iterator[tuple[str, QueueKeys, Depth]]:
         """Return connection name, queue and last depth of every queue that was read and is not too old to hold."""
@@ -193,27 +187,17 @@ class QueueObserver:
 
     def contact(self) -> None:
         """Redis answered; after a loss every queue with an open stream is read."""
-        self._contact_at = self._clock()
-        if self._follower.can_read:
-            return
-        self._follower.can_read = self._had_contact = True
-        self._up.set(1)
-        self._log.info("redis is reachable")
-        for known in self._queues.values():
-            if known.subscriptions:
-                self._follower.read_soon(known)
+        if self._contact.answered():
+            for known in self._queues.values():
+                if known.subscriptions:
+                    self._follower.read_soon(known)
 
     def lost(self, error: TaskQueueError) -> None:
         """The watch broke: what it vouched for was true until its last answer."""
-        if self._follower.can_read or self._last_error is None:
-            self._log.warning("redis is not reachable", error=str(error))
         for known in self._queues.values():
             if self._watch.has(known.queue):
-                known.confirmed_at = max(known.confirmed_at, self._contact_at)
-        self._follower.can_read = False
-        self._last_error = error
-        self._up.set(0)
-        self._errors.inc()
+                known.confirmed_at = max(known.confirmed_at, self._contact.at)
+        self._contact.lost(error)
 
     # Reading.
 
@@ -254,7 +238,7 @@ class QueueObserver:
         self._follower.read_later(known)
 
     def _hold(self, known: KnownQueue, error: RedisUnavailable) -> Depth:
-        vouched_at = self._contact_at if self._watch.has(known.queue) else known.confirmed_at
+        vouched_at = self._contact.at if self._watch.has(known.queue) else known.confirmed_at
         age = self._clock() - max(known.confirmed_at, vouched_at)
         if known.depth is not None and age <= self._hold_seconds:
             self._held.inc()

@@ -15,14 +15,14 @@ from grpc_reflection.v1alpha import reflection
 
 from ark_api.tenancy import Tenancy
 from ark_process import http, program, settings
-from ark_process.certificate import BadCertificate
+from ark_process.certificate import BadCertificate, CertificateFiles
 from ark_scaler import garbage
 from ark_scaler.callers import CallersNames
 from ark_scaler.metrics import ScalerMetrics
 from ark_scaler.observer import QueueObserver, first_not_ready
 from ark_scaler.servicer import ScalerServicer
 from ark_scaler.settings import ScalerSettings
-from ark_scaler.tls import CertificateFiles, ReloadingCertificate, UnusableCertificate
+from ark_scaler.tls import credentials
 from ark_scaler.wire import externalscaler_pb2, externalscaler_pb2_grpc
 from ark_taskqueue import Client, connect
 
@@ -173,8 +173,8 @@ def _listen(server: grpc.aio.Server, config: ScalerSettings) -> int:
         if config.tls_cert is None or config.tls_key is None:
             return server.add_insecure_port(address)
         files = CertificateFiles(config.tls_cert, config.tls_key, config.tls_client_ca)
-        return server.add_secure_port(address, ReloadingCertificate(files).credentials())
-    except UnusableCertificate as error:
+        return server.add_secure_port(address, credentials(files))
+    except BadCertificate as error:
         raise CannotStart(str(error)) from error
     except RuntimeError as error:
         raise CannotStart(f"cannot listen on {address} for gRPC: address in use or not ours; choose --port") from error

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from ark_api.tenancy import StreamRule, parse_rules
-from ark_process.certificate import Certificate
+from ark_process.certificate import CertificateFiles
 from ark_process.metrics_access import MetricsAccess
 from ark_process.settings import ProgramSettings, checked_with
 from ark_taskqueue import parse_connections
@@ -103,11 +103,11 @@ class ScalerSettings(ProgramSettings):
         return frozenset(self.tls_client_names.split()) if self.tls_client_ca else frozenset()
 
     @property
-    def http_certificate(self) -> Certificate | None:
+    def http_certificate(self) -> CertificateFiles | None:
         """Of the HTTP server; None for plain HTTP."""
         if not self.http_tls or self.tls_cert is None or self.tls_key is None:
             return None
-        return Certificate(self.tls_cert, self.tls_key)
+        return CertificateFiles(self.tls_cert, self.tls_key)
 
     @property
     def metrics_access(self) -> MetricsAccess | None:

@@ -12,8 +12,8 @@ from pathlib import Path
 from ark_process import logs
 from hack.cluster.addresses import Block
 from hack.cluster.api import connect
-from hack.cluster.node.container import end_forgotten
 from hack.cluster.node.node import Ports, ProcessNode
+from hack.cluster.node.orphans import end_forgotten
 from hack.cluster.node.pod import Cluster
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import shutil
 import signal
@@ -15,9 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from hack.cluster.node.command import relocated
+from hack.cluster.node.orphans import remember
 from hack.cluster.node.probes import Probe
 from hack.cluster.node.status import ContainerView, Running, State, Terminated, Waiting
 from hack.local.process import die_with_parent
@@ -170,7 +168,7 @@ class Container:
         try:
             if self._stopping.is_set():  # it was stopped while it started
                 self._signal(signal.SIGKILL if self._killing else signal.SIGTERM)
-            _remember(process.pid, recipe.folder / f"{self.name}.process")
+            remember(process.pid, recipe.folder / f"{self.name}.process")
             self._to(Running(began))
             async with asyncio.TaskGroup() as probing:
                 probes = probing.create_task(self._probe())
@@ -283,24 +281,3 @@ def _environment(recipe: Recipe, ip: str) -> dict[str, str]:
     system = {name: os.environ[name] for name in _SYSTEM_VARIABLES if name in os.environ}
     hosts = dict.fromkeys(("AGENT_HOST", "ARK_SCALER_HOST", "ARK_OPERATOR_HOST"), ip)
     return {**system, "HOME": str(recipe.folder), **hosts, **recipe.variables}
-
-
-def _remember(pid: int, path: Path) -> None:
-    """Write down which process a container is, for whoever has to clean up after a node that was killed."""
-    with suppress(psutil.NoSuchProcess, OSError):
-        path.write_text(json.dumps({"pid": pid, "created": psutil.Process(pid).create_time()}))
-
-
-def end_forgotten(folder: Path) -> int:
-    """Kill the containers of a node that is gone, by what it wrote down; return how many there were."""
-    killed = 0
-    for path in folder.glob("*/*.process"):
-        try:
-            entry = json.loads(path.read_text())
-            if psutil.Process(entry["pid"]).create_time() == entry["created"]:
-                os.killpg(entry["pid"], signal.SIGKILL)
-                killed += 1
-        except (psutil.NoSuchProcess, ProcessLookupError, ValueError):
-            pass
-        path.unlink(missing_ok=True)
-    return killed

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
+
+from ark_taskqueue.tasks.task import text
 
 Counting: TypeAlias = Literal["never", "noted", "proved", "always"]
 """Whether a refusal is a failure; see `Consumer.refuse`."""
@@ -31,3 +34,10 @@ class Ended:
     """"lost": it is no longer this delivery's, and nothing was written."""
     dropped: int = 0
     """Dead letters that had to go for this one."""
+
+
+def ended_from(reply: Sequence[Any]) -> Ended:
+    """Return what ``fail.lua`` and ``refuse.lua`` answer."""
+    outcome = text(reply[0])
+    known: dict[str, Literal["retry", "dead", "refused"]] = {"retry": "retry", "dead": "dead", "refused": "refused"}
+    return Ended(known.get(outcome, "lost"), int(reply[1]))

@@ -1,25 +1,5 @@
 """Take tasks from a queue and say how each one ended: the worker's side.
 
-The life of a task, all of it in Redis (nothing is ever only in a worker's memory)::
-
-    undelivered --claim--> in flight --complete--> result
-                              |  ^
-                 give back,   |  |  claim (before any undelivered task)
-                 lease over   v  |
-                            ready <--reclaim-- backoff <--fail-- in flight --last failure--> dead letter
-
-"Ready" and "backoff" are two reserved consumers of the group. A task that is given back or fails stays in the
-group's pending entries and only changes its consumer, so it keeps its id, its place and its delivery count, and
-every reader of the queue's depth goes on counting it.
-
-Two more keep tasks apart from the others. "Refused" holds those that a provider refuses, where it is not known whether
-it would take any other: they are claimed last, so that they cannot stand in the way. "Suspect" holds those that a
-worker held when it died: each is tried on a worker that holds nothing else, so that the one that kills its worker is
-found out and the others lose no attempt.
-
-A pending entry has one time, when it was last delivered. In backoff it says when the task is due: that moment minus
-`HORIZON_MS`, since Redis takes no delivery time that lies in the future.
-
 Every answer is fenced: complete, fail, give back and renew do nothing to a task that is no longer this delivery's.
 """
 
@@ -27,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 from redis.exceptions import ResponseError
 
@@ -37,8 +17,16 @@ from ark_taskqueue.ledger.token_ledger import ledger_keys
 from ark_taskqueue.redis.client import Client
 from ark_taskqueue.redis.script import Script
 from ark_taskqueue.redis.translation import from_response, translated
-from ark_taskqueue.tasks.answers import Counting, Ended, Reclaimed
-from ark_taskqueue.tasks.policy import Leases, LettersKept, RetryPolicy
+from ark_taskqueue.tasks.answers import Counting, Ended, Reclaimed, ended_from
+from ark_taskqueue.tasks.policy import (
+    REFUSED_REMEMBER_SECONDS,
+    REFUSED_WAIT_SECONDS,
+    SUSPECT_WAIT_SECONDS,
+    THROTTLED_SECONDS,
+    Leases,
+    LettersKept,
+    RetryPolicy,
+)
 from ark_taskqueue.tasks.reserved import BACKOFF, GIVEN_BACK_IDLE_MS, HORIZON_MS, READY, REFUSED, SUSPECT
 from ark_taskqueue.tasks.task import Outcome, Task, decoded, fields_from, outcome_fields, raw, text
 
@@ -46,13 +34,6 @@ _SERVICE_TIME_SAMPLES = 100
 _RECLAIM_INTERVAL_SECONDS = 1.0
 _FORGET_CONSUMER_SECONDS = 600.0
 """A consumer without tasks is made anew when its worker comes back; thousands of dead ones make every listing slow."""
-_REFUSED_WAIT_SECONDS = 300.0
-"""A refused task that has waited for so long behind all others is offered before them."""
-_REFUSED_REMEMBER_SECONDS = 7 * 24 * 3600.0
-_THROTTLED_SECONDS = 3600.0
-"""A rate limit refuses whom it will; who is refused for so long while others are answered asks for too much."""
-_SUSPECT_WAIT_SECONDS = 5.0
-"""So long suspects are left to idle workers; after that a busy one takes one, and lets its other tasks end first."""
 _PAGE = 100
 _ALONE, _REFUSED = 1, 2
 """What ``claim.lua`` says of a task that is no ordinary one."""
@@ -126,9 +107,9 @@ class Consumer:
             REFUSED,
             SUSPECT,
             int(refused),
-            _ms(_REFUSED_WAIT_SECONDS),
-            _ms(_SUSPECT_WAIT_SECONDS),
-            _ms(_REFUSED_REMEMBER_SECONDS),
+            _ms(REFUSED_WAIT_SECONDS),
+            _ms(SUSPECT_WAIT_SECONDS),
+            _ms(REFUSED_REMEMBER_SECONDS),
         )
         now_ms = int(reply[0])
         self._server_minus_local_ms = now_ms - time.monotonic() * 1000
@@ -227,7 +208,7 @@ class Consumer:
             RedisUnavailable, RedisRefused: see `claim`.
         """
         most = 1 if final else self._retries.max_failures
-        return _ended(await _FAIL.run(self._client, self._failure_keys(task), *self._failure(task, error, most)))
+        return ended_from(await _FAIL.run(self._client, self._failure_keys(task), *self._failure(task, error, most)))
 
     async def refuse(self, task: Task, error: str, counts: Counting = "proved") -> Ended:
         """Say that a task was refused, perhaps as every other would be: it is offered last, and it is no attempt.
@@ -249,10 +230,10 @@ class Consumer:
             *self._failure(task, error, self._retries.max_failures),
             REFUSED,
             counts,
-            _ms(_REFUSED_REMEMBER_SECONDS),
-            _ms(_THROTTLED_SECONDS),
+            _ms(REFUSED_REMEMBER_SECONDS),
+            _ms(THROTTLED_SECONDS),
         )
-        return _ended(reply)
+        return ended_from(reply)
 
     def _failure_keys(self, task: Task) -> tuple[str, ...]:
         queue = self._queue
@@ -353,12 +334,6 @@ class Consumer:
 
 def _ms(seconds: float) -> int:
     return round(seconds * 1000)
-
-
-def _ended(reply: Any) -> Ended:
-    outcome, dropped = text(reply[0]), int(reply[1])
-    known: dict[str, Literal["retry", "dead", "refused"]] = {"retry": "retry", "dead": "dead", "refused": "refused"}
-    return Ended(known.get(outcome, "lost"), dropped)
 
 
 def _deliveries(tasks: Sequence[Task]) -> list[str | int]:

@@ -11,6 +11,13 @@ DEFAULT_LEASE_SECONDS = 60.0
 DEFAULT_RESULT_SECONDS = 3600.0
 DEFAULT_LETTERS_KEPT = 10_000
 DEFAULT_LETTERS_SECONDS = 30 * 24 * 3600.0
+REFUSED_WAIT_SECONDS = 300.0
+"""A refused task that has waited for so long behind all others is offered before them."""
+REFUSED_REMEMBER_SECONDS = 7 * 24 * 3600.0
+THROTTLED_SECONDS = 3600.0
+"""A rate limit refuses whom it will; who is refused for so long while others are answered asks for too much."""
+SUSPECT_WAIT_SECONDS = 5.0
+"""So long suspects are left to idle workers; after that a busy one takes one, and lets its other tasks end first."""
 
 
 @dataclass(frozen=True, slots=True)
