@@ -1,10 +1,10 @@
 # Every target sets itself up: virtual environment, pinned packages, Redis (the machine's own when it is 7.0 or
-# later, else the Valkey that comes with the packages). Only Python 3.11 or newer has to be there; e2e, cluster,
+# later, else the Valkey that comes with the packages). Only Python 3.11 or newer has to be there; test-operator, e2e, cluster,
 # cluster-demo, chaos and bench NAME=wake, operator, status, trace or soak also need Linux and Go 1.26, and build
 # Kubernetes and KEDA once (a quarter of an hour).
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lint format test e2e demo cluster cluster-demo bench chaos fuzz protos package lock clean
+.PHONY: help venv lint format test test-operator e2e demo cluster cluster-demo bench chaos fuzz protos package lock clean
 SHELL := /bin/bash
 PY := .venv/bin/python
 # Two processes: the tests wait for servers more than they compute.
@@ -28,6 +28,9 @@ format: venv ## mend what can be mended by machine
 
 test: venv ## all tests; TEST_ARGS="tests/scaler -k wake" for some
 	$(PY) -m pytest $(TEST_ARGS)
+
+test-operator: venv ## the operator and its runtime on a real API server, without KEDA; builds etcd and Kubernetes once
+	$(PY) -m pytest $(TEST_ARGS) --timeout=600 tests/cluster/operator
 
 e2e: venv ## end-to-end tests on a real Kubernetes and KEDA; CLUSTER=local|kind|current, E2E_ARGS="tests/cluster/test_mtls.py"
 	@$(PY) -m hack.cluster.e2e $(if $(CLUSTER),--cluster "$(CLUSTER)") $(if $(KEDA_MANIFEST),--keda-manifest "$(KEDA_MANIFEST)") -- $(E2E_ARGS)

@@ -74,6 +74,13 @@ def test_the_readme_names_nothing_that_is_not_there() -> None:
         assert (ROOT / link).exists(), f"README links to {link}"
 
 
+@pytest.mark.parametrize("page", tracked("*.md"), ids=lambda path: path.stem)
+def test_a_page_names_no_source_file_that_is_not_there(page: Path) -> None:
+    there = [f"/{path.relative_to(ROOT)}" for path in tracked("*.py", "*.lua")]
+    for name in re.findall(r"`([\w./-]+\.(?:py|lua))`", page.read_text()):
+        assert any(path.endswith(f"/{name}") for path in there), name
+
+
 def test_triggers_in_the_documentation_are_such_as_the_scaler_takes() -> None:
     from ark_scaler.decision.trigger import parse
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,11 @@ async def call(calls: Calls, bill: Bill | None = None, *, model: str = MODEL, la
             return await calls.call(request(model), bill or calls.reserving.debts.bill(), clock, last=last)
     finally:
         await calls.reserving.pay()
+
+
+async def scripts_run(client: Client) -> int:
+    """Return how often a server was asked to run a script."""
+    return int((await client.info("commandstats")).get("cmdstat_evalsha", {}).get("calls", 0))
 
 
 async def usage_of(client: Client, queue: QueueKeys, budget: Budget = BUDGET) -> TokenUsage:
@@ -109,7 +116,12 @@ async def test_others_reservations_are_waited_for(client: Client, queue: QueueKe
     others = [await ledger.reserve(BUDGET, 60) for _ in range(10)]
     llm = FakeLLM()
     running = asyncio.create_task(call(calls_of(client, queue, llm, BUDGET)))
-    await asyncio.sleep(0.3)
+    before = await scripts_run(client)
+
+    async def tried_again() -> bool:
+        return await scripts_run(client) >= before + 3
+
+    await eventually(tried_again, "the third try to reserve")
     assert not llm.calls
     await ledger.settle(others[0], 0, 0)
     await running
@@ -308,12 +320,18 @@ async def test_an_exceeded_budget_is_looked_at_again_before_its_restore_time(
 async def test_a_provider_that_says_come_back_in_no_time_is_not_asked_all_the_time(
     client: Client, queue: QueueKeys
 ) -> None:
-    llm = FakeLLM(lambda _: ProviderBusy("429", 0.0))
-    running = asyncio.create_task(call(calls_of(client, queue, llm, BUDGET)))
-    await asyncio.sleep(1.5)
+    asked: list[float] = []
+
+    def busy(_: Request) -> Exception:
+        asked.append(time.monotonic())
+        return ProviderBusy("429", 0.0)
+
+    running = asyncio.create_task(call(calls_of(client, queue, FakeLLM(busy), BUDGET)))
+    await eventually(lambda: len(asked) == 4, "the fourth call")
     running.cancel()
     await asyncio.wait([running])
-    assert 2 <= len(llm.calls) <= 5
+    for (before, now), pause in zip(pairwise(asked), (0.1, 0.2, 0.4), strict=True):
+        assert now - before >= pause
 
 
 async def test_a_provider_is_asked_again_however_long_it_wants_to_be_left_alone(

@@ -144,7 +144,13 @@ async def test_a_task_longer_than_the_lease_does_not_run_twice(client: Client, q
         working(client, queue, handler, name="two", leases=leases),
     ):
         submission = await Producer(client, queue).submit("x")
-        await asyncio.sleep(2.5)  # six leases
+        await eventually(lambda: bool(handler.started), "the start of the task")
+        claimed = (await client.time())[0]
+
+        async def looked_at_for_long() -> bool:
+            return float(await client.hget(queue.stats, "reclaimed_at_ms") or 0) / 1000 > claimed + 3
+
+        await eventually(looked_at_for_long, "a look for dead workers' tasks more than six leases later")
         handler.go_on.set()
         result = await result_of(client, queue, submission.task_id)
     assert handler.started == [submission.task_id]

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
+import grpc
 import pytest
 
+from ark_scaler.server import running
 from ark_taskqueue import Budget, Client, QueueKeys, TokenLedger
 from hack.local.proxy import Proxy
 from hack.local.redis_server import RedisServer
 from tests.eventually import eventually
-from tests.scaler.keda import Keda, add_task, failure, scaler_and_keda
+from tests.scaler.keda import Keda, add_task, failure, scaler_and_keda, settings
+from tests.scaler.test_streams import scraped
 from tests.taskqueue.moving_time import age_ledger
 
 BUDGET = Budget(10_000, 1000)
@@ -101,13 +105,21 @@ async def test_a_stop_ends_streams_that_wait_for_their_budget(redis_server: Redi
     queue = QueueKeys.for_agent("default", "writer")
     await spend(client, queue, 9500)
     await add_task(client)
-    async with scaler_and_keda(redis=redis_server.url) as (_, keda):
-        stream = keda.stream(keda.reference(**METADATA))
-        pushed = asyncio.create_task(stream.read())
-        await asyncio.sleep(0.5)
-        assert not pushed.done()
-    async with asyncio.timeout(30):
-        await asyncio.wait([pushed])
+    async with AsyncExitStack() as calling:
+        async with running(settings(redis=redis_server.url)) as scaler:
+            # Closed after the scaler has stopped: what the stream ends with is the scaler's.
+            channel = await calling.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{scaler.grpc_port}"))
+            stream = Keda(channel).stream(Keda.reference(**METADATA))
+            pushed = asyncio.ensure_future(stream.read())
+
+            async def looked() -> bool:
+                return await scraped(scaler.http_port, "ark_scaler_usage_reads_total") >= 1
+
+            await eventually(looked, "the look at the budget")
+            assert not pushed.done()
+        async with asyncio.timeout(30):
+            assert await pushed is grpc.aio.EOF
+            assert await stream.code() == grpc.StatusCode.OK
 
 
 async def test_while_redis_fails_the_budget_stays_what_it_was_and_never_becomes_a_guess(

@@ -121,7 +121,8 @@ async def test_the_http_endpoint_shows_queues_requests_and_redis(redis_server: R
         'ark_scaler_watched_queues{redis="default"} 1.0',
     ):
         assert _normal(sample) in {_normal(line) for line in shown.splitlines()}, sample
-    assert "ark_queue_oldest_waiting_seconds{" in shown
+    [oldest] = [line for line in shown.splitlines() if line.startswith("ark_queue_oldest_waiting_seconds{")]
+    assert 0 < float(oldest.rpartition(" ")[2]) < 600, "the tasks were added by this test"
 
 
 def _normal(sample: str) -> tuple[str, tuple[str, ...], str]:

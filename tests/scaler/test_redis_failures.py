@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import urllib.error
 import urllib.request
 from contextlib import AsyncExitStack
@@ -211,10 +210,8 @@ async def test_with_redis_down_at_the_start_the_scaler_runs_and_is_not_ready(fol
         with RedisServer(folder, port=port) as redis:
             client = connect(redis.url)
             await add_task(client)
-            began = time.monotonic()
             async with asyncio.timeout(30):
                 assert (await stream.read()).result is True
-            assert time.monotonic() - began < 15
 
             async def ready() -> bool:
                 serving = bool(await health() == health_pb2.HealthCheckResponse.SERVING)

@@ -9,6 +9,8 @@ from urllib.request import urlopen
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.eventually import eventually
+
 
 async def page(port: int, path: str, context: ssl.SSLContext | None = None) -> str:
     """Return a page of the endpoint; HTTPS with a context.
@@ -24,6 +26,16 @@ async def page(port: int, path: str, context: ssl.SSLContext | None = None) -> s
         return text
 
     return await asyncio.to_thread(read)
+
+
+async def more(port: int, metric: str, count: int = 3) -> None:
+    """Wait until a counter has risen by so many: what has not come of the first of them does not come of it at all."""
+    before = await samples(port, metric)
+
+    async def risen() -> bool:
+        return await samples(port, metric) >= before + count
+
+    await eventually(risen, f"{count} more of {metric}", every=0.1)
 
 
 async def samples(port: int, metric: str, /, **labels: str) -> float:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from ark_taskqueue import Client, Producer
 from hack.local.redis_server import RedisServer
 from tests.cluster.operator.operating import World, agent, operating, queue_of
-from tests.cluster.operator.scrape import samples
+from tests.cluster.operator.scrape import more, samples
 from tests.eventually import eventually
 
 
@@ -44,7 +42,7 @@ async def test_a_woken_pool_is_raised_to_what_its_queue_asks_for(
         await here.replicas(7)
         await here.scale_deployment(9)
         await here.mirror(9)
-        await asyncio.sleep(1.5)
+        await more(port, "ark_operator_queue_pipelines_total")
         assert (await here.deployment())["spec"]["replicas"] == 9, "lowering is the HPA's"
 
 
@@ -52,7 +50,7 @@ async def test_a_woken_pool_is_raised_to_what_its_queue_asks_for(
 async def test_there_is_no_burst_where_the_user_does_not_want_one(
     here: World, redis_server: RedisServer, client: Client, scaling: dict[str, object]
 ) -> None:
-    async with operating(here, redis=redis_server.url):
+    async with operating(here, redis=redis_server.url) as (_, port):
         await here.make(agent(autoscaling=scaling))
         await here.mirror(0)
         await here.keda_says()
@@ -63,5 +61,5 @@ async def test_there_is_no_burst_where_the_user_does_not_want_one(
             return bool((await here.agent()).get("status", {}).get("queue") == {"waiting": 33, "inFlight": 0})
 
         await eventually(shown, "the queue in the status, so it was looked at", every=0.05)
-        await asyncio.sleep(1.5)
+        await more(port, "ark_operator_queue_pipelines_total")
         assert (await here.deployment())["spec"]["replicas"] == 1

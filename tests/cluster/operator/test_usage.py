@@ -12,7 +12,7 @@ import pytest
 from ark_taskqueue import Budget, Client, QueueKeys, TokenLedger, connect
 from hack.local.redis_server import RedisServer
 from tests.cluster.operator.operating import World, agent, operating, queue_of
-from tests.cluster.operator.scrape import samples
+from tests.cluster.operator.scrape import more, samples
 from tests.eventually import eventually
 from tests.taskqueue.moving_time import age_ledger
 
@@ -110,11 +110,7 @@ async def test_a_redis_that_does_not_answer_changes_no_mode(here: World, folder:
             await here.replicas(2, "runs")
             redis.kill()
 
-            async def failing() -> bool:
-                return await samples(port, "ark_operator_usage_read_errors_total") > 3
-
-            await eventually(failing, "readings that fail", every=0.1)
-            await asyncio.sleep(1)
+            await more(port, "ark_operator_usage_read_errors_total", 6)
             assert (await here.agent("stopped"))["status"]["mode"] == "Budget"
             assert (await here.agent("runs"))["status"]["mode"] == "Static"
             assert (await here.deployment("runs"))["spec"]["replicas"] == 2
@@ -134,8 +130,9 @@ async def test_a_restarted_operator_that_cannot_read_keeps_every_mode(here: Worl
             await here.replicas(0)
         await client.aclose()
         redis.kill()
-        async with operating(here, ledgers=True, redis=redis.url, resync_seconds=0.2):
-            await asyncio.sleep(2)
+        async with operating(here, ledgers=True, redis=redis.url, resync_seconds=0.2) as (_, port):
+            await more(port, "ark_operator_usage_read_errors_total")
+            await more(port, "controller_runtime_reconcile_total", 5)
             assert (await here.agent())["status"]["mode"] == "Budget"
             assert (await here.deployment())["spec"]["replicas"] == 0
 
