@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
 import structlog
 
@@ -23,9 +22,6 @@ from ark_agent.reporter import Reporter
 from ark_agent.tracing import Tracing
 from ark_process.exceptions import leaves
 from ark_taskqueue import Outcome, Task
-
-AttemptKey: TypeAlias = tuple[str, int]
-"""A task's id and its delivery: one that was lost and came back runs beside the delivery that is to be dropped."""
 
 
 @dataclass(eq=False, slots=True)
@@ -47,10 +43,9 @@ class Attempt:
     is_given_up: bool = False
     """Whether its failure is reported though its handler does not end."""
 
-    @property
-    def key(self) -> AttemptKey:
-        """What tells it from every other attempt."""
-        return self.task.id, self.task.delivery
+    def is_of(self, task: Task) -> bool:
+        """Return whether it is made at this delivery of the task."""
+        return (self.task.id, self.task.delivery) == (task.id, task.delivery)
 
     @property
     def seconds(self) -> float:

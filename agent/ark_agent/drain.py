@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 
-from ark_agent.attempt import Attempt, AttemptKey
+from ark_agent.attempt import Attempt
 from ark_agent.reporter import Reporter
 from ark_agent.reserving import Reserving
 
@@ -17,7 +17,7 @@ _LAST_GIVE_BACK_SECONDS = 1.0
 
 
 async def drain(
-    running: Mapping[AttemptKey, Attempt],
+    running: Sequence[Attempt],
     reporter: Reporter,
     reserving: Reserving,
     log: structlog.stdlib.BoundLogger,
@@ -38,11 +38,11 @@ async def drain(
         grace_seconds: how long they may take.
         end: ends the process.
     """
-    waited_for = jobs(attempt for attempt in running.values() if not attempt.is_given_up)
+    waited_for = jobs(attempt for attempt in running if not attempt.is_given_up)
     if waited_for:
         log.info("draining", tasks=len(waited_for), grace_seconds=grace_seconds)
         await asyncio.wait(waited_for, timeout=grace_seconds)
-    rest = list(running.values())
+    rest = list(running)
     for attempt in rest:
         attempt.drop()
     if not rest:

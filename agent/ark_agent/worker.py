@@ -23,7 +23,7 @@ from typing import Any
 
 import structlog
 
-from ark_agent.attempt import Attempt, AttemptKey, Attempts
+from ark_agent.attempt import Attempt, Attempts
 from ark_agent.calls import Calls
 from ark_agent.containment import task_factory
 from ark_agent.context import Handler
@@ -86,7 +86,8 @@ class Worker:
             system=system,
         )
         self._redis_problem: str | None = "Redis has not answered yet"
-        self._running: dict[AttemptKey, Attempt] = {}
+        self._running: list[Attempt] = []
+        """A task that was refused or lost may come back before its last attempt has left."""
         self._main: asyncio.Task[Any] | None = None
         """What runs `run`."""
         self.is_closing = False
@@ -110,14 +111,14 @@ class Worker:
 
     def held(self) -> list[Task]:
         """Return the tasks whose leases are to be renewed; may be called from any thread."""
-        return [attempt.task for attempt in list(self._running.values()) if not attempt.is_given_up]
+        return [attempt.task for attempt in list(self._running) if not attempt.is_given_up]
 
     def lost(self, task: Task) -> None:
         """Drop a task that is no longer this worker's."""
-        attempt = self._running.get((task.id, task.delivery))
-        if attempt is not None and not attempt.is_ending:
-            self._log.warning("task is no longer ours, dropping it", task=task.id, delivery=task.delivery)
-            attempt.drop()
+        for attempt in self._running:
+            if attempt.is_of(task) and not attempt.is_ending:
+                self._log.warning("task is no longer ours, dropping it", task=task.id, delivery=task.delivery)
+                attempt.drop()
 
     def _is_ending(self) -> bool:
         """Return whether the worker was cancelled, as when a callback of a handler's has ended the event loop."""
@@ -180,15 +181,14 @@ class Worker:
                 continue
             failures, self._redis_problem = 0, None
             if self._stopping.is_set():
-                await self._reporter.give_back(
-                    tasks, self._log
-                )  # they came with the answer to a wait that began before the stop
+                # They came with the answer to a wait that began before the stop.
+                await self._reporter.give_back(tasks, self._log)
                 return
             for task in tasks:
-                others = jobs(self._running.values()) if task.alone else []
+                others = jobs(self._running) if task.alone else []
                 attempt = self._attempts.begin(task, self._gate.now(), self._log)
                 attempt.job = work.create_task(self._work_on(attempt, others), name=f"task {task.id}")
-                self._running[attempt.key] = attempt
+                self._running.append(attempt)
 
     async def _give_up_the_stubborn(self) -> None:
         """End the process where a handler does not let itself be cancelled: it would hold its slot for ever.
@@ -196,7 +196,7 @@ class Worker:
         Its attempt has failed; the other tasks end in order, and their slots come back with the next process.
         """
         now = asyncio.get_running_loop().time()
-        for attempt in list(self._running.values()):
+        for attempt in list(self._running):
             if not attempt.is_given_up and attempt.over_for(now) > _STUBBORN_SECONDS:
                 attempt.is_given_up = True
                 self._log.error("a handler does not end when its time is over, the process ends", task=attempt.task.id)
@@ -212,12 +212,12 @@ class Worker:
     @property
     def _free(self) -> int:
         """Slots for further tasks: none beside a task that is to be alone, one while the provider refuses."""
-        if any(attempt.task.alone for attempt in self._running.values()):
+        if any(attempt.task.alone for attempt in self._running):
             return 0
         most = self._limits.concurrent_tasks
         if self._gate.probing:
             began = self._gate.refused_at or 0.0
-            if any(attempt.taken_at >= began for attempt in self._running.values()):
+            if any(attempt.taken_at >= began for attempt in self._running):
                 return 0  # one is being tried
         return most - len(self._running)
 
@@ -246,7 +246,7 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - a defect of ours, or an exception that cannot even be shown
             attempt.log.error("end of the task cannot be told", error=type(error).__name__)
         finally:
-            del self._running[attempt.key]
+            self._running.remove(attempt)
             self._slot_free.set()
 
     async def _ended(self, others: Sequence[asyncio.Task[None]]) -> bool:

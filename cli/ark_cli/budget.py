@@ -8,15 +8,14 @@ from typing import Any
 import click
 from rich.text import Text
 
-from ark_api.moment import moment
 from ark_cli import output
-from ark_cli.agents import Agent, read_agent, read_agents, span
+from ark_cli.agents import Agent, read_agent, read_agents
 from ark_cli.errors import CliError
 from ark_cli.kubectl import Kubectl
 from ark_cli.live import Live, read_live
 from ark_cli.options import complete_agents, connected, everywhere_option, output_option, redis_option, where_options
 from ark_cli.redis_access import RedisAccess
-from ark_cli.status import budget_bar, budget_data, number
+from ark_cli.views import BudgetView, number
 
 
 class _Limit(click.ParamType[int]):
@@ -79,9 +78,9 @@ async def _limited(kubectl: Kubectl, agent: Agent, limit: int) -> Agent:
 
 def _show(agents: list[Agent], live: Live, kind: str, *, one: bool, everywhere: bool) -> None:
     now = datetime.now(UTC)
-    found = [(agent, budget_data(agent, live.of(agent))) for agent in agents]
+    found = [(agent, BudgetView.of(agent, live.of(agent))) for agent in agents]
     if kind != "table":
-        listed = [{"namespace": agent.namespace, "name": agent.name, **data} for agent, data in found]
+        listed = [{"namespace": agent.namespace, "name": agent.name, **budget.as_data()} for agent, budget in found]
         output.emit(listed[0] if one else {"budgets": listed}, kind)
         return
     if not found:
@@ -91,22 +90,16 @@ def _show(agents: list[Agent], live: Live, kind: str, *, one: bool, everywhere: 
         [
             *([agent.namespace] if everywhere else []),
             agent.name,
-            budget_bar(data),
-            number(data["usedTokens"]),
-            number(data["reservedTokens"]),
-            number(data["leftTokens"]),
-            str(data["limitTokens"]),
-            _restored(data, now),
+            budget.bar,
+            number(budget.used),
+            number(budget.reserved),
+            number(budget.left),
+            str(budget.limit),
+            budget.restored_in(now),
         ]
-        for agent, data in found
+        for agent, budget in found
     ]
     heads = ["NAME", "BUDGET", "USED", "RESERVED", "LEFT", "LIMIT", "RESTORED IN"]
     if everywhere:
         heads.insert(0, "NAMESPACE")
     output.console().print(output.table(heads, rows, numbers=heads[-5:-1]))
-
-
-def _restored(data: dict[str, Any], now: datetime) -> str:
-    if not data["exceeded"]:
-        return "-"
-    return "?" if data["restoredAt"] is None else span((moment(data["restoredAt"]) - now).total_seconds())

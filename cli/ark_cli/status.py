@@ -9,7 +9,7 @@ from typing import Any
 import click
 from rich.text import Text
 
-from ark_api.moment import moment, written
+from ark_api.moment import moment
 from ark_api.status import Mode
 from ark_cli import output
 from ark_cli.agents import Agent, Why, read_agent, read_agents, span
@@ -18,6 +18,7 @@ from ark_cli.kubectl import Kubectl, Object
 from ark_cli.live import Live, Reading, read_live
 from ark_cli.options import complete_agents, connected, everywhere_option, output_option, redis_option, where_options
 from ark_cli.redis_access import RedisAccess
+from ark_cli.views import BudgetView, QueueView, number
 
 _EVENTS = 5
 _STYLES: dict[str, str] = {Mode.AUTO: "green", Mode.PINNED: "cyan", Mode.STATIC: "", Mode.BUDGET: "red"}
@@ -60,51 +61,16 @@ def status(context: click.Context, agent: str | None, redis_url: str | None, no_
 
 def as_data(agent: Agent, reading: Reading, now: datetime) -> Object:
     """Return an agent for programs; null for what is not known."""
-    why, depth, budget = agent.why(now), reading.depth, agent.budget
-    waiting, in_flight = queue_of(agent, reading)
+    why, budget = agent.why(now), BudgetView.of(agent, reading)
     return {
         "namespace": agent.namespace,
         "name": agent.name,
         "mode": agent.mode or None,
         "replicas": {"wanted": agent.wanted, "ready": agent.ready},
-        "queue": {
-            "stream": agent.stream_key,
-            "waiting": waiting,
-            "inFlight": in_flight,
-            "oldestWaitingSeconds": None if depth is None else depth.oldest_waiting_ms / 1000,
-            "deadLetters": reading.dead,
-        },
-        "budget": None if budget.daily is None else budget_data(agent, reading),
+        "queue": QueueView.of(agent, reading).as_data(agent.stream_key),
+        "budget": None if budget.limit is None else budget.as_data(),
         "why": {"reason": why.reason, "message": why.message, "isBad": why.is_bad},
     }
-
-
-def budget_data(agent: Agent, reading: Reading) -> Object:
-    """Return an agent's budget for programs; null for what is not known."""
-    usage, told = reading.usage, agent.status.get("dailyTokenUsage") or {}
-    used = told.get("totalTokens") if usage is None else usage.total
-    limit = agent.budget.daily
-    return {
-        "limitTokens": limit,
-        "perCallTokens": agent.budget.per_call,
-        "usedTokens": used,
-        "inputTokens": told.get("inputTokens") if usage is None else usage.input,
-        "outputTokens": told.get("outputTokens") if usage is None else usage.output,
-        "reservedTokens": None if usage is None else usage.reserved,
-        "leftTokens": None
-        if used is None or limit is None
-        else max(0, limit - used - (usage.reserved if usage else 0)),
-        "exceeded": agent.mode == Mode.BUDGET if usage is None else usage.exceeded,
-        "restoredAt": None if usage is None or usage.restored_at is None else written(usage.restored_at),
-    }
-
-
-def queue_of(agent: Agent, reading: Reading) -> tuple[int | None, int | None]:
-    """Return waiting tasks and those in flight: now, or as the operator saw them last."""
-    if reading.depth is not None:
-        return reading.depth.waiting, reading.depth.in_flight
-    told = agent.status.get("queue") or {}
-    return told.get("waiting"), told.get("inFlight")
 
 
 def mode_text(agent: Agent) -> Text:
@@ -123,17 +89,17 @@ def _show_all(agents: Sequence[Agent], live: Live, now: datetime, *, everywhere:
     for agent in agents:
         reading = live.of(agent)
         why = agent.why(now)
-        waiting, in_flight = queue_of(agent, reading)
+        queue = QueueView.of(agent, reading)
         rows.append(
             [
                 *([agent.namespace] if everywhere else []),
                 agent.name,
                 mode_text(agent),
                 f"{agent.ready}/{agent.wanted}",
-                number(waiting),
-                number(in_flight),
-                oldest(reading),
-                budget_bar(budget_data(agent, reading)),
+                number(queue.waiting),
+                number(queue.in_flight),
+                queue.oldest,
+                BudgetView.of(agent, reading).bar,
                 why_text(why),
             ]
         )
@@ -170,8 +136,8 @@ def _facts(agent: Agent, reading: Reading, now: datetime) -> Iterator[tuple[str,
     scaling = agent.autoscaling
     limits = "" if scaling is None else f" (autoscaling {scaling.min_replicas} to {scaling.max_replicas})"
     yield "Agents", f"{agent.ready} ready of {agent.wanted} wanted{limits}"
-    waiting, in_flight = queue_of(agent, reading)
-    yield "Queue", f"{number(waiting)} waiting, {number(in_flight)} in flight, oldest {oldest(reading)}"
+    queue = QueueView.of(agent, reading)
+    yield "Queue", f"{number(queue.waiting)} waiting, {number(queue.in_flight)} in flight, oldest {queue.oldest}"
     yield "Stream", agent.stream_key
     depth = reading.depth
     if depth is not None and depth.mean_service_ms is not None:
@@ -182,39 +148,20 @@ def _facts(agent: Agent, reading: Reading, now: datetime) -> Iterator[tuple[str,
     if reading.dead is not None:
         more = f": kubectl ark dead list {agent.name}" if reading.dead else ""
         yield "Dead letters", f"{reading.dead}{more}"
-    if agent.budget.daily is not None:
-        yield "Budget", _budget(agent, reading, now)
+    budget = BudgetView.of(agent, reading)
+    if budget.limit is not None:
+        yield "Budget", _budget(budget, now)
 
 
-def _budget(agent: Agent, reading: Reading, now: datetime) -> Text:
-    data = budget_data(agent, reading)
-    text = budget_bar(data)
-    used = "?" if data["usedTokens"] is None else f"{data['usedTokens']:,}"
-    text.append(f"  {used} of {data['limitTokens']:,} tokens in 24 h")
-    if data["reservedTokens"]:
-        text.append(f", {data['reservedTokens']:,} reserved")
-    if data["restoredAt"]:
-        text.append(f", used up; back in {span((moment(data['restoredAt']) - now).total_seconds())}", style="red")
+def _budget(budget: BudgetView, now: datetime) -> Text:
+    text = budget.bar
+    used = "?" if budget.used is None else f"{budget.used:,}"
+    text.append(f"  {used} of {budget.limit:,} tokens in 24 h")
+    if budget.reserved:
+        text.append(f", {budget.reserved:,} reserved")
+    if budget.restored_at is not None:
+        text.append(f", used up; back in {budget.restored_in(now)}", style="red")
     return text
-
-
-def budget_bar(data: Object) -> Text:
-    """Return the bar of a budget; a dash where there is no limit, and a question mark where nobody knows."""
-    if data["limitTokens"] is None:
-        return Text("-")
-    return Text("?") if data["usedTokens"] is None else output.bar(data["usedTokens"], data["limitTokens"])
-
-
-def number(value: int | None) -> str:
-    """Return a number, or a dash where it is not known."""
-    return "-" if value is None else str(value)
-
-
-def oldest(reading: Reading) -> str:
-    """Return how long the oldest task waits; a dash where none does, or nobody knows."""
-    if reading.depth is None or not reading.depth.waiting:
-        return "-"
-    return span(reading.depth.oldest_waiting_ms / 1000)
 
 
 async def _events(kubectl: Kubectl, agent: Agent) -> list[Object]:

@@ -18,7 +18,8 @@ from ark_cli.kubectl import Kubectl
 from ark_cli.live import Live, read_live
 from ark_cli.options import Number, WholeNumber, connected, everywhere_option, redis_option, where_options
 from ark_cli.redis_access import RedisAccess
-from ark_cli.status import budget_bar, budget_data, mode_text, number, oldest, queue_of
+from ark_cli.status import mode_text
+from ark_cli.views import BudgetView, QueueView, number
 
 _HEADS = ("NAME", "MODE", "READY", "DEMAND", "SLOTS", "LOAD", "OLDEST", "PER MIN", "FAILED", "BUDGET")
 
@@ -103,13 +104,15 @@ def _table(sample: _Sample, before: _Sample | None, rows: int | None, *, everywh
 
 
 def _demand(agent: Agent, sample: _Sample) -> int:
-    return sum(part or 0 for part in queue_of(agent, sample.live.of(agent)))
+    queue = QueueView.of(agent, sample.live.of(agent))
+    return (queue.waiting or 0) + (queue.in_flight or 0)
 
 
 def _cells(agent: Agent, sample: _Sample, before: _Sample | None) -> list[str | Text]:
     reading = sample.live.of(agent)
     slots, demand = agent.slots, _demand(agent, sample)
-    known = queue_of(agent, reading)[0] is not None
+    queue = QueueView.of(agent, reading)
+    known = queue.waiting is not None
     load = "-" if not known or not (slots or demand) else f"{100 * demand // slots}%" if slots else "∞"
     completed, failed = _rates(agent, sample, before)
     return [
@@ -119,10 +122,10 @@ def _cells(agent: Agent, sample: _Sample, before: _Sample | None) -> list[str | 
         number(demand if known else None),
         str(slots),
         load,
-        oldest(reading),
+        queue.oldest,
         completed,
         failed,
-        budget_bar(budget_data(agent, reading)),
+        BudgetView.of(agent, reading).bar,
     ]
 
 

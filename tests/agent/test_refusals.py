@@ -20,7 +20,7 @@ from ark_agent.options import WorkLimits
 from ark_agent.providers import Reply, Request
 from ark_agent.providers.errors import AgentRefused, CallRefused, InputRefused, ProviderBusy, ProviderError
 from ark_process.backoff import Backoff
-from ark_taskqueue import Client, DeadLetters, Producer, QueueKeys, Result, read_depth
+from ark_taskqueue import Client, Consumer, DeadLetters, Ended, Producer, QueueKeys, Result, read_depth
 from tests.agent.working import FakeLLM, reply, working
 from tests.eventually import eventually
 
@@ -143,3 +143,24 @@ async def test_a_rate_limit_kills_no_task_that_it_happens_to_refuse(
     ):
         results = [await producer.wait_for_result(task_id) for task_id in ids]
     assert {one.status for one in results} == {"completed"}
+
+
+async def test_a_refused_task_may_come_back_before_the_answer_to_its_refusal(
+    client: Client, queue: QueueKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the same delivery count: it was no attempt. The worker took the two for one, and ended."""
+    llm, refuse = refusing(REFUSALS["401"]), Consumer.refuse
+
+    async def late(consumer: Consumer, *arguments: Any) -> Ended:
+        ended = await refuse(consumer, *arguments)
+        if len(llm.calls) == 1:
+            await eventually(lambda: len(llm.calls) == 2, "the next call for the same task")
+        return ended
+
+    monkeypatch.setattr(Consumer, "refuse", late)
+    [task_id] = await submit(client, queue, "bad", 1)
+    async with working(client, queue, provider=llm):
+        await eventually(lambda: len(llm.calls) >= 3, "a call after the two")
+        llm.act = lambda _: reply("good again")
+        [done] = await results(client, queue, [task_id])
+    assert (done.status, done.attempts) == ("completed", 1)

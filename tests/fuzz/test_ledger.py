@@ -29,6 +29,8 @@ from tests.taskqueue.moving_time import age_ledger
 QUEUE = QueueKeys.for_agent("default", "fuzz")
 _DAY = 86_402
 _CALL_SECONDS = 3600
+_SLOW_SECONDS = 30
+"""The most that the operations of one run may take."""
 Operation = list[Any]
 
 
@@ -43,6 +45,16 @@ class Model:
 
     def total(self) -> int:
         return sum(tokens for at, tokens in self.spent if self.now - at < _DAY)
+
+    def clear_of_edges(self, seconds: int) -> int:
+        """Return a step of about so many seconds after which nothing is about to end.
+
+        Meanwhile the server's own clock goes on, and the model's does not.
+        """
+        ends = [at + _DAY for at, _ in self.spent] + [end for end, _ in self.reserved.values()]
+        while any(0 < end - (self.now + seconds) <= _SLOW_SECONDS for end in ends):
+            seconds += _SLOW_SECONDS
+        return seconds
 
     def held(self) -> int:
         return sum(tokens for ends, tokens in self.reserved.values() if ends > self.now)
@@ -85,6 +97,7 @@ async def _play(client: Client, operations: Sequence[Operation]) -> None:
                     ends, _ = model.reserved[index]
                     model.reserved[index] = (ends, 0)
             case ["age", seconds]:
+                seconds = model.clear_of_edges(seconds)
                 await age_ledger(client, QUEUE, seconds)
                 model.now += seconds
         usage = await ledger.usage(Budget(None, 1))

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, Literal
 
 from ark_agent.providers.errors import (
     AgentRefused,
@@ -42,65 +42,60 @@ _NOT_FOUND = 404
 _TOO_LARGE = 413
 _UNCLEAR = frozenset({408, 502, 504, 520, 522, 524})
 """Somebody on the way gave up waiting, or lost the answer: the work may have been done."""
-_INPUT = frozenset(
-    {
-        "content_filter",
-        "content_policy_violation",
-        "context_length_exceeded",
-        "context_window_exceeded",
-        "invalid_prompt",
-        "request_too_large",
-        "responsibleaipolicyviolation",
-        "string_above_max_length",
-        "contextwindowexceedederror",
-    }
-)
-"""Codes and types that blame the input: its length, or what it says."""
-_ACCOUNT = frozenset(
-    {
-        "account_deactivated",
-        "authentication_error",
-        "billing_error",
-        "billing_hard_limit_reached",
-        "billing_not_active",
-        "insufficient_quota",
-        "invalid_api_key",
-        "permission_error",
-    }
-)
-"""Codes and types that blame the agent's key or account."""
-_MODEL = frozenset({"model_not_found", "not_found_error"})
 _SETTINGS = frozenset({"max_completion_tokens", "max_output_tokens", "max_tokens"})
 """Parameters that the agent's settings decide."""
-_STATUSES: Mapping[str, int] = {
-    "api_error": 500,
-    "authentication_error": 401,
-    "billing_error": 402,
-    "insufficient_quota": 429,
-    "internal_server_error": 500,
-    "invalid_api_key": 401,
-    "invalid_request_error": 400,
-    "model_not_found": 404,
-    "not_found_error": 404,
-    "overloaded_error": 529,
-    "permission_error": 403,
-    "rate_limit_error": 429,
-    "rate_limit_exceeded": 429,
-    "request_too_large": 413,
-    "requests": 429,
-    "server_error": 500,
-    "timeout_error": 504,
-    "tokens": 429,
+
+
+@dataclass(frozen=True, slots=True)
+class _Code:
+    """What one code or type says."""
+
+    why: str
+    """Who sends it, and when."""
+    blames: Literal["", "input", "account", "model"] = ""
+    """What is at fault; empty where the status tells."""
+    status: int | None = None
+    """The HTTP status that goes with it, where an error comes in the body of a success."""
+
+
+_CODES: Mapping[str, _Code] = {
+    "account_deactivated": _Code("OpenAI: the organisation was closed", "account"),
+    "api_error": _Code("Anthropic: a failure of its own", status=500),
+    "authentication_error": _Code("Anthropic, OpenAI: the key", "account", 401),
+    "badrequesterror": _Code("vLLM, LiteLLM: the class of its exception, in the type; the status tells the rest"),
+    "billing_error": _Code("Anthropic: payment", "account", 402),
+    "billing_hard_limit_reached": _Code("OpenAI: the organisation's own limit", "account"),
+    "billing_not_active": _Code("OpenAI: no payment is set up", "account"),
+    "content_filter": _Code("Azure OpenAI: what the prompt says", "input"),
+    "content_policy_violation": _Code("OpenAI: what the prompt says", "input"),
+    "context_length_exceeded": _Code("OpenAI: too long", "input"),
+    "context_window_exceeded": _Code("OpenAI's Responses API: too long", "input"),
+    "contextwindowexceedederror": _Code("LiteLLM: the class of its exception, in the type: too long", "input"),
+    "insufficient_quota": _Code("OpenAI: the account's credit, with the status of a rate limit", "account", 429),
+    "internal_server_error": _Code("OpenAI: a failure of its own", status=500),
+    "invalid_api_key": _Code("OpenAI: the key", "account", 401),
+    "invalid_prompt": _Code("OpenAI: what the prompt says", "input"),
+    "invalid_request_error": _Code("Anthropic, OpenAI: anything about the request", status=400),
+    "invalid_value": _Code("OpenAI: a parameter, which is named beside it"),
+    "missing_required_parameter": _Code("OpenAI: a parameter, which is named beside it"),
+    "model_not_found": _Code("OpenAI: the model", "model", 404),
+    "not_found_error": _Code("Anthropic: the model, as nothing else is named in a call", "model", 404),
+    "overloaded_error": _Code("Anthropic: everybody's load", status=529),
+    "permission_error": _Code("Anthropic: what the key may do", "account", 403),
+    "rate_limit_error": _Code("Anthropic: a rate limit", status=429),
+    "rate_limit_exceeded": _Code("OpenAI: a rate limit", status=429),
+    "request_too_large": _Code("Anthropic: too long", "input", 413),
+    "requests": _Code("OpenAI, as the type: the rate limit of requests", status=429),
+    "responsibleaipolicyviolation": _Code("Azure OpenAI: what the prompt says", "input"),
+    "server_error": _Code("OpenAI: a failure of its own", status=500),
+    "string_above_max_length": _Code("OpenAI: too long", "input"),
+    "timeout_error": _Code("Anthropic: it took too long", status=504),
+    "tokens": _Code("OpenAI, as the type: the rate limit of tokens", status=429),
+    "unsupported_parameter": _Code("OpenAI: a parameter, which is named beside it"),
+    "unsupported_value": _Code("OpenAI: a parameter, which is named beside it"),
 }
-"""The HTTP status that goes with a code or type, where an error comes in the body of a success."""
-_KNOWN = (
-    _INPUT
-    | _ACCOUNT
-    | _MODEL
-    | _STATUSES.keys()
-    | {"badrequesterror", "invalid_value", "unsupported_parameter", "unsupported_value", "missing_required_parameter"}
-)
-"""Codes that are repeated; any other may be whatever the server was sent, a prompt included."""
+"""Codes and types, in small letters. They may be repeated; any other may be whatever the server was sent, a prompt
+included. Of everything that a provider answers, these and the statuses are all that is acted on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +116,14 @@ class Fault:
         """Code and type, in small letters."""
         return frozenset({self.code.lower(), self.kind.lower()}) - {""}
 
+    @property
+    def blames(self) -> frozenset[str]:
+        """What its code and type blame."""
+        return frozenset(known.blames for name in self.names if (known := _CODES.get(name)) is not None)
+
     def __str__(self) -> str:
         """Name provider, status and code, and nothing that may be a text of somebody's."""
-        code = next((name for name in (self.code, self.kind) if name.lower() in _KNOWN), "")
+        code = next((name for name in (self.code, self.kind) if name.lower() in _CODES), "")
         return f"{self.provider} answered {self.status}{f' {code}' if code else ''}"
 
 
@@ -175,12 +175,12 @@ def error_in_success(provider: str, error: object, headers: Mapping[str, str]) -
 def _error_of(fault: Fault, headers: Mapping[str, str]) -> ProviderError:
     """The first rule that fits counts."""
     status, text, detail = fault.status, str(fault), fault.message
-    if status == _TOO_LARGE or fault.names & _INPUT:
+    if status == _TOO_LARGE or "input" in fault.blames:
         return InputRefused(text, detail)
-    if status in _BUSY and not fault.names & _ACCOUNT:
+    if status in _BUSY and "account" not in fault.blames:
         return ProviderBusy(text, retry_after(headers, datetime.now(UTC)), detail=detail)
-    about_model = status == _NOT_FOUND or bool(fault.names & _MODEL) or fault.parameter == "model"
-    if status in _AGENT or about_model or fault.names & _ACCOUNT:
+    about_model = status == _NOT_FOUND or "model" in fault.blames or fault.parameter == "model"
+    if status in _AGENT or about_model or "account" in fault.blames:
         return AgentRefused(text, detail, about_model=about_model)
     if status in _TASK:
         return AgentRefused(text, detail) if fault.parameter in _SETTINGS else CallRefused(text, detail)
@@ -213,7 +213,8 @@ def status_in(body: Mapping[str, Any]) -> int:
 
 
 def _status_of(fault: Fault) -> int:
-    return next((_STATUSES[name] for name in sorted(fault.names) if name in _STATUSES), 500)
+    known = (_CODES[name].status for name in sorted(fault.names) if name in _CODES)
+    return next((status for status in known if status is not None), 500)
 
 
 def _text(value: Any) -> str:

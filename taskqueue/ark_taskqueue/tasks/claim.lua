@@ -68,4 +68,10 @@ end
 if rest() > 0 and ARGV[7] == '1' then
   take(pending(tasks, group, '-', '+', rest(), ARGV[5]), 2)
 end
+if #claimed > 1 and redis.pcall('EXISTS', KEYS[2]) == 1 then
+  -- A suspect that was given back, and is now one of several, may come with the delivery count that it was taken with.
+  for position = 2, #claimed do
+    redis.pcall('HDEL', KEYS[2], claimed[position][1] .. ':alone')
+  end
+end
 return claimed

@@ -47,6 +47,8 @@ class Entry:
     """undelivered, in flight, ready, backoff, refused, suspect, completed, dead"""
     worker: str = ""
     delivery: int = 0
+    alone: int = 0
+    """Delivery with which it was last taken alone, as a suspect."""
     refused_as: int = 0
     """Number of its first refusal."""
 
@@ -111,6 +113,7 @@ class QueueMachine(RuleBasedStateMachine):
             entry = self.entries[task.id]
             entry.delivery += 1
             entry.state, entry.worker = "in flight", worker
+            entry.alone = entry.delivery if task.alone else 0
             assert (task.delivery, task.attempt) == (entry.delivery, entry.delivery)
             if not answer_is_lost:
                 self.deliveries.append((worker, task))
@@ -179,10 +182,11 @@ class QueueMachine(RuleBasedStateMachine):
     def die(self, worker: str) -> None:
         """The worker is silent for a lease, and another one reclaims."""
         held = [i for i in self.ids("in flight") if self.entries[i].worker == worker]
+        others = [i for i in held if self.entries[i].alone != self.entries[i].delivery]
         for task_id in held:
             self.play(end_lease(self.client, self.queue, task_id, LEASE))
             entry = self.entries[task_id]
-            to_blame = len(held) == 1
+            to_blame = task_id not in others or len(others) == 1
             entry.state = "dead" if to_blame and entry.delivery >= MAX_FAILURES else "suspect"
             entry.delivery -= not to_blame  # which of several it was nobody knows
         self.play(self.workers["a"].reclaim(interval_seconds=0))
