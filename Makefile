@@ -22,7 +22,7 @@ lint: venv ## style, types, layering
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-logo
 
-format: venv ## mend what can be mended by machine
+format: venv ## fix what can be fixed automatically
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
 
@@ -47,7 +47,7 @@ demo: venv ## a real trace through queue, scaler and workers; TRACE=file.csv SPE
 chaos: venv ## break one thing after the other under load, on the process cluster; ONLY=part-of-a-name
 	@$(PY) -m hack.chaos $(if $(ONLY),--only "$(ONLY)")
 
-fuzz: venv ## input that no client of ours would make; EXAMPLES=1000 for each kind
+fuzz: venv ## fuzz every input with malformed data; EXAMPLES=1000 per kind
 	@FUZZ_EXAMPLES=$(or $(EXAMPLES),1000) $(PY) -m pytest -q -n 2 --timeout=3600 tests/fuzz
 
 bench: venv ## a benchmark against its bars; NAME=scaler, wake, operator, ledger, cap, status, trace, defaults, scale or soak, QUICK=1 for a short one

@@ -116,7 +116,7 @@ class Attempts:
         """
         task = attempt.task
         if task.delivery > self._most_failures:
-            problem = NotBuried("it failed as often as it may, and could not be made a dead letter")
+            problem = NotBuried("it used up its attempts, and could not be moved to the dead letters")
             await self._reporter.failed(attempt, problem)
             return
         clock = attempt.clock = AttemptClock(self._task_seconds)

@@ -174,8 +174,8 @@ class Calls:
         reads = await self._provider.count(request)
         if reads >= per_call and isinstance(reads, Estimate):
             raise CallFailed(
-                f"the input could not be counted this time, and its estimate of {reads} tokens leaves nothing of a "
-                f"call's {per_call}"
+                f"the input could not be counted, and its estimate of {reads} tokens leaves no room for output in a "
+                f"call of {per_call}"
             )
         if reads >= per_call:
             raise InputRefused(
@@ -218,7 +218,7 @@ class Calls:
         """Take what the provider says a call has cost for true, where it can be; else it counts in full."""
         counts = (reply.input_tokens, reply.output_tokens)
         if any(count is None or not 0 <= count <= MOST_TOKENS for count in counts):
-            self._log.warning("provider does not say what a call has cost, it counts in full", said=counts)
+            self._log.warning("provider did not report a call's token usage, counting it in full", said=counts)
             least = max(reply.least_tokens, sum(count for count in counts if count and 0 < count <= MOST_TOKENS))
             cost.output_tokens = max(cost.output_tokens, min(least, MOST_TOKENS) - cost.input_tokens)
             return

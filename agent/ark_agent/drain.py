@@ -52,9 +52,7 @@ async def drain(
     await reporter.give_back([attempt.task for attempt in rest if attempt not in still], log)
     if not still:
         return
-    log.error(
-        "handlers do not end when they are cancelled, the process ends", tasks=[attempt.task.id for attempt in still]
-    )
+    log.error("handlers ignored cancellation, exiting", tasks=[attempt.task.id for attempt in still])
     try:
         async with asyncio.timeout(_LAST_GIVE_BACK_SECONDS):
             await reserving.pay()

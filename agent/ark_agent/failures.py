@@ -88,5 +88,5 @@ def full(error: BaseException) -> str:
     try:
         text = error.full if isinstance(error, ProviderError) else str(error)
     except BaseException:  # noqa: BLE001 - an exception of a user's whose text raises another one, or exits
-        text = "its text cannot be read"
+        text = "its message cannot be read"
     return f"{type(error).__name__}: {text}"

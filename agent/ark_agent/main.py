@@ -105,9 +105,9 @@ async def work(
         )
         port = await stack.enter_async_context(upkeep.running())
         log = structlog.get_logger(component="agent")
-        log.info("agent works", queue=parts.queue.name, model=config.model, daily_tokens=budget.daily, http_port=port)
+        log.info("agent started", queue=parts.queue.name, model=config.model, daily_tokens=budget.daily, http_port=port)
         if config.ignored:
-            log.warning("these settings are not acted on: this agent uses no tools", settings=config.ignored)
+            log.warning("settings ignored: this agent does not support tools", settings=config.ignored)
         await worker.run()
         log.info("agent has stopped")
 
@@ -221,9 +221,7 @@ class _Stopping:
             self._extended = True
             self._arm(_CLOSING_SECONDS)
             return
-        structlog.get_logger(component="agent").error(
-            "something does not end after the grace period, the process ends", seconds=self._seconds
-        )
+        structlog.get_logger(component="agent").error("shutdown did not finish in time, exiting", seconds=self._seconds)
         os._exit(1)
 
 

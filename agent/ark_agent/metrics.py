@@ -57,7 +57,7 @@ class AgentMetrics:
         )
         self.letters_dropped = Counter(
             "ark_agent_dead_letters_dropped",
-            "Dead letters that this worker deleted since they were too many or too old",
+            "Dead letters that this worker deleted because they were too many or too old",
             registry=registry,
         )
         self.budget_limit = Gauge(

@@ -92,7 +92,7 @@ class Reporter:
         if completed:
             attempt.log.debug("task completed", service_seconds=round(seconds, 3), waited_ms=attempt.task.waited_ms)
         else:
-            attempt.log.warning("task was done but is no longer ours, its result is dropped", service_seconds=seconds)
+            attempt.log.warning("task was done but is another worker's now, result dropped", service_seconds=seconds)
 
     async def failed(self, attempt: Ending, cause: BaseException) -> None:
         """Report a failure: the task is tried again, or becomes a dead letter."""
@@ -170,10 +170,10 @@ class Reporter:
             except RedisUnavailable as error:
                 failures += 1
                 if time.monotonic() + _BACKOFF.pause(failures) > deadline:
-                    log.error("end of the task cannot be reported, it will be done again", error=str(error))
+                    log.error("cannot report the task's outcome, it will be done again", error=str(error))
                     return None
-                log.warning("cannot report the end of the task, trying again", error=str(error))
+                log.warning("cannot report the task's outcome, trying again", error=str(error))
             except TaskQueueError as error:
-                log.error("end of the task was refused, it will be done again", error=str(error))
+                log.error("Redis refused the task's outcome, it will be done again", error=str(error))
                 return None
             await asyncio.sleep(_BACKOFF.pause(failures))

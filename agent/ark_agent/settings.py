@@ -65,18 +65,18 @@ class AgentSettings(ProgramSettings):
         f"{_ARKONIS_URL}, a URL or host:port",
     )
     queue: Annotated[str, AfterValidator(_queue)] = Field(
-        description="Queue to take tasks from: <namespace>/<agent>, or stream:<key> for one of another name; where "
-        f"{_ARKONIS_URL} is set, {_ARKONIS_QUEUE}",
+        description="Queue to take tasks from: <namespace>/<agent>, or stream:<key> for any other stream; default if "
+        f"{_ARKONIS_URL} is set: {_ARKONIS_QUEUE}",
     )
     group: str = Field(DEFAULT_GROUP, min_length=1, description="Consumer group of the queue's workers")
     name: str = Field(
         default_factory=socket.gethostname,
         min_length=1,
-        description="Name of this worker, unlike any other's of the queue; without it POD_NAME, or the host's name",
+        description="Name of this worker, unique within its queue; default: POD_NAME, or the host name",
     )
     provider: Literal["auto", "anthropic", "openai", "echo"] = Field(
         "auto",
-        description="What answers LLM calls; auto tells by the model's name, openai is any server that speaks its "
+        description="LLM provider; auto infers it from the model's name, openai is any server that speaks its "
         "API, echo needs no network. Keys: ANTHROPIC_API_KEY, OPENAI_API_KEY",
     )
     model: str = Field("echo", description="Model that is asked")
@@ -101,7 +101,7 @@ class AgentSettings(ProgramSettings):
         2.0,
         ge=1,
         le=8,
-        description="What input is estimated by where the provider cannot count it; 1 is never too few tokens, prose "
+        description="Bytes per token assumed where the provider cannot count the input; 1 never underestimates, prose "
         "has about 4",
     )
     output_limit_field: Literal["auto", "max_tokens", "max_completion_tokens"] = Field(
@@ -118,7 +118,7 @@ class AgentSettings(ProgramSettings):
         60,
         ge=0.2,
         le=86_400,
-        description="A task whose worker is silent for so long goes to another; the same for all of a queue's workers",
+        description="A task whose worker is silent this long goes to another; use one value for all workers of a queue",
     )
     result_seconds: float = Field(3600, gt=0, le=31_536_000, description="How long results are kept")
     dead_letters_kept: int = Field(
@@ -137,8 +137,8 @@ class AgentSettings(ProgramSettings):
         ge=0,
         le=86_400,
         description="How long running tasks may take to end after SIGTERM, before they are given back; the process "
-        "ends 5 s later at the latest. At least 15 s less than the Pod's terminationGracePeriodSeconds, for the rest "
-        "of the end while Redis is slow",
+        "ends 5 s later at the latest. Keep it at least 15 s below the Pod's terminationGracePeriodSeconds, to leave "
+        "time to shut down while Redis is slow",
     )
     mcp_servers: str = Field("", description="MCP tool servers, as arkonis gives them; not acted on")
     webhook_tools: str = Field("", description="HTTP tools, as arkonis gives them; not acted on")

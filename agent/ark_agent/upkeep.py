@@ -194,10 +194,10 @@ class Upkeep:
             blocked += min(time.monotonic() - before, 2 * _LOOK_SECONDS)
             if blocked >= _BLOCKED_SECONDS and not named:
                 named = True
-                self._log.warning("a handler blocks the event loop: no other task gets on", **_culprit(loop, thread))
+                self._log.warning("a handler blocks the event loop, other tasks stall", **_culprit(loop, thread))
             if blocked >= self._longest_block_seconds:
                 self._log.error(
-                    "a handler blocks the event loop for longer than an attempt may take, the process ends",
+                    "a handler blocks the event loop for longer than an attempt may take, exiting",
                     blocked_seconds=round(blocked, 1),
                     **_culprit(loop, thread),
                 )

@@ -117,7 +117,9 @@ class Worker:
         """Drop a task that is no longer this worker's."""
         for attempt in self._running:
             if attempt.is_of(task) and not attempt.is_ending:
-                self._log.warning("task is no longer ours, dropping it", task=task.id, delivery=task.delivery)
+                self._log.warning(
+                    "task now belongs to another worker, dropping it", task=task.id, delivery=task.delivery
+                )
                 attempt.drop()
 
     def _is_ending(self) -> bool:
@@ -199,7 +201,7 @@ class Worker:
         for attempt in list(self._running):
             if not attempt.is_given_up and attempt.over_for(now) > _STUBBORN_SECONDS:
                 attempt.is_given_up = True
-                self._log.error("a handler does not end when its time is over, the process ends", task=attempt.task.id)
+                self._log.error("handler ignored its timeout, stopping the worker", task=attempt.task.id)
                 await self._attempts.too_late(attempt)
                 self.stop()
 
@@ -207,7 +209,7 @@ class Worker:
         """Log what asyncio reports, mostly a task of a handler's that nobody waits for, without a text of its own."""
         error = what.get("exception")
         kind = self._reporter.loggable(error) if isinstance(error, BaseException) else ""
-        self._log.error("a task that nobody waits for has failed", what=str(what.get("message", "")), error=kind)
+        self._log.error("unawaited asyncio task failed", what=str(what.get("message", "")), error=kind)
 
     @property
     def _free(self) -> int:
@@ -244,7 +246,7 @@ class Worker:
             else:
                 await self._reporter.give_back([attempt.task], self._log)
         except Exception as error:  # noqa: BLE001 - a defect of ours, or an exception that cannot even be shown
-            attempt.log.error("end of the task cannot be told", error=type(error).__name__)
+            attempt.log.error("cannot report the task's outcome", error=type(error).__name__)
         finally:
             self._running.remove(attempt)
             self._slot_free.set()

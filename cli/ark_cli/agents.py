@@ -97,7 +97,7 @@ class Agent(agent.Agent):
             for kind in (ConditionType.BUDGET_EXCEEDED, ConditionType.READY, ConditionType.AUTOSCALING)
         )
         if self.mode == Mode.BUDGET:
-            message = budget["message"] if budget is not None else "The tokens of 24 hours are used up."
+            message = budget["message"] if budget is not None else "The daily token budget is used up."
             yield Why(Reason.BUDGET_EXCEEDED, message, is_bad=True)
         if ready is not None and ready["status"] == "False":
             yield Why(ready["reason"], ready["message"], is_bad=ready["reason"] not in _ON_THE_WAY)
@@ -108,9 +108,9 @@ class Agent(agent.Agent):
     def _usual(self, now: datetime) -> Iterator[Why]:
         pin = self.status.get("pin")
         if pin:
-            end = f"for {span((moment(pin['until']) - now).total_seconds())} more" if "until" in pin else "for good"
+            end = f"{span((moment(pin['until']) - now).total_seconds())} left" if "until" in pin else "no expiry"
             yield Why(
-                Reason.PINNED, f"pinned to {pin['replicas']} by a person {end}; back: kubectl ark auto {self.name}"
+                Reason.PINNED, f"pinned by hand to {pin['replicas']} ({end}); unpin: kubectl ark auto {self.name}"
             )
         if self.autoscaling is not None:
             least, most = self.autoscaling.min_replicas, self.autoscaling.max_replicas
@@ -158,7 +158,7 @@ async def read_agent(kubectl: Kubectl, name: str) -> Agent:
     if not slash:
         namespace = await kubectl.namespace()
     if "/" in namespace or not short:
-        raise CliError(f"{name!r} is no agent's name: it is <name> or <namespace>/<name>")
+        raise CliError(f"{name!r} is not an agent name: use <name> or <namespace>/<name>")
     try:
         return Agent(await kubectl.get(f"{AGENTS}/namespaces/{namespace}/arkagents/{short}"))
     except NotThere as error:
@@ -168,4 +168,4 @@ async def read_agent(kubectl: Kubectl, name: str) -> Agent:
 
 
 def _no_definition(error: NotThere) -> CliError:
-    return CliError(f"this cluster knows no ArkAgents; is it the right one, and is Ark installed? {error}")
+    return CliError(f"this cluster has no ArkAgent CRD; is it the right cluster, and is Ark installed? {error}")

@@ -38,7 +38,7 @@ class _Limit(click.ParamType[int]):
 @where_options
 @everywhere_option
 @redis_option
-@click.option("--limit", type=_Limit(), help="Set the limit of 24 hours for AGENT: limits.maxDailyTokens.")
+@click.option("--limit", type=_Limit(), help="Set AGENT's 24-hour token limit (limits.maxDailyTokens).")
 @output_option
 @click.pass_context
 def budget(context: click.Context, agent: str | None, redis_url: str | None, limit: int | None, kind: str) -> None:

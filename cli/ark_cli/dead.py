@@ -21,7 +21,7 @@ from ark_taskqueue import DeadLetter, DeadLetters, RedisRefused
 def dead() -> None:
     """See the tasks that failed for good; give them another try, or drop them.
 
-    They are kept until somebody does, or their time is over.
+    They are kept until requeued, dropped, or past the retention limits.
     """
 
 
@@ -29,8 +29,8 @@ def dead() -> None:
 @agent_argument
 @where_options
 @redis_option
-@click.option("--limit", type=WholeNumber(min=1), default=100, show_default=True, help="The most to list.")
-@click.option("--after", metavar="ID", help="Go on behind this one.")
+@click.option("--limit", type=WholeNumber(min=1), default=100, show_default=True, help="Maximum number to list.")
+@click.option("--after", metavar="ID", help="Continue after this id.")
 @output_option
 @click.pass_context
 def list_(context: click.Context, agent: str, redis_url: str | None, limit: int, after: str | None, kind: str) -> None:
@@ -163,7 +163,7 @@ def _check(letters: Sequence[str], *, every: bool) -> None:
 def _all_there(wanted: Sequence[str], there: Collection[str]) -> int:
     missing = [letter for letter in wanted if letter not in there]
     if missing:
-        raise CliError(f"no dead letters: {', '.join(missing)}")
+        raise CliError(f"dead letters not found: {', '.join(missing)}")
     return 0
 
 

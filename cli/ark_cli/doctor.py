@@ -45,7 +45,7 @@ _STYLES = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.FAULT: "bold 
 def doctor(context: click.Context, redis_url: str | None, kind: str) -> None:
     """Check the installation: the definition, KEDA, operator, scaler, certificates, rights, Redis, and all agents.
 
-    Says what to do about each fault, and ends with 1 where there is one. What you may not look at is unknown.
+    Says what to do about each fault, and exits with 1 if there is one. What you may not read is reported as unknown.
     """
 
     async def work(kubectl: Kubectl, access: RedisAccess) -> int:

@@ -50,7 +50,7 @@ class Kubectl:
     def _program(self) -> str:
         found = os.environ.get("ARK_KUBECTL") or shutil.which("kubectl")
         if found is None:
-            raise CliError("kubectl is not on the PATH, and nothing goes without it: install it, or set ARK_KUBECTL")
+            raise CliError("kubectl is required, but not on the PATH: install it, or set ARK_KUBECTL to its path")
         return found
 
     def command(self, *arguments: str, seconds: float | None = _REQUEST_SECONDS) -> list[str]:
@@ -108,7 +108,7 @@ class Kubectl:
         try:
             answer: Object = json.loads(text)
         except ValueError:
-            raise CliError(f"this is no answer of an API server to {path}: {text[:200]!r}") from None
+            raise CliError(f"the API server's answer to {path} is not JSON: {text[:200]!r}") from None
         return answer
 
     async def create(self, items: Sequence[Mapping[str, Any]]) -> list[Object]:

@@ -56,9 +56,9 @@ class Live:
         """Say on standard error why some are not known; each reason once, and the first few of them."""
         reasons = list(dict.fromkeys(self.problems))
         for reason in reasons[:_MOST_TOLD]:
-            output.say(f"not all is known: {reason}")
+            output.say(f"some data is unavailable: {reason}")
         if len(reasons) > _MOST_TOLD:
-            output.say(f"not all is known: and {len(reasons) - _MOST_TOLD} more")
+            output.say(f"some data is unavailable: and {len(reasons) - _MOST_TOLD} more reasons")
 
 
 async def read_live(access: RedisAccess, agents: Sequence[Agent]) -> Live:

@@ -19,13 +19,13 @@ NAME = "kubectl ark"
 @click.group(
     name=NAME,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 done; 1 the answer is bad: a task failed, doctor found a fault; 2 used wrongly; 3 not done: "
-    "not there, not allowed or out of reach; 4 not yet.",
+    epilog="Exit codes: 0 success; 1 a task failed, or doctor found a fault; 2 usage error; 3 not done: not found, "
+    "not allowed, refused or unreachable; 4 no result yet.",
 )
 @click.version_option(package_name="ark", prog_name=NAME)
 @where_options
 def cli() -> None:
-    """See what agents do and why, and tell them otherwise.
+    """See what agents are doing and why, and override it.
 
     Kubernetes is reached as kubectl reaches it. Redis is reached as the agents reach it, by a port-forward where it is
     a Service; --redis-url or ARK_REDIS_URL names another way.

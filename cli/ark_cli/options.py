@@ -40,11 +40,11 @@ def where_options(function: _F) -> _F:
     """Give a command the options that name a cluster and a namespace."""
     for option in (
         click.option(
-            "--kubeconfig", metavar="FILE", help="As kubectl's.", expose_value=False, callback=_noted("kubeconfig")
+            "--kubeconfig", metavar="FILE", help="Kubeconfig file.", expose_value=False, callback=_noted("kubeconfig")
         ),
-        click.option("--context", metavar="NAME", help="As kubectl's.", expose_value=False, callback=_noted("context")),
+        click.option("--context", metavar="NAME", help="Context name.", expose_value=False, callback=_noted("context")),
         click.option(
-            "-n", "--namespace", metavar="NAME", help="As kubectl's.", expose_value=False, callback=_noted("namespace")
+            "-n", "--namespace", metavar="NAME", help="Namespace.", expose_value=False, callback=_noted("namespace")
         ),
     ):
         function = option(function)
@@ -63,7 +63,7 @@ redis_option = click.option(
     "--redis-url",
     metavar="URL",
     envvar="ARK_REDIS_URL",
-    help="Redis as it is reached from here; as the agents reach it where not given. [env: ARK_REDIS_URL]",
+    help="Redis URL that works from this machine; default: the agents' own. [env: ARK_REDIS_URL]",
 )
 output_option = click.option(
     "-o",

@@ -38,7 +38,7 @@ async def forwarded(kubectl: Kubectl, namespace: str, service: str, port: int) -
         if local is None:
             await _end(process)
             said = (await process.stderr.read()).decode(errors="replace").strip() or f"nothing within {_SECONDS:g} s"
-            raise CliError(f"no way to service {namespace}/{service} by kubectl port-forward: {said}")
+            raise CliError(f"kubectl port-forward to service {namespace}/{service} failed: {said}")
         # Each connection prints a line: a pipe that nobody reads would fill up in the end.
         readers = [asyncio.create_task(_read(stream)) for stream in (process.stdout, process.stderr)]
         yield local

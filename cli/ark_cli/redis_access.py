@@ -73,7 +73,7 @@ class RedisAccess:
         try:
             listed = await self._kubectl.get(f"/apis/apps/v1{place}/deployments?labelSelector={_MANAGED}")
         except CliError as error:
-            raise CliError(f"where is Redis? The agents' Deployments would say it: {error}; or {_OTHERWISE}") from error
+            raise CliError(f"cannot find Redis: cannot list the agents' Deployments: {error}; {_OTHERWISE}") from error
         found = {(one["metadata"]["namespace"], one["metadata"]["name"]): one for one in listed["items"]}
         self._deployments |= {key: found.get(key) for key in wanted}
 
@@ -132,7 +132,7 @@ class RedisAccess:
         except NotThere:
             return None
         except CliError as error:
-            raise CliError(f"no way to Redis at {address}: {error}; {_OTHERWISE}") from error
+            raise CliError(f"cannot reach Redis at {address}: {error}; {_OTHERWISE}") from error
         return found
 
     async def _url_of(self, agent: Agent) -> str:
@@ -143,15 +143,15 @@ class RedisAccess:
             try:
                 self._deployments[key] = await self._kubectl.get(path)
             except CliError as error:
-                raise CliError(f"where is Redis? Deployment {key[1]} would say it: {error}; or {_OTHERWISE}") from error
+                raise CliError(f"cannot find Redis: cannot read Deployment {key[1]}: {error}; {_OTHERWISE}") from error
         deployment = self._deployments[key]
         if deployment is None:
-            raise CliError(f"where is Redis? Deployment {'/'.join(key)} would say it, and is not there; {_OTHERWISE}")
+            raise CliError(f"cannot find Redis: Deployment {'/'.join(key)} does not exist; {_OTHERWISE}")
         for source in sources(deployment):
             found = source if isinstance(source, str) else await self._value(agent.namespace, source)
             if found is not None:
                 return found
-        raise CliError(f"where is Redis? Deployment {'/'.join(key)} has no {_VARIABLE}; {_OTHERWISE}")
+        raise CliError(f"cannot find Redis: Deployment {'/'.join(key)} has no usable {_VARIABLE}; {_OTHERWISE}")
 
     async def _value(self, namespace: str, source: Reference) -> str | None:
         """Return a key of a Secret or ConfigMap; None where it is not there."""
@@ -167,7 +167,7 @@ class RedisAccess:
             return None
         except CliError as error:
             raise CliError(
-                f"where is Redis? {kind} {namespace}/{source.name} may say it: {error}; {_OTHERWISE}"
+                f"cannot find Redis: cannot read {kind} {namespace}/{source.name}: {error}; {_OTHERWISE}"
             ) from error
         value: str | None = (item.get("data") or {}).get(source.key)
         return base64.b64decode(value).decode() if source.secret and value is not None else value

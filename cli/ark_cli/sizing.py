@@ -43,19 +43,19 @@ class Duration(click.ParamType[int]):
 @agent_argument
 @click.argument("replicas", type=WholeNumber(min=0))
 @where_options
-@click.option("--for", "seconds", type=Duration(), help="End by itself after this time, such as 2h.")
+@click.option("--for", "seconds", type=Duration(), help="Unpin automatically after this time, such as 2h.")
 @click.pass_context
 def pin(context: click.Context, agent: str, replicas: int, seconds: int | None) -> None:
     """Keep AGENT at REPLICAS, whatever its queue asks for.
 
-    `kubectl scale arkagent AGENT --replicas N` does the same, but that it cannot say for how long.
+    `kubectl scale arkagent AGENT --replicas N` does the same, but cannot set a time limit.
     """
 
     async def work(kubectl: Kubectl, _: RedisAccess) -> int:
         whose = await read_agent(kubectl, agent)
         name = f"{whose.namespace}/{whose.name}"
         if whose.autoscaling is None and seconds is not None:
-            raise CliError(f"{name} has no spec.autoscaling: its number is for good, without --for")
+            raise CliError(f"{name} has no spec.autoscaling: its size is permanent; omit --for")
         until = None if seconds is None else datetime.now(UTC) + timedelta(seconds=seconds)
         end = None if until is None else str(PinEnd(replicas, until))
         # All in one patch: without the operator's annotation even the number that is there is a person's.
@@ -63,13 +63,13 @@ def pin(context: click.Context, agent: str, replicas: int, seconds: int | None) 
         await kubectl.patch_agent(whose.namespace, whose.name, patch)
         pin_seconds = None if whose.autoscaling is None else whose.autoscaling.pin_seconds
         rest = pin_seconds if seconds is None else seconds
-        how_long = f"for {span(rest)}" if rest else f"until: kubectl ark auto {agent}"
+        how_long = f"for {span(rest)}" if rest else f"until you run: kubectl ark auto {agent}"
         if whose.autoscaling is None:
             print(f"{name} has {replicas} replicas")
             return 0
         print(f"{name} pinned to {replicas} {how_long}")
         if whose.mode == Mode.BUDGET and replicas:
-            print("Its tokens are used up: it comes to that number when they are restored.")
+            print("Its token budget is used up: it scales to that size when the budget is restored.")
         return 0
 
     connected(context, None, work)
@@ -80,14 +80,14 @@ def pin(context: click.Context, agent: str, replicas: int, seconds: int | None) 
 @where_options
 @click.pass_context
 def auto(context: click.Context, agents: tuple[str, ...]) -> None:
-    """Give the size of each AGENT back to its queue."""
+    """Unpin each AGENT, so that it follows its queue again."""
 
     async def work(kubectl: Kubectl, _: RedisAccess) -> int:
         for agent in agents:
             whose = await read_agent(kubectl, agent)
             name = f"{whose.namespace}/{whose.name}"
             if whose.autoscaling is None:
-                raise CliError(f"{name} has no spec.autoscaling: there is no queue to follow; add it, if only {{}}")
+                raise CliError(f"{name} has nothing to follow: spec.autoscaling is not set; add `autoscaling: {{}}`")
             if whose.persons_number is None:
                 print(f"{name} follows its queue already")
                 continue

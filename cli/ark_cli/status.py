@@ -29,15 +29,13 @@ _STYLES: dict[str, str] = {Mode.AUTO: "green", Mode.PINNED: "cyan", Mode.STATIC:
 @where_options
 @everywhere_option
 @redis_option
-@click.option(
-    "--no-redis", is_flag=True, help="Only what Kubernetes knows: no ages, no dead letters, nothing reserved."
-)
+@click.option("--no-redis", is_flag=True, help="Do not query Redis: no ages, dead letters or reserved tokens.")
 @output_option
 @click.pass_context
 def status(context: click.Context, agent: str | None, redis_url: str | None, no_redis: bool, kind: str) -> None:
     """Show what AGENT, or every agent, does and why.
 
-    Waiting and in flight are Redis' own numbers of this moment; where Redis is not reached, the operator's last ones.
+    Waiting and in flight are read live from Redis; if it cannot be reached, the operator's last numbers are shown.
     """
 
     async def work(kubectl: Kubectl, access: RedisAccess) -> int:
@@ -171,7 +169,7 @@ async def _events(kubectl: Kubectl, agent: Agent) -> list[Object]:
     try:
         found: list[Object] = (await kubectl.get(path))["items"]
     except CliError as error:
-        output.say(f"events are not known: {error}")
+        output.say(f"cannot read events: {error}")
         return []
     return sorted(found, key=_time, reverse=True)[:_EVENTS]
 

@@ -31,7 +31,7 @@ _WAIT = click.option("--timeout", type=Number(min=0), default=300.0, show_defaul
 @click.option("--meta", metavar="JSON", help="The task's field meta: any JSON.")
 @click.option("--field", "fields", metavar="NAME=VALUE", multiple=True, help="A further field; may be repeated.")
 @click.option("--key", metavar="KEY", help="Idempotency key: within a day the same key adds no second task.")
-@click.option("--max-depth", type=WholeNumber(min=1), help="Refuse where so many tasks wait or are in flight.")
+@click.option("--max-depth", type=WholeNumber(min=1), help="Refuse if this many tasks wait or are in flight.")
 @output_option
 @click.pass_context
 def submit(
@@ -47,7 +47,7 @@ def submit(
     max_depth: int | None,
     kind: str,
 ) -> None:
-    """Give AGENT a task: PROMPT, or what standard input has where PROMPT is - or not given. Prints the task's id."""
+    """Submit a task to AGENT and print its id. PROMPT is read from standard input if it is - or omitted."""
     given, extra = _meta(meta), _fields(fields)
     text = _prompt(prompt, needed=not extra and given is None)
 
@@ -63,7 +63,7 @@ def submit(
         if kind == "table":
             output.show(done.task_id)
             if not done.is_new:
-                output.say("that key had been used: this is the task of that time")
+                output.say("key already used: this is the task submitted with it earlier")
         else:
             output.emit({"task": done.task_id, "isNew": done.is_new}, kind)
         return 0
@@ -94,9 +94,9 @@ def result(
         try:
             queued = await producer.is_queued(task)
         except RedisRefused:
-            raise CliError(f"{task!r} is no task's id: it looks like 1764064800000-0", Exit.USAGE) from None
+            raise CliError(f"{task!r} is not a task id: one looks like 1764064800000-0", Exit.USAGE) from None
         if not queued and await producer.result(task) is None:
-            raise CliError(f"{whose.namespace}/{whose.name} has no task {task}, and no result of it any more")
+            raise CliError(f"{whose.namespace}/{whose.name} has no task {task}: wrong id, or its result has expired")
         if wait:
             return await _wait(producer, task, timeout, kind)
         raise CliError(f"task {task} waits or is in flight; --wait waits for it", Exit.NOT_YET)
@@ -109,7 +109,7 @@ async def _wait(producer: Producer, task: str, seconds: float, kind: str) -> int
         async with asyncio.timeout(seconds):
             found = await producer.wait_for_result(task)
     except TimeoutError:
-        raise CliError(f"task {task} has no result after {seconds:g} s; it goes on", Exit.NOT_YET) from None
+        raise CliError(f"task {task} has no result after {seconds:g} s; it stays in the queue", Exit.NOT_YET) from None
     except ResultGone as error:
         raise CliError(f"{error}; if it failed for good, kubectl ark dead list has it") from None
     return _print(found, kind)
@@ -123,7 +123,7 @@ def _print(found: Result, kind: str) -> int:
         if found.stop in ("max_tokens", "length"):
             output.say(f"the LLM's answer was cut off: {found.stop}")
         elif found.stop and found.stop not in CLEAN_STOPS:
-            output.say(f"the LLM stopped for a reason of its own: {found.stop}")
+            output.say(f"the LLM did not stop normally: {found.stop}")
     else:
         output.say(f"the task failed after {found.attempts} attempts: {found.error}")
     return 0 if found.status == "completed" else Exit.BAD
@@ -155,7 +155,7 @@ def _meta(text: str | None) -> Any:
 
 
 def _no_number(name: str) -> None:
-    raise ValueError(f"{name} is a number for Python alone")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _fields(items: tuple[str, ...]) -> dict[str, str]:

@@ -29,14 +29,14 @@ _HEADS = ("NAME", "MODE", "READY", "DEMAND", "SLOTS", "LOAD", "OLDEST", "PER MIN
 @everywhere_option
 @redis_option
 @click.option("--interval", type=Number(min=0.2), default=2.0, show_default=True, help="Seconds between looks.")
-@click.option("--count", type=WholeNumber(min=1), help="Looks after which to end; without a terminal one.")
-@click.option("--rows", type=WholeNumber(min=1), help="The most agents to show; what fits, on a terminal.")
+@click.option("--count", type=WholeNumber(min=1), help="Refreshes before exiting; 1 without a terminal.")
+@click.option("--rows", type=WholeNumber(min=1), help="Maximum agents to show; on a terminal, what fits.")
 @click.pass_context
 def top(context: click.Context, redis_url: str | None, interval: float, count: int | None, rows: int | None) -> None:
     """Show the busiest agents, until Ctrl-C.
 
-    DEMAND is waiting and in flight, SLOTS what the ready agents work on at a time, PER MIN and FAILED what was
-    completed and what failed for good since the last look.
+    DEMAND is waiting plus in-flight tasks, SLOTS how many tasks the ready agents can run at once, PER MIN and FAILED
+    the tasks completed (per minute) and failed for good since the last refresh.
     """
 
     async def work(kubectl: Kubectl, access: RedisAccess) -> int:

@@ -82,7 +82,7 @@ def main() -> int:
     options = parser.parse_args()
     faults = [one for one in FAULTS if not options.only or any(part in one.name for part in options.only)]
     if not faults:
-        print(f"no fault is called so; there are: {', '.join(one.name for one in FAULTS)}", file=sys.stderr)
+        print(f"no fault matches --only; there are: {', '.join(one.name for one in FAULTS)}", file=sys.stderr)
         return 2
     outcomes = asyncio.run(_run(faults))
     _show(outcomes)

@@ -88,7 +88,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--max-replicas",
         type=whole(1, 100),
         default=10,
-        help="the pool's greatest size (REPLICAS=); default: %(default)s",
+        help="maximum size of the pool (REPLICAS=); default: %(default)s",
     )
     parser.add_argument(
         "--picture", type=file((".png", ".svg")), default=Path(".demo/cluster.png"), help="png or svg file to write"

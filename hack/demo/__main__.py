@@ -62,17 +62,17 @@ class Options:
 def parse_options(arguments: Sequence[str]) -> Options:
     """Parse the command line."""
     parser = argparse.ArgumentParser(
-        prog="make demo", description="Replay a trace through queue, scaler and workers, faster than it was."
+        prog="make demo", description="Replay a trace through queue, scaler and workers, faster than real time."
     )
     parser.add_argument("--trace", type=Path, default=summary.DEFAULT, help="CSV file (TRACE=); default: %(default)s")
     parser.add_argument(
-        "--speed", type=number(above=True), help="trace seconds in a second (SPEED=); default: a minute in all"
+        "--speed", type=number(above=True), help="trace seconds per second (SPEED=); default: about a minute in total"
     )
     parser.add_argument(
         "--max-replicas",
         type=whole(1, 100),
         default=20,
-        help="the pool's greatest size (REPLICAS=); default: %(default)s",
+        help="maximum size of the pool (REPLICAS=); default: %(default)s",
     )
     parser.add_argument(
         "--picture", type=file((".png", ".svg")), default=_RESULTS_FOLDER / "demo.png", help="png or svg file to write"

@@ -267,7 +267,7 @@ async def transport(kubeconfig: Path | None, context: str | None = None) -> Asyn
                 config_file=str(kubeconfig), context=context, client_configuration=configuration, persist_config=False
             )
     except (config.ConfigException, OSError, ValueError) as error:
-        where = "not in a Pod with a ServiceAccount's token" if kubeconfig is None else f"kubeconfig {kubeconfig}"
+        where = "no kubeconfig and no ServiceAccount token" if kubeconfig is None else f"kubeconfig {kubeconfig}"
         raise NoApiServer(f"{where}: {error}") from error
     # Python 3.13 refuses a CA without an authority key identifier, as many clusters have one; kubectl does not.
     configuration.disable_strict_ssl_verification = True

@@ -92,7 +92,7 @@ class Controller(Generic[K]):
         except TimeoutError:
             self._try_again(key, f"not done within {self._longest_seconds:g} s")
         except Exception:  # noqa: BLE001 - one object's trouble must not be the others'
-            self._try_again(key, "a defect of the operator", defect=True)
+            self._try_again(key, "a bug in the operator", defect=True)
         else:
             self._queue.forget(key)
             if self._said.pop(key, None) is not None:

@@ -28,10 +28,10 @@ class OperatorSettings(ProgramSettings):
 
     image: str = Field(min_length=1, description="Image of the agents' container; has the program ark-agent")
     kubeconfig: Path | None = Field(
-        None, description="Kubeconfig file; None: the one that KUBECONFIG names, else the Pod's ServiceAccount"
+        None, description="Kubeconfig file; unset: the one in KUBECONFIG, else the Pod's ServiceAccount"
     )
     watch_namespace: str | None = Field(
-        None, min_length=1, description="The only namespace that is looked at; None: all of them"
+        None, min_length=1, description="The only namespace to watch; unset: all of them"
     )
     namespace: str = Field("ark-system", min_length=1, description="Namespace of the operator's own Lease")
     identity: str = Field("", description="Name of this replica in the Lease; empty: the host's name and a random part")
@@ -43,7 +43,7 @@ class OperatorSettings(ProgramSettings):
         "ark-scaler.ark-system:6000", min_length=1, description="host:port that KEDA reaches the scaler by"
     )
     scaler_authentication: str | None = Field(
-        None, description="Name of the object with KEDA's certificate for the scaler; None: no TLS"
+        None, description="Name of the object with KEDA's client certificate for the scaler; unset: no TLS"
     )
     scaler_authentication_kind: Literal["ClusterTriggerAuthentication", "TriggerAuthentication"] = Field(
         "ClusterTriggerAuthentication", description="Its kind; a TriggerAuthentication lies in the agents' namespace"
@@ -55,7 +55,7 @@ class OperatorSettings(ProgramSettings):
     )
     agent_redis: Annotated[SecretStr, checked_with(_parse_if_given)] = Field(
         SecretStr(""),
-        description="The same as agents reach them, for AGENT_REDIS; empty: as --redis, but for URLs with a password, "
+        description="Redis URLs as agents reach them (AGENT_REDIS); empty: as --redis, except URLs with a password, "
         "which belong in the agents' Secret",
     )
     agent_secret: str = Field(
@@ -65,7 +65,7 @@ class OperatorSettings(ProgramSettings):
     )
     allow_streams: Annotated[str, checked_with(parse_rules)] = Field(
         "",
-        description="Queues that a namespace may read beside its own, as for the scaler: NAMESPACE=STREAM, separated "
+        description="Queues that a namespace may read besides its own, as for the scaler: NAMESPACE=STREAM, separated "
         "by spaces",
     )
     keda_namespace: str = Field("keda", description="Namespace of KEDA's operator")
@@ -76,17 +76,17 @@ class OperatorSettings(ProgramSettings):
     polling_seconds: int = Field(
         37,
         ge=1,
-        description="How often KEDA asks the scaler. No multiple or divisor of 15: a poll that meets the autoscaler's "
-        "look while the scaler fails counts as an empty queue (KEDA 2.20, 2.21)",
+        description="How often KEDA polls the scaler. Avoid multiples and divisors of 15: a poll that coincides with "
+        "the HPA's sync while the scaler fails counts as an empty queue (KEDA 2.20, 2.21)",
     )
     workers: int = Field(20, ge=1, le=1000, description="Agents that are reconciled at a time")
-    resync_seconds: float = Field(600, gt=0, description="How often every agent is looked at though nothing changed")
-    api_qps: float = Field(500, gt=0, description="Calls of the API server in a second, on average")
-    api_burst: int = Field(1000, ge=1, description="Calls of the API server at once")
+    resync_seconds: float = Field(600, gt=0, description="How often every agent is reconciled even if nothing changed")
+    api_qps: float = Field(500, gt=0, description="Calls to the API server per second, on average")
+    api_burst: int = Field(1000, ge=1, description="Burst of calls to the API server")
     burst_seconds: float = Field(1, gt=0, description="How often the queues of running, autoscaled pools are read")
     status_seconds: float = Field(5, gt=0, description="How often all queues are read, for the statuses")
     usage_seconds: float = Field(
-        1, gt=0, description="How often the token usage of budgeted pools is read that run or are stopped for it"
+        1, gt=0, description="How often token usage is read for budgeted pools, running or stopped by their budget"
     )
     stuck_seconds: float = Field(
         300,
@@ -98,14 +98,14 @@ class OperatorSettings(ProgramSettings):
         8080, ge=0, le=65535, description="TCP port of /metrics, /healthz and /readyz; 0 takes a free one"
     )
     tls_cert: Path | None = Field(
-        None, description="PEM file with the HTTP server's certificate; read again when it changes. None: no TLS"
+        None, description="PEM file with the HTTP server's certificate; reloaded when it changes. Unset: no TLS"
     )
     tls_key: Path | None = Field(None, description="PEM file with the certificate's private key")
     metrics_api_server: str | None = Field(
         None,
         pattern="^https://",
         description="URL of the API server that says who may see /metrics: callers whose bearer token may GET the path "
-        "/metrics. None: everybody. Needs --tls-cert",
+        "/metrics. Unset: everybody. Needs --tls-cert",
     )
     metrics_api_server_ca: Path | None = Field(None, description="PEM file with the CA of the API server's certificate")
 

@@ -111,7 +111,7 @@ class Budgets:
                 return known
             reason = str(error) or "no answer in time"
             raise NothingKnown(
-                f"Redis {self._name!r} fails and the token usage of {key[0].name!r} is unknown: {reason}"
+                f"Redis {self._name!r} is failing and the token usage of {key[0].name!r} is unknown: {reason}"
             ) from error
         self._known[key] = (asked_at, usage)
         return self._known[key]

@@ -73,5 +73,5 @@ class CallersNames(grpc.aio.ServerInterceptor):
             self._log.warning("client refused for its certificate's names", names=shown, allowed=sorted(self._names))
         await context.abort(
             grpc.StatusCode.PERMISSION_DENIED,
-            "the client's certificate has none of the names that may call (--tls-client-names)",
+            "the client's certificate has none of the allowed names (--tls-client-names)",
         )

@@ -155,7 +155,7 @@ class _DepthCollector(Collector):
         )
         orphaned = GaugeMetricFamily(
             "ark_queue_orphaned_tasks",
-            "Pending entries at least whose tasks are gone, trimmed or deleted: they count as in flight for ever",
+            "Pending entries, at least, whose tasks were trimmed or deleted: they count as in flight forever",
             labels=["redis", "queue", "group"],
         )
         for redis, queue, depth in self._depths():

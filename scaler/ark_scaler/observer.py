@@ -245,7 +245,7 @@ class QueueObserver:
             return known.depth
         last = f"the last good value is {age:.0f} s old" if known.depth is not None else "there is no good value"
         raise NothingKnown(
-            f"Redis {self.name!r} fails and queue {known.queue.name!r} is unknown ({last}, "
+            f"Redis {self.name!r} is failing and the depth of queue {known.queue.name!r} is unknown ({last}, "
             f"values are held for {self._hold_seconds:g} s): {error}"
         ) from error
 

@@ -177,7 +177,7 @@ def _listen(server: grpc.aio.Server, config: ScalerSettings) -> int:
     except BadCertificate as error:
         raise CannotStart(str(error)) from error
     except RuntimeError as error:
-        raise CannotStart(f"cannot listen on {address} for gRPC: address in use or not ours; choose --port") from error
+        raise CannotStart(f"cannot listen on {address} for gRPC: address in use or not local; set --port") from error
 
 
 async def _report_health(checker: health.aio.HealthServicer, observers: Mapping[str, QueueObserver]) -> None:

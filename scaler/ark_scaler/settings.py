@@ -44,17 +44,17 @@ class ScalerSettings(ProgramSettings):
     )
     allow_streams: Annotated[str, checked_with(parse_rules)] = Field(
         "",
-        description="Queues that a namespace may read beside its own, separated by spaces: NAMESPACE=STREAM, both "
+        description="Queues that a namespace may read besides its own, separated by spaces: NAMESPACE=STREAM, both "
         "with * as a wildcard, for example 'team-a=agent-tasks'",
     )
     redis_timeout_seconds: float = Field(
         0.5, gt=0, le=10, description="The most that any call waits for Redis; KEDA itself waits for ever"
     )
     hold_seconds: float = Field(
-        60, ge=0, description="How long the last good value is answered while Redis fails; an error after that"
+        60, ge=0, description="How long the last good value is returned while Redis fails; then calls fail"
     )
     tls_cert: Path | None = Field(
-        None, description="PEM file with the server's certificate; read again when it changes. None: no TLS"
+        None, description="PEM file with the server's certificate; reloaded when it changes. Unset: no TLS"
     )
     tls_key: Path | None = Field(None, description="PEM file with the certificate's private key")
     tls_client_ca: Path | None = Field(
@@ -62,7 +62,7 @@ class ScalerSettings(ProgramSettings):
     )
     tls_client_names: str = Field(
         "keda-operator",
-        description="Names that a client's certificate must have one of, as a DNS name or common name, separated by "
+        description="Allowed client names, in the certificate as a DNS name or common name, separated by "
         "spaces; needs --tls-client-ca. Empty: any certificate of that CA will do",
     )
     http_tls: bool = Field(
@@ -72,7 +72,7 @@ class ScalerSettings(ProgramSettings):
         None,
         pattern="^https://",
         description="URL of the API server that says who may see /metrics: callers whose bearer token may GET the path "
-        "/metrics. None: everybody. Needs --http-tls",
+        "/metrics. Unset: everybody. Needs --http-tls",
     )
     metrics_api_server_ca: Path | None = Field(None, description="PEM file with the CA of the API server's certificate")
     keepalive_seconds: float = Field(

@@ -49,7 +49,7 @@ class QueueFull(TaskQueueError):
 
     def __init__(self, stream: str, max_depth: int) -> None:
         super().__init__(
-            f"queue {stream} holds {max_depth} tasks or more, the most it may: "
+            f"queue {stream} is full with {max_depth} tasks or more: "
             "submit again later, add workers, or raise max_depth"
         )
         self.stream = stream
@@ -61,7 +61,7 @@ class KeyInUse(TaskQueueError):
 
     def __init__(self, queue: str, task_id: str) -> None:
         super().__init__(
-            f"the idempotency key was used in queue {queue} for task {task_id}, which has other contents: "
+            f"the idempotency key was already used in queue {queue} for task {task_id} with different contents: "
             "use a key of its own for each task"
         )
         self.queue = queue
@@ -73,8 +73,8 @@ class ResultGone(TaskQueueError):
 
     def __init__(self, queue: str, task_id: str) -> None:
         super().__init__(
-            f"task {task_id} of queue {queue} is neither waiting nor in flight and has no result: results are kept for "
-            "a while only, or the task was never there, or was deleted"
+            f"task {task_id} of queue {queue} is neither waiting nor in flight and has no result: its result expired, "
+            "or the task was deleted or never existed"
         )
         self.queue = queue
         self.task_id = task_id
@@ -95,11 +95,11 @@ class BudgetExceeded(TaskQueueError):
     ) -> None:
         only_reserved = restored_at is None and wanted <= limit
         when = (
-            f"at {restored_at:%Y-%m-%dT%H:%M:%SZ}"
+            f"fit at {restored_at:%Y-%m-%dT%H:%M:%SZ}"
             if restored_at is not None
-            else "as soon as calls under way have cost less than they might"
+            else "fit once running calls settle for less than they reserved"
             if only_reserved
-            else "never: the call alone is above the limit"
+            else "never fit: the call alone is above the limit"
         )
         super().__init__(
             f"{agent}: {wanted} tokens do not fit into the limit of {limit} tokens in 24 hours, "

@@ -159,7 +159,7 @@ def key_of(variable: str) -> str | None:
     key = os.environ.get(variable) or None
     if key is not None and (key != key.strip() or not key.isascii() or not key.isprintable()):
         raise BadProvider(
-            f"{variable} has characters that a key cannot have, a line end or a space at its end perhaps: put it into "
+            f"{variable} has characters that a key cannot have, perhaps a trailing newline or space: put it into "
             "the agents' Secret as it is (kubectl create secret generic --from-literal)"
         )
     return key

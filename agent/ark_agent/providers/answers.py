@@ -38,12 +38,12 @@ def object_in(provider: str, body: bytes, headers: Mapping[str, str]) -> dict[st
     try:
         content = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise CallUnclear(f"{provider} answered what is no JSON", str(error)) from None
+        raise CallUnclear(f"{provider} answered with something other than JSON", str(error)) from None
     found = _error_in(content)
     if found is not None:
         raise error_in_success(provider, found, headers)
     if not isinstance(content, dict):
-        raise CallUnclear(f"{provider} answered JSON that is no object", str(content)[:_LONGEST_DETAIL])
+        raise CallUnclear(f"{provider} answered with JSON that is not an object", str(content)[:_LONGEST_DETAIL])
     return content
 
 

@@ -153,9 +153,9 @@ def _translated() -> Iterator[None]:
     except anthropic.APIConnectionError as error:
         raise of_connection(_NAME, error) from None
     except UnicodeEncodeError as error:
-        raise InputRefused(f"the input is no text that {_NAME} could be sent", str(error)) from None
+        raise InputRefused(f"the input is not text that can be sent to {_NAME}", str(error)) from None
     except (anthropic.AnthropicError, ValueError) as error:
-        raise CallUnclear(f"{_NAME} answered what cannot be read ({type(error).__name__})", str(error)) from None
+        raise CallUnclear(f"{_NAME} sent an unreadable answer ({type(error).__name__})", str(error)) from None
 
 
 def _reported(usage: object) -> Reported:

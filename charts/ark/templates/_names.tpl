@@ -186,7 +186,7 @@ too, or in its query. "$(NAME)" is none. Arguments: path, value, instead.
 {{- $redis := .Values.redis -}}
 {{- $ways := len (compact (list $redis.url $redis.existingSecret.name (ternary "bundled" "" $redis.bundled.enabled))) -}}
 {{- if and (eq $ways 0) (or .Values.scaler.enabled .Values.operator.enabled) -}}
-{{- fail "Which Redis? Set redis.url, redis.existingSecret.name, or for a trial redis.bundled.enabled=true" -}}
+{{- fail "no Redis is configured: set redis.url, redis.existingSecret.name, or for a trial redis.bundled.enabled=true" -}}
 {{- else if gt $ways 1 -}}
 {{- fail "redis.url, redis.existingSecret.name and redis.bundled.enabled: only one of them may be set" -}}
 {{- end -}}
@@ -210,7 +210,7 @@ too, or in its query. "$(NAME)" is none. Arguments: path, value, instead.
 {{- /* One that whoever installs may see: for one namespace, perhaps no other. */}}
 {{- $there := .Values.watchNamespace | default "kube-system" -}}
 {{- if not (lookup "v1" "Namespace" "" $there) -}}
-{{- fail (printf "tls.source is chart, and there is no cluster with a namespace %s to look for its certificates: each rendering would make new ones, and KEDA would be locked out at each sync. %s tls.source to cert-manager or secrets, or tls.newOnEachRender=true for a look" $there (ternary "Create the namespace, or set" "Set" (not (empty .Values.watchNamespace)))) -}}
+{{- fail (printf "tls.source is chart, which needs a cluster with namespace %s to look up existing certificates: otherwise each rendering would make new ones and lock KEDA out at each sync. %s tls.source to cert-manager or secrets, or tls.newOnEachRender=true for a look" $there (ternary "Create the namespace, or set" "Set" (not (empty .Values.watchNamespace)))) -}}
 {{- end -}}
 {{- end -}}
 {{- if and .Values.metrics.authorization (not (and .Values.metrics.tls .Values.tls.enabled)) -}}

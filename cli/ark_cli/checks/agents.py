@@ -24,4 +24,4 @@ async def agents(_: Kubectl, __: RedisAccess, installation: Installation) -> Asy
     if len(bad) > _MOST:
         yield warning(f"and {len(bad) - _MOST} more", "kubectl ark status -A")
     if not bad:
-        yield ok(f"{len(reasons)} in {installation.agents_of}, none that needs somebody")
+        yield ok(f"{len(reasons)} in {installation.agents_of}, none needs attention")

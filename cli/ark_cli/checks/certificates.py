@@ -43,7 +43,7 @@ async def certificates(kubectl: Kubectl, _: RedisAccess, installation: Installat
         client = next((one for one in clients if _instance(one) == _instance(deployment)), None)
         if client is None:
             yield fault(
-                f"there is no trigger authentication for {place(deployment)}: KEDA has no certificate to show",
+                f"no trigger authentication found for {place(deployment)}: KEDA has no client certificate",
                 "helm upgrade",
             )
             continue
@@ -136,13 +136,13 @@ def judged(scaler: Side, keda: Side, host: str | None, now: datetime) -> list[Fi
 def _judged(side: Side, by: Side, now: datetime) -> Iterator[Finding]:
     whose, certificate = f"{side.name}'s certificate", side.shows
     if not any(_issued(certificate, authority) for authority in by.trusts):
-        yield fault(f"{whose} is of no CA that {by.name} trusts: every call fails", _RENEW)
+        yield fault(f"{whose} is not signed by a CA that {by.name} trusts: every call fails", _RENEW)
         return
     left = (certificate.not_valid_after_utc - now).total_seconds()
     if left <= 0:
-        yield fault(f"{whose} has run out {span(-left)} ago: every call fails", _RENEW)
+        yield fault(f"{whose} expired {span(-left)} ago: every call fails", _RENEW)
     elif left < _SOON_SECONDS:
-        yield warning(f"{whose} runs out in {span(left)}", _RENEW)
+        yield warning(f"{whose} expires in {span(left)}", _RENEW)
     elif certificate.not_valid_before_utc > now:
         yield fault(f"{whose} is not valid before {certificate.not_valid_before_utc}", "look at the clocks")
     else:
@@ -158,7 +158,7 @@ def _named(certificate: x509.Certificate, host: str | None) -> Iterator[Finding]
         yield fault("the scaler's certificate names no host", _RENEW)
     elif host not in known:
         yield fault(
-            f"KEDA calls the scaler {host}, and its certificate is of {', '.join(sorted(known))} alone",
+            f"KEDA calls the scaler {host}, but its certificate is only valid for {', '.join(sorted(known))}",
             "add the name to tls.extraNames, or correct the operator's --scaler-address",
         )
 

@@ -55,7 +55,7 @@ async def definition(kubectl: Kubectl, _: RedisAccess, __: Installation) -> Asyn
 async def operator(kubectl: Kubectl, _: RedisAccess, installation: Installation) -> AsyncIterator[Finding]:
     """See whether an operator runs, and one leads."""
     async for finding in _running(
-        installation, "operator", "pools keep their size, and budgets are the workers' alone"
+        installation, "operator", "pools keep their size, and only the workers enforce budgets"
     ):
         yield finding
     for deployment in installation.component("operator"):
@@ -110,7 +110,7 @@ async def _leader(kubectl: Kubectl, deployment: Object, installation: Installati
         yield unknown(f"who leads: {error}")
         return
     if not lease.holder or lease.age_seconds > 2 * lease.seconds:
-        last = f", and {lease.holder} is the last that did" if lease.holder else ""
-        yield fault(f"no operator leads since {lease.age_seconds:.0f} s{last}", logs)
+        last = f"; the last leader was {lease.holder}" if lease.holder else ""
+        yield fault(f"no operator has led for {lease.age_seconds:.0f} s{last}", logs)
     else:
         yield ok(f"{lease.holder} leads")

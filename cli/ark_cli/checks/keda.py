@@ -29,7 +29,7 @@ async def keda(kubectl: Kubectl, _: RedisAccess, installation: Installation) -> 
         service = await kubectl.get(_METRICS)
     except NotThere:
         yield fault(
-            "nobody serves external metrics: the HPA cannot scale beyond one", "reinstall KEDA's metrics API server"
+            "external metrics are not served: the HPA cannot exceed one replica", "reinstall KEDA's metrics API server"
         )
         return
     except CliError as error:
@@ -58,7 +58,7 @@ async def _lease(kubectl: Kubectl, installation: Installation) -> AsyncIterator[
         lease = await read_lease(kubectl, namespace, name, installation.now)
     except NotThere:
         yield fault(
-            f"KEDA's definitions are there, but no operator of KEDA has ever led in namespace {namespace}",
+            f"KEDA's CRDs are installed, but no KEDA operator has ever led in namespace {namespace}",
             "set keda.namespace to where KEDA runs, or start it",
         )
         return
@@ -67,7 +67,7 @@ async def _lease(kubectl: Kubectl, installation: Installation) -> AsyncIterator[
         return
     if lease.age_seconds > _SILENT_SECONDS:
         yield fault(
-            f"KEDA's operator does not run: it was heard of {lease.age_seconds:.0f} s ago; pools keep their size",
+            f"KEDA's operator is down: its lease was renewed {lease.age_seconds:.0f} s ago; pools keep their size",
             f"kubectl -n {namespace} describe pods -l app=keda-operator",
         )
     else:

@@ -54,7 +54,7 @@ async def reached(kubectl: Kubectl, scaler: Object, credentials: Credentials | N
         return fault(f"{what} does not answer as KEDA asks it: {error}", logs)
     if not serves:
         return warning(f"{what} answers that it is not ready: no Redis has answered it yet", logs)
-    return ok(f"{what} answers" + (" KEDA's certificate over TLS" if credentials is not None else ""))
+    return ok(f"{what} answers" + (" over TLS with KEDA's certificate" if credentials is not None else ""))
 
 
 async def is_serving(port: int, credentials: Credentials | None) -> bool:

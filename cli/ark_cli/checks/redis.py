@@ -28,7 +28,7 @@ _OLDEST, _LAGLESS = (6, 2), (7, 0)
 async def redis(_: Kubectl, access: RedisAccess, installation: Installation) -> AsyncIterator[Finding]:
     """Ask each Redis that an agent uses."""
     if not installation.agents:
-        yield unknown(installation.agents_hidden or "no agent yet that would say where Redis is")
+        yield unknown(installation.agents_hidden or "there are no ArkAgents yet, so Redis cannot be found")
         return
     await access.look_up(installation.agents)
     seen: set[int] = set()
@@ -58,7 +58,7 @@ async def _asked(client: Client, whose: str) -> list[Finding]:
     try:
         return judged(whose, await read_server(client))
     except RedisUnavailable as error:
-        return [fault(f"{whose}: {error}", "start it, or see to the way there; nothing is lost while it is away")]
+        return [fault(f"{whose}: {error}", "start it, or fix the route to it; nothing is lost while it is down")]
     except RedisRefused as error:
         # It answers; agents need not be allowed INFO.
         return [unknown(f"{whose}: {error}")]
@@ -86,7 +86,7 @@ def judged(whose: str, facts: ServerFacts) -> list[Finding]:
     version = ".".join(map(str, facts.version))
     found = []
     if facts.version[:2] < _OLDEST:
-        found.append(fault(f"{whose} is version {version}", "7.0 or later is needed, 6.2 works with less"))
+        found.append(fault(f"{whose} is version {version}", "upgrade to 7.0 or later; 6.2 is the oldest that works"))
     elif facts.version[:2] < _LAGLESS:
         found.append(
             warning(f"{whose} is version {version}, which counts long queues slowly", "upgrade to 7.0 or later")
@@ -108,7 +108,7 @@ def judged(whose: str, facts: ServerFacts) -> list[Finding]:
     if not facts.keeps:
         found.append(
             warning(
-                f"{whose} keeps nothing on disk: a restart loses tasks and budgets' past",
+                f"{whose} keeps nothing on disk: a restart loses tasks and recorded token usage",
                 "CONFIG SET appendonly yes, but for a trial",
             )
         )

@@ -48,11 +48,11 @@ def _ready_verdicts(found: Assessment) -> Iterator[Verdict]:
         yield "False", Reason.BUDGET_EXCEEDED, "The daily token limit is reached; see condition BudgetExceeded."
     there = found.observed.deployment
     if there is None:
-        yield "False", Reason.CREATING, "The Deployment is not there yet."
+        yield "False", Reason.CREATING, "The Deployment does not exist yet."
         return
     wanted = int(there["spec"].get("replicas", 1))
     if wanted == 0:
-        yield "True", Reason.SCALED_TO_ZERO, "No agent is wanted now."
+        yield "True", Reason.SCALED_TO_ZERO, "The pool is scaled to zero."
     counts = there.get("status") or {}
     ready, updated = int(counts.get("readyReplicas") or 0), int(counts.get("updatedReplicas") or 0)
     seen = int(counts.get("observedGeneration") or 0) >= int(there["metadata"].get("generation", 0))
@@ -100,19 +100,19 @@ def _autoscaling_verdicts(agent: Agent, found: Assessment) -> Iterator[Verdict]:
     observed = found.observed
     if observed.others:
         message = (
-            f"{' and '.join(observed.others)} also scales Deployment {agent.deployment_name}: remove it, or have it "
-            "scale this ArkAgent without spec.autoscaling. Until then the operator enforces nothing but the budget."
+            f"{' and '.join(observed.others)} also scales Deployment {agent.deployment_name}: remove it, or unset "
+            "spec.autoscaling and have it scale this ArkAgent. Until then the operator enforces only the budget."
         )
         yield "False", Reason.CONFLICT, message
     if agent.autoscaling is None:
-        yield "False", Reason.DISABLED, "spec.autoscaling is not set: the pool has spec.replicas agents."
+        yield "False", Reason.DISABLED, "spec.autoscaling is not set: the pool size is fixed at spec.replicas."
         return
     if not observed.keda.installed:
-        message = "KEDA is not installed: the pool keeps its size. Install KEDA; it is noticed within half a minute."
+        message = "KEDA is not installed: the pool keeps its size. Install it; the operator detects it within 30 s."
         yield "False", Reason.KEDA_MISSING, message
     scaled = observed.scaled_object
     if scaled is not None and not agent.owns(scaled):
-        message = f"ScaledObject {agent.name} is there already and is not this agent's: delete or rename it."
+        message = f"ScaledObject {agent.name} already exists and is not owned by this agent: delete or rename it."
         yield "False", Reason.NAME_TAKEN, message
     refusal = observed.refusals.get("ScaledObject")
     if refusal is not None:
@@ -133,8 +133,8 @@ def _keda_verdicts(agent: Agent, autoscaling: Autoscaling, found: Assessment) ->
     """Say whether KEDA scales, where it is to."""
     if found.observed.keda.down:
         message = (
-            f"{found.observed.keda.down}: the pool keeps its size. Look at Deployment keda-operator; a person's number "
-            "and the budget work all the same."
+            f"{found.observed.keda.down}: the pool keeps its size. Check Deployment keda-operator; pins "
+            "and the budget still work."
         )
         yield "False", Reason.KEDA_DOWN, message[0].upper() + message[1:]
     if found.problem is not None and found.problem.reason in (Reason.INVALID_QUEUE, Reason.UNKNOWN_REDIS):
@@ -142,12 +142,12 @@ def _keda_verdicts(agent: Agent, autoscaling: Autoscaling, found: Assessment) ->
     scaled = found.observed.scaled_object
     told = None if scaled is None else condition_of(scaled.get("status") or {}, ConditionType.READY)
     if scaled is None or told is None or told.get("status") == "Unknown":
-        yield "Unknown", Reason.PENDING, "KEDA has not taken the ScaledObject yet."
+        yield "Unknown", Reason.PENDING, "KEDA has not processed the ScaledObject yet."
         return
     if told.get("status") != "True":
         yield "False", Reason.SCALED_OBJECT_NOT_READY, f"KEDA cannot scale: {told.get('message', '')}"
     pause = blocks_scale_out(scaled)
     if pause is not None:
-        yield "False", Reason.PAUSED_BY_HAND, f"ScaledObject {agent.name} has the annotation {pause}: remove it."
+        yield "False", Reason.PAUSED_BY_HAND, f"ScaledObject {agent.name} is paused: remove its annotation {pause}."
     span = f"{autoscaling.min_replicas} to {autoscaling.max_replicas}"
-    yield "True", Reason.FOLLOWS_QUEUE, f"KEDA keeps {span} replicas by the demand of {agent.queue.name}."
+    yield "True", Reason.FOLLOWS_QUEUE, f"KEDA keeps the pool at {span} replicas, following queue {agent.queue.name}."

@@ -140,10 +140,10 @@ def _in_the_way(agent: Agent, observed: Observed, options: Options) -> Problem |
     if refusal is not None and refusal.taken:
         return Problem(Reason.NAME_TAKEN, refusal.message)
     if refusal is not None:
-        return Problem(Reason.DEPLOYMENT_REFUSED, f"the API server refuses the Deployment: {refusal.message}")
+        return Problem(Reason.DEPLOYMENT_REFUSED, f"The API server refuses the Deployment: {refusal.message}")
     if agent.redis not in options.connections:
         known = ", ".join(sorted(options.connections))
-        return Problem(Reason.UNKNOWN_REDIS, f"spec.queue.redis is {agent.redis!r}: the operator knows {known}")
+        return Problem(Reason.UNKNOWN_REDIS, f"spec.queue.redis {agent.redis!r} is unknown; use one of: {known}")
     return None
 
 
@@ -151,7 +151,7 @@ def name_taken(agent: Agent, there: Object) -> Problem:
     """Return what is wrong where the Deployment of the agent's name is not the agent's."""
     owned_by = "another" if there["metadata"].get("ownerReferences") else "no"
     message = (
-        f"Deployment {agent.deployment_name} is there already and has {owned_by} owner: delete or rename it, "
+        f"Deployment {agent.deployment_name} already exists and has {owned_by} owner: delete or rename it, "
         "or rename this agent"
     )
     return Problem(Reason.NAME_TAKEN, message)

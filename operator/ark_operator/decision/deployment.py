@@ -168,7 +168,7 @@ def _check_variables(place: str, env: list[Object], wanted: Object) -> None:
     given = {variable["name"]: variable for variable in env}
     for name in sorted({name for name in given if name.upper() in variables.FIXED} | wanted.keys()):
         if given.get(name) != wanted.get(name):
-            raise InvalidTemplate(f"{place}.env must leave {name} as it is: spec.limits and spec.queue say it")
+            raise InvalidTemplate(f"{place}.env must not change {name}: set it in spec.limits or spec.queue")
 
 
 def _check_flags(place: str, words: list[str]) -> None:
@@ -177,7 +177,7 @@ def _check_flags(place: str, words: list[str]) -> None:
         # Flags may be shortened.
         flag = next((flag for flag in sorted(_LIMIT_FLAGS) if len(name) > 2 and flag.startswith(name)), None)
         if flag is not None:
-            raise InvalidTemplate(f"{place} must not have the flag {flag}: spec.limits and spec.queue say it")
+            raise InvalidTemplate(f"{place} must not use the flag {flag}: set it in spec.limits or spec.queue")
 
 
 def _set_grace(agent: Agent, template: Object) -> None:

@@ -32,13 +32,13 @@ def notes_of(agent: Agent, found: Assessment) -> Iterator[Note]:
             f"{since}, {agent.generation}",
         )
     if found.mode is not Mode.BUDGET and was == Mode.BUDGET:
-        message = f"{restored_message(agent, found.usage)} The pool is {found.mode} again."
+        message = f"{restored_message(agent, found.usage)} The pool is back in mode {found.mode}."
         yield Note("Normal", EventReason.BUDGET_RESTORED, message, f"{since}, {agent.generation}")
     pin = found.pin
     if pin is not None and (was_pinned is None or was_pinned.replicas != pin.replicas):
         yield Note("Normal", EventReason.PINNED, pin_message(agent, pin), f"{agent.generation}")
     if pin is None and was_pinned is not None:
-        message = f"The pool is no longer pinned to {was_pinned.replicas} replicas; it is {found.mode}."
+        message = f"The pool is no longer pinned to {was_pinned.replicas} replicas; its mode is now {found.mode}."
         yield Note("Normal", EventReason.UNPINNED, message, written(was_pinned.since))
 
 

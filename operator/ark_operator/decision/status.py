@@ -59,7 +59,7 @@ def yields(agent: Agent, owner: str, own: str, now: datetime) -> Object | None:
     if not known:
         return None
     message = (
-        f"Operator {owner} looks after this agent, and {own} leaves it alone. Uninstall one of them, or give each a "
+        f"Operator {owner} manages this agent, so {own} leaves it alone. Uninstall one of them, or give each a "
         f"namespace of its own (watchNamespace). To hand this agent over to {own}: "
         f"kubectl annotate deployment {agent.deployment_name} {OPERATOR}-"
     )

@@ -91,7 +91,7 @@ def _merge_list(base: Sequence[Object], patch: Any, name: str, path: str) -> lis
         own = name_of(name, item)
         if own is None:
             fields = " and ".join(f"{field}.{part}" for part in _NAMED_BY[name])
-            raise InvalidTemplate(f"{fields} must name the item that is meant")
+            raise InvalidTemplate(f"{fields} must be set to identify the item")
         if item.get(_DIRECTIVE) == "delete":
             merged.pop(own, None)
         elif own in merged and name not in _WHOLE:

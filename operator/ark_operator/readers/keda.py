@@ -69,7 +69,7 @@ class KedaWatch:
         except ApiError as error:
             if not self._unreadable:
                 self._unreadable = True
-                self._log.info("KEDA's lease cannot be read: whether it runs is not known", error=str(error))
+                self._log.info("cannot read KEDA's lease, assuming that KEDA runs", error=str(error))
             self._set("")
             return
         self._unreadable = False

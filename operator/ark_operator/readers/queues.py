@@ -33,9 +33,9 @@ class QueueReader(Reader[QueueKeys, Depth]):
     """
 
     component = "queues"
-    unreadable = ("queues cannot be read: no bursts, and old numbers in statuses", "queues can be read again")
+    unreadable = ("cannot read queues: no bursts, statuses show old numbers", "queues can be read again")
     one_unreadable = (
-        "a queue cannot be read: no bursts, and old numbers in the status",
+        "cannot read a queue: no bursts, its status shows old numbers",
         "the queue can be read again",
     )
 

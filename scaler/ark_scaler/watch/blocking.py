@@ -194,7 +194,7 @@ class BlockingWatch:
             # One key that may not be read is refused by its own reading; what is refused again is the command.
             self._may_watch = False
             self._log.warning(
-                "Redis does not let this user watch queues, they are polled: wake-ups come up to a second later",
+                "this Redis user may not watch queues, polling them instead: wake-ups are up to 1 s late",
                 error=str(error),
                 remedy="permit XREAD, see docs/security.md",
             )

@@ -90,7 +90,7 @@ def parse_address(url: str) -> Address:
         raise InvalidAddress(f"Redis URL cannot be read: {_ENCODE}") from None
     if parts.scheme not in _SCHEMES:
         given = f"the scheme {parts.scheme!r}" if url.lower().startswith(f"{parts.scheme}://") else "no scheme"
-        raise InvalidAddress(f"Redis URL has {given}; allowed are {', '.join(_SCHEMES)}")
+        raise InvalidAddress(f"Redis URL has {given}; allowed: {', '.join(_SCHEMES)}")
     base, kind = _SCHEMES[parts.scheme]
     _check_encoding(parts, base)
     query = _query(parts.query, base, kind)
@@ -157,10 +157,10 @@ def _query(text: str, base: str, kind: Kind) -> dict[str, str]:
     for name in query:
         if name not in allowed:
             shown = ", ".join(allowed) or "none"
-            raise InvalidAddress(f"Redis URL has the unknown option {name!r}; allowed for {base}:// are {shown}")
+            raise InvalidAddress(f"Redis URL has the unknown option {name!r}; allowed for {base}://: {shown}")
     if query.get("ssl_cert_reqs", "required") not in _CERTIFICATE_CHECKS:
         allowed_checks = ", ".join(_CERTIFICATE_CHECKS)
-        raise InvalidAddress(f"Redis URL has ssl_cert_reqs={query['ssl_cert_reqs']!r}; allowed are {allowed_checks}")
+        raise InvalidAddress(f"Redis URL has ssl_cert_reqs={query['ssl_cert_reqs']!r}; allowed: {allowed_checks}")
     for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
         if name in query:
             _check_readable(name, query[name])
@@ -181,17 +181,17 @@ def _path(path: str, base: str, kind: Kind) -> tuple[str | None, str]:
     path = path.lstrip("/")
     if base == "unix":
         if not path:
-            raise InvalidAddress("Redis URL of a socket file has no path: unix:///run/redis.sock")
+            raise InvalidAddress("Redis URL of a socket file has no path; write unix:///run/redis.sock")
         return None, path
     service = None
     if kind == "sentinel":
         service, _, path = path.partition("/")
         if not service:
-            raise InvalidAddress("Redis URL of Sentinels names no service: redis+sentinel://host:26379/mymaster")
+            raise InvalidAddress("Redis URL of Sentinels names no service; write redis+sentinel://host:26379/mymaster")
     path = path.rstrip("/")
     if path and (kind == "cluster" or not (path.isascii() and path.isdecimal())):
         only = "no database" if kind == "cluster" else "a database number"
-        raise InvalidAddress(f"Redis URL has a path that cannot be; a {kind} URL takes {only} there")
+        raise InvalidAddress(f"Redis URL has an invalid path: a {kind} URL takes {only} there")
     return service, path
 
 
@@ -204,7 +204,7 @@ def _hosts(hostlist: str, kind: Kind) -> tuple[tuple[str, int], ...]:
         except ValueError:
             raise InvalidAddress(f"Redis URL has no host and port that can be read: {_ENCODE}") from None
         if not host:
-            raise InvalidAddress(f"Redis URL has no host; it looks like redis://host:6379/0, and {_ENCODE}")
+            raise InvalidAddress(f"Redis URL has no host; write redis://host:6379/0, and {_ENCODE}")
         hosts.append((host, port or _DEFAULT_PORTS[kind]))
     if kind == "standalone" and len(hosts) != 1:
         raise InvalidAddress("Redis URL names several hosts; use redis+sentinel:// or redis+cluster:// for them")

@@ -70,7 +70,7 @@ def _explained(error: Exception) -> str:
     """
     said = str(error).partition(", with args beginning with")[0] or type(error).__name__
     if type(error) is ClusterError or isinstance(error, (AskError, TryAgainError)):
-        return f"the Cluster does not settle on a node for the key, as while its slot is moved to another one ({said})"
+        return f"no Cluster node serves the key, as happens while its slot is being moved ({said})"
     return said
 
 
