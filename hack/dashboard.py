@@ -80,8 +80,8 @@ ROWS: dict[str, list[Panel]] = {
             },
         ),
         Panel(
-            "Ready replicas of the most",
-            "At 100 % the queue grows whatever it asks for: raise autoscaling.maxReplicas.",
+            "Ready replicas / maximum",
+            "At 100 % the pool cannot grow any further: raise autoscaling.maxReplicas.",
             {
                 "{{namespace}}/{{agent}}": f"max by (namespace, agent) (ark_pool_ready_replicas{{{_AGENTS}}}) / "
                 f"max by (namespace, agent) (ark_pool_max_replicas{{{_AGENTS}}} > 0)"

@@ -89,7 +89,7 @@ async def _make(client: Api, redis: str, agents: int) -> None:
             "type": kind,
             "status": "True",
             "reason": reason,
-            "message": "KEDA keeps 0 to 10 replicas by the demand of the queue.",
+            "message": "KEDA keeps the pool at 0 to 10 replicas, following queue x.",
             "lastTransitionTime": "2026-11-25T12:00:00Z",
             "observedGeneration": 1,
         }

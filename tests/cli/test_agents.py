@@ -60,7 +60,7 @@ def test_what_is_wrong_is_said_first(of: Agent, reason: str, is_bad: bool) -> No
 def test_a_pin_says_how_long_and_how_to_go_back() -> None:
     until = (NOW + timedelta(minutes=90)).strftime("%Y-%m-%dT%H:%M:%SZ")
     of = agent({}, READY, mode="Pinned", pin={"replicas": 3, "until": until})
-    assert of.why(NOW).message == "pinned to 3 by a person for 1h30m more; back: kubectl ark auto writer"
+    assert of.why(NOW).message == "pinned by hand to 3 (1h30m left); unpin: kubectl ark auto writer"
 
 
 @pytest.mark.parametrize(

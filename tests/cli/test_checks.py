@@ -71,7 +71,7 @@ def test_certificates_that_fit_are_well() -> None:
     assert [one.verdict for one in found] == [Verdict.OK, Verdict.OK]
 
 
-@pytest.mark.parametrize(("days", "told"), [(-1, "FAULT: s's certificate has run out"), (5, "warning: s's")])
+@pytest.mark.parametrize(("days", "told"), [(-1, "FAULT: s's certificate expired"), (5, "warning: s's")])
 def test_an_end_is_told_before_it_comes(days: float, told: str) -> None:
     ca = trustme.CA()
     found = certificates.judged(side("s", ca, ca, "scaler", days), side("k", ca, ca, "keda"), "scaler", NOW)
@@ -81,9 +81,9 @@ def test_an_end_is_told_before_it_comes(days: float, told: str) -> None:
 @pytest.mark.parametrize(
     ("of", "scaler_trusts", "keda_trusts", "host", "told"),
     [
-        (1, 0, 0, "scaler", "FAULT: k's certificate is of no CA that s trusts"),
-        (0, 1, 0, "scaler", "FAULT: k's certificate is of no CA that s trusts"),
-        (0, 0, 1, "scaler", "FAULT: s's certificate is of no CA that k trusts"),
+        (1, 0, 0, "scaler", "FAULT: k's certificate is not signed by a CA that s trusts"),
+        (0, 1, 0, "scaler", "FAULT: k's certificate is not signed by a CA that s trusts"),
+        (0, 0, 1, "scaler", "FAULT: s's certificate is not signed by a CA that k trusts"),
         (0, 0, 0, "elsewhere", "FAULT: KEDA calls the scaler elsewhere"),
     ],
 )

@@ -79,7 +79,7 @@ def test_wrong_use_ends_with_2_and_says_what(arguments: tuple[str, ...], told: s
 def test_without_kubectl_it_says_what_is_missing() -> None:
     ended = run("status", PATH="/nowhere")
     assert (ended.returncode, ended.stdout) == (3, "")
-    assert "kubectl is not on the PATH" in ended.stderr
+    assert "kubectl is required, but not on the PATH" in ended.stderr
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ async def test_the_cap_stops_the_pool_loses_nothing_and_gives_it_back_by_itself(
     described = await governed.kubectl("describe", "arkagent", pool.agent)
     restored_at = (await ledger.usage(BUDGET)).restored_at
     assert restored_at is not None
-    assert "20000 of 20000 tokens are used up in 24 hours" in described
+    assert "20000 of 20000 tokens were used in 24 hours" in described
     assert f"comes back by itself at {restored_at:%Y-%m-%dT%H:%M:%SZ}" in described
     assert re.search(r"Total Tokens:\s+20000", described)
     assert re.search(r"Warning\s+DailyLimitReached", described)
@@ -94,7 +94,7 @@ async def test_the_cap_stops_the_pool_loses_nothing_and_gives_it_back_by_itself(
     results = await pool.results(ids)
     assert {(result.status, result.attempts) for result in results} == {("completed", 1)}
     assert sum(result.input_tokens + result.output_tokens for result in results) == 26_000
-    assert (await events(pool, "BudgetRestored"))[0].endswith("The pool is Auto again.")
+    assert (await events(pool, "BudgetRestored"))[0].endswith("The pool is back in mode Auto.")
     print(
         f"cap -> 0 replicas {stopped_after:.2f} s; restore time -> Auto {restored_after:.2f} s, "
         f"-> replicas {running_after:.2f} s"

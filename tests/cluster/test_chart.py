@@ -97,7 +97,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "network policies for the bundled Redis too": {**BUNDLED, "networkPolicy": {"enabled": True}},
 }
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "which Redis": ({}, "Which Redis"),
+    "which Redis": ({}, "no Redis is configured"),
     "two of them": ({"redis": {"url": "redis://x", "bundled": {"enabled": True}}}, "only one of them"),
     "a password in the open": ({"redis": {"url": "redis://:secret@x/0"}}, "redis.existingSecret.name"),
     "the Sentinels' password in the open": (
@@ -387,7 +387,7 @@ async def test_the_doctor_finds_what_is_broken_and_nothing_else(cluster: Access)
             "the scaler trusts its CA",
             "has all 20",
             "the HPA gets its metrics from keda/",
-            "answers KEDA's",
+            "answers over TLS with KEDA's certificate",
         ):
             assert told in said
         kubectl = cluster.kubectl
@@ -421,7 +421,7 @@ async def test_the_doctor_finds_what_is_broken_and_nothing_else(cluster: Access)
         await asyncio.to_thread(kubectl.run, "delete", "rolebinding", "-n", release.agents, "--all")
         await broken("may not list arkagents.arkonis.dev")
         await with_client("tls.crt", other.cert_chain_pems[0].bytes())
-        await broken("KEDA's certificate is of no CA that the scaler trusts")
+        await broken("KEDA's certificate is not signed by a CA that the scaler trusts")
         await asyncio.to_thread(kubectl.run, "delete", "secret", client, "-n", release.agents)
         await broken(f"Secret {release.agents}/{client} with a certificate is not there")
 

@@ -99,7 +99,9 @@ async def test_an_autoscaled_agent_becomes_a_scaled_object_that_names_the_scaler
         await here.keda_says("False", "scaler unreachable")
         assert await here.has("Autoscaling", "ScaledObjectNotReady") == "KEDA cannot scale: scaler unreachable"
         await here.keda_says()
-        assert "KEDA keeps 0 to 7 replicas by the demand of" in await here.has("Autoscaling", "FollowsQueue")
+        assert "KEDA keeps the pool at 0 to 7 replicas, following queue" in await here.has(
+            "Autoscaling", "FollowsQueue"
+        )
         assert (await here.deployment())["spec"]["replicas"] == 0
 
 
@@ -185,7 +187,7 @@ async def has_model(here: World, model: str) -> bool:
         (
             {"spec": {"containers": [{"image": "x"}]}},
             "InvalidTemplate",
-            "spec.template.spec.containers[0].name must name the item that is meant",
+            "spec.template.spec.containers[0].name must be set to identify the item",
         ),
         (
             {"spec": {"terminationGracePeriodSeconds": 5}},
@@ -195,7 +197,7 @@ async def has_model(here: World, model: str) -> bool:
         (
             {"spec": {"nodeSelector": ["x"]}},
             "DeploymentRefused",
-            "the API server refuses the Deployment: ",
+            "The API server refuses the Deployment: ",
         ),
         (
             {"spec": {"containers": [{"name": "agent", "resources": {"requests": {"cpu": "much"}}}]}},
@@ -268,7 +270,7 @@ async def test_a_bad_stream_name_is_a_condition_and_makes_nothing(here: World) -
 async def test_a_redis_that_the_operator_does_not_know_is_a_condition(here: World) -> None:
     async with operating(here):
         await here.make(agent(replicas=1, queue={"redis": "other"}))
-        assert await here.has("Ready", "UnknownRedis") == "spec.queue.redis is 'other': the operator knows default"
+        assert await here.has("Ready", "UnknownRedis") == "spec.queue.redis 'other' is unknown; use one of: default"
         with pytest.raises(ApiError, match="404"):
             await here.deployment()
 
@@ -387,7 +389,7 @@ async def test_a_name_that_is_taken_is_left_alone(here: World, spec: dict[str, A
     made = await here.api.create(DEPLOYMENTS.path(here.namespace), other)
     async with operating(here):
         await here.make(agent(replicas=4, **spec))
-        message = "Deployment writer-agent is there already and has no owner: delete or rename it"
+        message = "Deployment writer-agent already exists and has no owner: delete or rename it"
         assert message in await here.has("Ready", "NameTaken")
         now = await here.deployment()
         assert (now["spec"], now["metadata"].get("labels", {})) == (made["spec"], {})
@@ -406,7 +408,7 @@ async def test_a_scaled_object_of_the_agents_name_is_left_alone(here: World) -> 
     await here.api.create(SCALED_OBJECTS.path(here.namespace), other)
     async with operating(here):
         await here.make(agent(autoscaling={}))
-        assert "ScaledObject writer is there already" in await here.has("Autoscaling", "NameTaken")
+        assert "ScaledObject writer already exists" in await here.has("Autoscaling", "NameTaken")
         assert (await here.scaled_object())["spec"]["scaleTargetRef"] == {"name": "something"}
         await here.api.delete(SCALED_OBJECTS.path(here.namespace, "writer"))
         await here.has("Autoscaling", "Pending")

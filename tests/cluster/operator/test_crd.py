@@ -176,4 +176,4 @@ def test_every_field_says_what_it_does(kubectl: Kubectl) -> None:
     undescribed = [path for path, field in fields(version["schema"]["openAPIV3Schema"]) if not field.get("description")]
     assert undescribed == [".metadata"], "whose description is the API server's own"
     shown = kubectl.run("explain", "arkagent.spec.autoscaling.pinSeconds")
-    assert "How long a number that a person sets holds" in shown
+    assert "How long a size set by hand holds" in shown

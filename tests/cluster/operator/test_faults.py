@@ -258,7 +258,7 @@ async def test_keda_whose_operator_is_gone(here: World, monkeypatch: pytest.Monk
         await here.has("Autoscaling", "FollowsQueue")
         renewing.cancel()
         message = await here.has("Autoscaling", "KedaDown")
-        assert "Look at Deployment keda-operator" in message
+        assert "Check Deployment keda-operator" in message
         await here.patch(replicas=6)
         await here.replicas(6)
         await here.make(agent("fixed", replicas=3))

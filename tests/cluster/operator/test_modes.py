@@ -174,7 +174,7 @@ async def test_kubectl_scale_pins_and_null_goes_back_to_auto(here: World) -> Non
         await here.mirror(0)
         assert not await paused(here)
         [message] = await here.events("Unpinned")
-        assert message == "The pool is no longer pinned to 0 replicas; it is Auto."
+        assert message == "The pool is no longer pinned to 0 replicas; its mode is now Auto."
 
 
 async def told(here: World, reason: str, times: int) -> bool:

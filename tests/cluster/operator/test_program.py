@@ -138,7 +138,7 @@ def run(*flags: str, **variables: str) -> tuple[int, str]:
         ),
         (["--image=x", "--redis="], "--redis (ARK_OPERATOR_REDIS): no Redis connection is given"),
         (["--image=x", "--workers=0"], "--workers (ARK_OPERATOR_WORKERS) is '0': "),
-        (["--image=x"], "not in a Pod with a ServiceAccount's token"),
+        (["--image=x"], "no kubeconfig and no ServiceAccount token"),
         (["--image=x", "--kubeconfig=/nowhere"], "kubeconfig /nowhere: "),
     ],
 )
@@ -179,6 +179,6 @@ async def test_a_pods_service_account_is_used_where_there_is_no_kubeconfig(
             listed = await client.get(ARK_AGENTS.path(here.namespace))
             assert [item["metadata"]["name"] for item in listed["items"]] == ["writer"]
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST")
-    with pytest.raises(NoApiServer, match="not in a Pod with a ServiceAccount's token"):
+    with pytest.raises(NoApiServer, match="no kubeconfig and no ServiceAccount token"):
         async with transport(None):
             pass

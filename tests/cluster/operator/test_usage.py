@@ -59,7 +59,7 @@ async def test_a_pool_goes_to_zero_when_its_ledger_says_so_and_comes_back_when_i
         restored = (await TokenLedger(client, queue).usage(BUDGET)).restored_at
         assert restored is not None
         message = (await here.condition("BudgetExceeded"))[2]
-        assert "9001 of 10000 tokens are used up in 24 hours" in message
+        assert "9001 of 10000 tokens were used in 24 hours" in message
         assert f"comes back by itself at {restored:%Y-%m-%dT%H:%M:%SZ}" in message
         assert await here.events("DailyLimitReached") == [message]
         assert await samples(port, "ark_budget_limit_tokens", agent="writer") == 10_000
@@ -71,7 +71,7 @@ async def test_a_pool_goes_to_zero_when_its_ledger_says_so_and_comes_back_when_i
         await here.mode(base)
         assert base == "Auto" or (await here.deployment())["spec"]["replicas"] == 3
         [event] = await here.events("BudgetRestored")
-        assert event.startswith("0 of 10000 tokens are used in 24 hours, and a full call of 1000 fits again.")
+        assert event.startswith("0 of 10000 tokens were used in 24 hours, so a full call of 1000 fits again.")
 
 
 async def test_a_raised_or_removed_limit_counts_at_once(here: World, redis_server: RedisServer, client: Client) -> None:
@@ -93,7 +93,7 @@ async def test_a_raised_or_removed_limit_counts_at_once(here: World, redis_serve
         await here.patch(limits={"maxDailyTokens": None})
         await here.mode("Static")
         assert await samples(port, "ark_budget_limit_tokens") == 0, "an agent without a limit has none"
-        assert any("no daily token limit any more" in event for event in await here.events("BudgetRestored"))
+        assert any("The daily token limit was removed" in event for event in await here.events("BudgetRestored"))
 
 
 async def test_a_redis_that_does_not_answer_changes_no_mode(here: World, folder: Path) -> None:

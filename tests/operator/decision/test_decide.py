@@ -464,7 +464,7 @@ def test_an_agent_that_another_operator_looks_after_is_left_alone_with_a_conditi
     plan = decide(of, Observed(deployment=owned_by("other/ark-operator", of)), None, NOW, ours)
     assert plan == Plan(Mode.STATIC, yields=plan.yields)
     assert plan.yields is not None
-    assert "other/ark-operator looks after this agent" in plan.yields["message"]
+    assert "other/ark-operator manages this agent" in plan.yields["message"]
     again = agent(replicas=5, status={**status, "conditions": [*status["conditions"], plan.yields]})
     assert decide(again, Observed(deployment=owned_by("other/ark-operator", of)), None, NOW, ours).yields is None
     # The other one keeps the condition for a while, and drops it when nobody says it again.

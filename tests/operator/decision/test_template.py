@@ -64,12 +64,12 @@ def test_two_ports_of_one_number_and_two_constraints_of_one_key_stay_two() -> No
 @pytest.mark.parametrize(
     ("patch", "message"),
     [
-        ({"containers": [{"name": {"a": 1}}]}, r"t.containers\[0\].name must name the item that is meant"),
+        ({"containers": [{"name": {"a": 1}}]}, r"t.containers\[0\].name must be set to identify the item"),
         ([], "t must be a map of fields, and is a list"),
         ({"labels": "x"}, "t.labels must be a map of fields, and is the text 'x'"),
         ({"containers": {}}, "t.containers must be a list, and is a map"),
         ({"containers": ["x"]}, r"t.containers\[0\] must be a map of fields, and is the text 'x'"),
-        ({"containers": [{"image": "x"}]}, r"t.containers\[0\].name must name the item"),
+        ({"containers": [{"image": "x"}]}, r"t.containers\[0\].name must be set to identify"),
         ({"args": 5}, "t.args must be a list, and is 5"),
     ],
 )
