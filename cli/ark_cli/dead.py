@@ -132,9 +132,9 @@ def drop(
         if every:
             print(f"{await of.delete_all()} deleted")
             return 0
-        there = [letter for letter in letters if await of.get(letter) is not None]
-        print(f"{await of.delete(there)} deleted")
-        return _all_there(letters, there)
+        existing = [letter for letter in letters if await of.get(letter) is not None]
+        print(f"{await of.delete(existing)} deleted")
+        return _all_there(letters, existing)
 
     connected(context, redis_url, _named(work))
 
@@ -160,16 +160,16 @@ def _check(letters: Sequence[str], *, every: bool) -> None:
         raise click.UsageError("which dead letters? Give their ids, or --all")
 
 
-def _all_there(wanted: Sequence[str], there: Collection[str]) -> int:
-    missing = [letter for letter in wanted if letter not in there]
+def _all_there(wanted: Sequence[str], existing: Collection[str]) -> int:
+    missing = [letter for letter in wanted if letter not in existing]
     if missing:
         raise CliError(f"dead letters not found: {', '.join(missing)}")
     return 0
 
 
 async def _letters(kubectl: Kubectl, access: RedisAccess, name: str) -> DeadLetters:
-    whose = await read_agent(kubectl, name)
-    return DeadLetters(await access.client(whose), whose.queue)
+    target = await read_agent(kubectl, name)
+    return DeadLetters(await access.client(target), target.queue)
 
 
 def _data(letter: DeadLetter) -> dict[str, Any]:

@@ -52,23 +52,23 @@ def pin(context: click.Context, agent: str, replicas: int, seconds: int | None) 
     """
 
     async def work(kubectl: Kubectl, _: RedisAccess) -> int:
-        whose = await read_agent(kubectl, agent)
-        name = f"{whose.namespace}/{whose.name}"
-        if whose.autoscaling is None and seconds is not None:
+        target = await read_agent(kubectl, agent)
+        name = f"{target.namespace}/{target.name}"
+        if target.autoscaling is None and seconds is not None:
             raise CliError(f"{name} has no spec.autoscaling: its size is permanent; omit --for")
         until = None if seconds is None else datetime.now(UTC) + timedelta(seconds=seconds)
         end = None if until is None else str(PinEnd(replicas, until))
         # All in one patch: without the operator's annotation even the number that is there is a person's.
         patch = {"metadata": {"annotations": {MIRROR: None, PIN_END: end}}, "spec": {"replicas": replicas}}
-        await kubectl.patch_agent(whose.namespace, whose.name, patch)
-        pin_seconds = None if whose.autoscaling is None else whose.autoscaling.pin_seconds
+        await kubectl.patch_agent(target.namespace, target.name, patch)
+        pin_seconds = None if target.autoscaling is None else target.autoscaling.pin_seconds
         rest = pin_seconds if seconds is None else seconds
         how_long = f"for {span(rest)}" if rest else f"until you run: kubectl ark auto {agent}"
-        if whose.autoscaling is None:
+        if target.autoscaling is None:
             print(f"{name} has {replicas} replicas")
             return 0
         print(f"{name} pinned to {replicas} {how_long}")
-        if whose.mode == Mode.BUDGET and replicas:
+        if target.mode == Mode.BUDGET and replicas:
             print("Its token budget is used up: it scales to that size when the budget is restored.")
         return 0
 
@@ -84,15 +84,15 @@ def auto(context: click.Context, agents: tuple[str, ...]) -> None:
 
     async def work(kubectl: Kubectl, _: RedisAccess) -> int:
         for agent in agents:
-            whose = await read_agent(kubectl, agent)
-            name = f"{whose.namespace}/{whose.name}"
-            if whose.autoscaling is None:
+            target = await read_agent(kubectl, agent)
+            name = f"{target.namespace}/{target.name}"
+            if target.autoscaling is None:
                 raise CliError(f"{name} has nothing to follow: spec.autoscaling is not set; add `autoscaling: {{}}`")
-            if whose.persons_number is None:
+            if target.persons_number is None:
                 print(f"{name} follows its queue already")
                 continue
             patch = {"metadata": {"annotations": {PIN_END: None}}, "spec": {"replicas": None}}
-            await kubectl.patch_agent(whose.namespace, whose.name, patch)
+            await kubectl.patch_agent(target.namespace, target.name, patch)
             print(f"{name} follows its queue")
         return 0
 

@@ -52,13 +52,13 @@ def submit(
     text = _prompt(prompt, needed=not extra and given is None)
 
     async def work(kubectl: Kubectl, access: RedisAccess) -> int:
-        whose = await read_agent(kubectl, agent)
-        client = await access.client(whose)
-        producer = Producer(client, whose.queue) if max_depth is None else Producer(client, whose.queue, max_depth)
+        target = await read_agent(kubectl, agent)
+        client = await access.client(target)
+        producer = Producer(client, target.queue) if max_depth is None else Producer(client, target.queue, max_depth)
         done = await producer.submit(text, fields=extra, meta=given, idempotency_key=key)
         if wait:
             if kind == "table":
-                output.say(f"task {done.task_id} of {whose.namespace}/{whose.name}; waiting for its result")
+                output.say(f"task {done.task_id} of {target.namespace}/{target.name}; waiting for its result")
             return await _wait(producer, done.task_id, timeout, kind)
         if kind == "table":
             output.show(done.task_id)
@@ -86,8 +86,8 @@ def result(
     """Print the result of AGENT's TASK, as `submit` named it."""
 
     async def work(kubectl: Kubectl, access: RedisAccess) -> int:
-        whose = await read_agent(kubectl, agent)
-        producer = Producer(await access.client(whose), whose.queue)
+        target = await read_agent(kubectl, agent)
+        producer = Producer(await access.client(target), target.queue)
         found = await producer.result(task)
         if found is not None:
             return _print(found, kind)
@@ -96,7 +96,7 @@ def result(
         except RedisRefused:
             raise CliError(f"{task!r} is not a task id: one looks like 1764064800000-0", Exit.USAGE) from None
         if not queued and await producer.result(task) is None:
-            raise CliError(f"{whose.namespace}/{whose.name} has no task {task}: wrong id, or its result has expired")
+            raise CliError(f"{target.namespace}/{target.name} has no task {task}: wrong id, or its result has expired")
         if wait:
             return await _wait(producer, task, timeout, kind)
         raise CliError(f"task {task} waits or is in flight; --wait waits for it", Exit.NOT_YET)

@@ -131,8 +131,8 @@ class Reflector:
             beyond: it is one that the watch does not tell of, for example because it lost its labels.
         """
         key = key_of(item)
-        told = int(self._version or 0)
-        if beyond or key in self._cache or _version_of(item) > told:
+        heard = int(self._version or 0)
+        if beyond or key in self._cache or _version_of(item) > heard:
             self._set(key, self._slim(item))
 
     def forget(self, key: Key) -> None:
@@ -149,17 +149,17 @@ class Reflector:
         while True:
             pause = _BACKOFF.pause(failures + 1)
             began = self._clock()
-            told = False
+            heard = False
             try:
                 if not self._version:
                     await self._list()
-                told = await self._watch()
+                heard = await self._watch()
             except ApiUnavailable as error:
                 self._log.warning("watch broke, trying again", error=str(error), pause_seconds=round(pause, 1))
             except ApiError as error:
                 self._take_refusal(error, pause)
             else:
-                if told or self._clock() - began > _SHORT_SECONDS:
+                if heard or self._clock() - began > _SHORT_SECONDS:
                     failures = 0
                     continue  # the server closed it at its time
                 self._log.warning("watch ended at once, trying again", pause_seconds=round(pause, 1))
@@ -225,7 +225,7 @@ class Reflector:
 
     async def _watch(self) -> bool:
         """Follow until the server ends the watch; return whether it told anything."""
-        told = False
+        heard = False
         changes = self._client.changes(
             self._path,
             self._version,
@@ -234,7 +234,7 @@ class Reflector:
             idle_seconds=random.uniform(*self._idle_seconds),  # noqa: S311 - no secret
         )
         async for event in changes:
-            told = True
+            heard = True
             self.last_contact = self._clock()
             self._version = event.object["metadata"]["resourceVersion"]
             if event.type == "BOOKMARK":
@@ -243,7 +243,7 @@ class Reflector:
                 self._drop(key_of(event.object), event.object)
             else:
                 self._set(key_of(event.object), self._slim(event.object))
-        return told
+        return heard
 
     def _set(self, key: Key, item: Object) -> None:
         before = self._cache.get(key)

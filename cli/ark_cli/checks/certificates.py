@@ -193,8 +193,8 @@ def _instance(item: Object) -> tuple[str, str]:
     """Return name and namespace of the release that an object is of; it need not lie in its release's namespace."""
     metadata = item["metadata"]
     release = metadata["labels"].get("app.kubernetes.io/instance", "")
-    told = (metadata.get("annotations") or {}).get("meta.helm.sh/release-namespace")
-    return release, told or metadata.get("namespace", "")
+    release_namespace = (metadata.get("annotations") or {}).get("meta.helm.sh/release-namespace")
+    return release, release_namespace or metadata.get("namespace", "")
 
 
 def _host(installation: Installation) -> str | None:

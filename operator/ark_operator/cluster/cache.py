@@ -104,22 +104,22 @@ class Cluster:
 
     def _scaled_object_changed(self, key: Key, before: Object | None, now: Object | None) -> None:
         self._touched(key)
-        for item, there in ((before, False), (now, True)):
+        for item, present in ((before, False), (now, True)):
             target = ((item or {}).get("spec") or {}).get("scaleTargetRef") or {}
             if item is not None and target.get("kind", "Deployment") == "Deployment":
                 own = _is_of_an_agent(item)
-                self._note_other((key[0], str(target.get("name"))), f"ScaledObject {key[1]}", there and not own)
+                self._note_other((key[0], str(target.get("name"))), f"ScaledObject {key[1]}", present and not own)
 
     def _autoscaler_changed(self, key: Key, before: Object | None, now: Object | None) -> None:
-        for item, there in ((before, False), (now, True)):
+        for item, present in ((before, False), (now, True)):
             if item is not None and item["spec"]["scaleTargetRef"].get("kind") == "Deployment":
                 target = (key[0], str(item["spec"]["scaleTargetRef"]["name"]))
                 foreign = not key[1].startswith(_KEDAS_AUTOSCALER)
-                self._note_other(target, f"HorizontalPodAutoscaler {key[1]}", there and foreign)
+                self._note_other(target, f"HorizontalPodAutoscaler {key[1]}", present and foreign)
 
-    def _note_other(self, deployment: Key, name: str, there: bool) -> None:
+    def _note_other(self, deployment: Key, name: str, present: bool) -> None:
         others = self._others.get(deployment, frozenset())
-        now = others | {name} if there else others - {name}
+        now = others | {name} if present else others - {name}
         if now == others:
             return
         if now:

@@ -46,16 +46,16 @@ def _ready_verdicts(found: Assessment) -> Iterator[Verdict]:
         yield "False", found.problem.reason, found.problem.message
     if found.mode is Mode.BUDGET:
         yield "False", Reason.BUDGET_EXCEEDED, "The daily token limit is reached; see condition BudgetExceeded."
-    there = found.observed.deployment
-    if there is None:
+    existing = found.observed.deployment
+    if existing is None:
         yield "False", Reason.CREATING, "The Deployment does not exist yet."
         return
-    wanted = int(there["spec"].get("replicas", 1))
+    wanted = int(existing["spec"].get("replicas", 1))
     if wanted == 0:
         yield "True", Reason.SCALED_TO_ZERO, "The pool is scaled to zero."
-    counts = there.get("status") or {}
+    counts = existing.get("status") or {}
     ready, updated = int(counts.get("readyReplicas") or 0), int(counts.get("updatedReplicas") or 0)
-    seen = int(counts.get("observedGeneration") or 0) >= int(there["metadata"].get("generation", 0))
+    seen = int(counts.get("observedGeneration") or 0) >= int(existing["metadata"].get("generation", 0))
     if seen and ready >= wanted and updated >= wanted:
         yield "True", Reason.ALL_REPLICAS_READY, f"All {wanted} agents are ready."
     failure = _failure(counts)
@@ -140,12 +140,12 @@ def _keda_verdicts(agent: Agent, autoscaling: Autoscaling, found: Assessment) ->
     if found.problem is not None and found.problem.reason in (Reason.INVALID_QUEUE, Reason.UNKNOWN_REDIS):
         yield "False", found.problem.reason, found.problem.message
     scaled = found.observed.scaled_object
-    told = None if scaled is None else condition_of(scaled.get("status") or {}, ConditionType.READY)
-    if scaled is None or told is None or told.get("status") == "Unknown":
+    ready_condition = None if scaled is None else condition_of(scaled.get("status") or {}, ConditionType.READY)
+    if scaled is None or ready_condition is None or ready_condition.get("status") == "Unknown":
         yield "Unknown", Reason.PENDING, "KEDA has not processed the ScaledObject yet."
         return
-    if told.get("status") != "True":
-        yield "False", Reason.SCALED_OBJECT_NOT_READY, f"KEDA cannot scale: {told.get('message', '')}"
+    if ready_condition.get("status") != "True":
+        yield "False", Reason.SCALED_OBJECT_NOT_READY, f"KEDA cannot scale: {ready_condition.get('message', '')}"
     pause = blocks_scale_out(scaled)
     if pause is not None:
         yield "False", Reason.PAUSED_BY_HAND, f"ScaledObject {agent.name} is paused: remove its annotation {pause}."

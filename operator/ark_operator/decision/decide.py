@@ -147,9 +147,9 @@ def _in_the_way(agent: Agent, observed: Observed, options: Options) -> Problem |
     return None
 
 
-def name_taken(agent: Agent, there: Object) -> Problem:
+def name_taken(agent: Agent, existing: Object) -> Problem:
     """Return what is wrong where the Deployment of the agent's name is not the agent's."""
-    owned_by = "another" if there["metadata"].get("ownerReferences") else "no"
+    owned_by = "another" if existing["metadata"].get("ownerReferences") else "no"
     message = (
         f"Deployment {agent.deployment_name} already exists and has {owned_by} owner: delete or rename it, "
         "or rename this agent"
@@ -158,15 +158,15 @@ def name_taken(agent: Agent, there: Object) -> Problem:
 
 
 def _with_deployment(plan: Plan, agent: Agent, observed: Observed, wanted: Object | None, number: int | None) -> Plan:
-    there = observed.deployment
-    if there is None:
+    existing = observed.deployment
+    if existing is None:
         if wanted is None:
             return plan
         replicas = _first_number(agent) if number is None else number
         return replace(plan, create={**wanted, "spec": {**wanted["spec"], "replicas": replicas}})
-    if wanted is not None and "Deployment" not in observed.applied and not matches(there, wanted):
+    if wanted is not None and "Deployment" not in observed.applied and not matches(existing, wanted):
         plan = replace(plan, apply=wanted)
-    return replace(plan, scale=_scale(plan.mode, agent, observed, there, number))
+    return replace(plan, scale=_scale(plan.mode, agent, observed, existing, number))
 
 
 def _first_number(agent: Agent) -> int:
@@ -175,8 +175,8 @@ def _first_number(agent: Agent) -> int:
     return least if agent.replicas is None else agent.replicas
 
 
-def _scale(mode: Mode, agent: Agent, observed: Observed, there: Object, number: int | None) -> Scale | None:
-    replicas = _replicas(there)
+def _scale(mode: Mode, agent: Agent, observed: Observed, existing: Object, number: int | None) -> Scale | None:
+    replicas = _replicas(existing)
     if number is not None:
         # Two that set one number for ever help nobody; but a budget holds whoever else scales.
         contested = observed.others and mode is not Mode.BUDGET
@@ -187,7 +187,7 @@ def _scale(mode: Mode, agent: Agent, observed: Observed, there: Object, number: 
         return _restored(agent, replicas)
     if observed.depth is None or not _keda_scales(agent, observed):
         return None
-    raised = burst_replicas(agent.autoscaling, observed.depth, replicas, int(_status(there).get("replicas") or 0))
+    raised = burst_replicas(agent.autoscaling, observed.depth, replicas, int(_status(existing).get("replicas") or 0))
     return None if raised is None else Scale(raised, burst=True)
 
 
@@ -209,29 +209,29 @@ def _keda_scales(agent: Agent, observed: Observed) -> bool:
 
 
 def _with_autoscaling(plan: Plan, agent: Agent, observed: Observed, options: Options) -> Plan:
-    there = observed.scaled_object
-    if there is not None and "deletionTimestamp" in there["metadata"]:
+    existing = observed.scaled_object
+    if existing is not None and "deletionTimestamp" in existing["metadata"]:
         return plan  # its end is seen by the watch
-    ours = there is not None and agent.owns(there)
+    ours = existing is not None and agent.owns(existing)
     if agent.autoscaling is None:
         return _without_autoscaling(plan, agent, observed)
     # Only for a Deployment that is known to be ours: one that is about to be made may turn out to be somebody else's.
     target = observed.deployment is not None and agent.owns(observed.deployment)
     done = "ScaledObject" in observed.refusals or "ScaledObject" in observed.applied
     blocked = not observed.keda.installed or observed.others or done
-    if blocked or not target or (there is not None and not ours):
+    if blocked or not target or (existing is not None and not ours):
         return plan
     wanted = _scaled_object(plan.mode, agent, agent.autoscaling, options)
-    if wanted is None or matches(there, wanted):
+    if wanted is None or matches(existing, wanted):
         return plan
     return replace(plan, autoscale=wanted)
 
 
 def _without_autoscaling(plan: Plan, agent: Agent, observed: Observed) -> Plan:
-    there = observed.scaled_object
-    if there is None or not agent.owns(there) or "deletionTimestamp" in there["metadata"]:
+    existing = observed.scaled_object
+    if existing is None or not agent.owns(existing) or "deletionTimestamp" in existing["metadata"]:
         return plan
-    return replace(plan, stop_autoscaling=there["metadata"]["uid"])
+    return replace(plan, stop_autoscaling=existing["metadata"]["uid"])
 
 
 def _scaled_object(mode: Mode, agent: Agent, autoscaling: Autoscaling, options: Options) -> Object | None:

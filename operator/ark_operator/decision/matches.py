@@ -49,10 +49,10 @@ def _matches_list(observed: Any, desired: Sequence[Any], name: str) -> bool:
     if len(set(names)) < len(desired):
         # No names, or none that tell the items apart.
         return len(observed) == len(desired) and all(
-            matches(there, wanted) for there, wanted in zip(observed, desired, strict=True)
+            matches(existing, wanted) for existing, wanted in zip(observed, desired, strict=True)
         )
-    there = {name_of(name, item): item for item in observed}
-    return all(own in there and matches(there[own], wanted) for own, wanted in zip(names, desired, strict=True))
+    existing = {name_of(name, item): item for item in observed}
+    return all(own in existing and matches(existing[own], wanted) for own, wanted in zip(names, desired, strict=True))
 
 
 def _same_amount(observed: Any, desired: Any) -> bool:

@@ -80,8 +80,8 @@ def yields(agent: Agent, owner: str, own: str, now: datetime) -> Object | None:
     }
 
 
-def _counts(agent: Agent, there: Object | None) -> Object:
-    counts = there.get("status") or {} if there is not None and agent.owns(there) else {}
+def _counts(agent: Agent, existing: Object | None) -> Object:
+    counts = existing.get("status") or {} if existing is not None and agent.owns(existing) else {}
     return {"replicas": int(counts.get("replicas") or 0), "readyReplicas": int(counts.get("readyReplicas") or 0)}
 
 

@@ -125,9 +125,9 @@ class Reader(ABC, Generic[Item, Reading]):
     async def _round(self, name: str, request: ReadRequest) -> None:
         keys = list(request.asked)
         if request.all:
-            there = set(self._cluster.agents)
-            self._unreadable.keep({"/".join(key) for key in there})
-            self.keep(there)
+            agents = set(self._cluster.agents)
+            self._unreadable.keep({"/".join(key) for key in agents})
+            self.keep(agents)
             keys = list(self._cluster.agents)
         elif request.few:
             keys += self.urgent()
