@@ -54,7 +54,7 @@ class UnknownKey(InvalidTrigger):
         names = sorted(allowed)
         close = get_close_matches(key[:_LONGEST_SHOWN], names, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
-        super().__init__(f"trigger metadata has the unknown key {_shown(key)}: {hint}allowed: {', '.join(names)}")
+        super().__init__(f"trigger metadata has the unknown key {_shown(key)}; {hint}allowed: {', '.join(names)}")
 
 
 class BadValue(InvalidTrigger):

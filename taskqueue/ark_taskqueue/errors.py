@@ -49,7 +49,7 @@ class QueueFull(TaskQueueError):
 
     def __init__(self, stream: str, max_depth: int) -> None:
         super().__init__(
-            f"queue {stream} is full with {max_depth} tasks or more: "
+            f"queue {stream} is full, it holds {max_depth} tasks or more: "
             "submit again later, add workers, or raise max_depth"
         )
         self.stream = stream

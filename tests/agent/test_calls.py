@@ -135,7 +135,7 @@ async def test_reservations_that_do_not_end_are_not_waited_for_forever(
     ledger, gate = TokenLedger(client, queue), Gate()
     for _ in range(10):
         await ledger.reserve(BUDGET, 60)
-    with pytest.raises(NotNow, match="as soon as calls under way"):
+    with pytest.raises(NotNow, match="once running calls settle"):
         await call(calls_of(client, queue, FakeLLM(), BUDGET, gate=gate))
     assert 0 < gate.seconds <= 2
 
@@ -362,7 +362,7 @@ async def test_what_is_known_of_a_cost_is_booked_though_the_rest_is_not(client: 
 
 
 async def test_an_input_that_could_not_be_counted_this_time_is_tried_again(client: Client, queue: QueueKeys) -> None:
-    with pytest.raises(CallFailed, match="could not be counted this time"):
+    with pytest.raises(CallFailed, match="the input could not be counted, and its estimate"):
         await call(calls_of(client, queue, FakeLLM(counts=Estimate(1000)), BUDGET))
     with pytest.raises(InputRefused):
         await call(calls_of(client, queue, FakeLLM(counts=1000), BUDGET))

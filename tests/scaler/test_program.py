@@ -52,7 +52,7 @@ def test_help_explains_every_setting_with_its_flag_and_its_variable() -> None:
             "--hold-seconds (ARK_SCALER_HOLD_SECONDS) is 'long': Input should be",
         ),
         (["--redis-timeout-seconds=0"], {}, "--redis-timeout-seconds (ARK_SCALER_REDIS_TIMEOUT_SECONDS) is '0'"),
-        (["--redis=http://u:geheim@x"], {}, "Redis URL has the scheme 'http'; allowed are redis"),
+        (["--redis=http://u:geheim@x"], {}, "Redis URL has the scheme 'http'; allowed: redis"),
         (["--redis=redis://x EU=redis://y"], {}, "a connection's name, before '=', is not made of lower-case"),
         (["--redis=redis://x redis://y"], {}, "connection 'default' is given twice"),
         (["--allow-streams=agent-tasks"], {}, "'agent-tasks' is not NAMESPACE=STREAM"),
@@ -121,8 +121,9 @@ async def test_the_http_endpoint_shows_queues_requests_and_redis(redis_server: R
         'ark_scaler_watched_queues{redis="default"} 1.0',
     ):
         assert _normal(sample) in {_normal(line) for line in shown.splitlines()}, sample
-    [oldest] = [line for line in shown.splitlines() if line.startswith("ark_queue_oldest_waiting_seconds{")]
-    assert 0 < float(oldest.rpartition(" ")[2]) < 600, "the tasks were added by this test"
+    oldest = f"ark_queue_oldest_waiting_seconds{{{place}}} "
+    [age] = [float(line.removeprefix(oldest)) for line in shown.splitlines() if line.startswith(oldest)]
+    assert 0 < age < 600, "the tasks were added by this test"
 
 
 def _normal(sample: str) -> tuple[str, tuple[str, ...], str]:

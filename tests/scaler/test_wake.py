@@ -310,7 +310,7 @@ async def test_a_user_that_may_not_watch_is_no_outage_and_is_polled_for(
                 async with aiohttp.ClientSession() as session, session.get(metrics) as answer:
                     assert 'ark_scaler_redis_up{redis="default"} 1.0' in await answer.text()
         said = [entry["event"] for entry in logs if entry["log_level"] != "debug"]
-        assert len([event for event in said if "does not let this user watch" in event]) == 1
+        assert len([event for event in said if "this Redis user may not watch queues" in event]) == 1
         assert said.count("redis is not reachable") == 0
         assert said.count("redis is reachable") == 1
     finally:

@@ -54,8 +54,8 @@ def test_a_small_budget_has_a_smaller_call_by_default() -> None:
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
-        ({**WRITER, "taskPerReplica": "5"}, "unknown key 'taskPerReplica': did you mean 'tasksPerReplica'?"),
-        ({**WRITER, "address": "redis:6379"}, "unknown key 'address': allowed are activationTasks, group"),
+        ({**WRITER, "taskPerReplica": "5"}, "unknown key 'taskPerReplica'; did you mean 'tasksPerReplica'?"),
+        ({**WRITER, "address": "redis:6379"}, "unknown key 'address'; allowed: activationTasks, group"),
         ({}, "neither 'queue' nor 'stream'"),
         ({**WRITER, "stream": "s"}, "both 'queue' and 'stream'"),
         ({**WRITER, "queueFromEnv": "a/b"}, "both 'queue' and 'queueFromEnv'"),

@@ -102,7 +102,7 @@ async def test_a_call_that_does_not_fit_is_refused_with_the_moment_at_which_it_w
 async def test_reservations_of_others_pass_soon_and_do_not_count_as_exceeded(client: Client, queue: QueueKeys) -> None:
     ledger = TokenLedger(client, queue)
     reservations = [await ledger.reserve(BUDGET, 60) for _ in range(10)]
-    with pytest.raises(BudgetExceeded, match="as soon as calls under way have cost less") as caught:
+    with pytest.raises(BudgetExceeded, match="once running calls settle for less") as caught:
         await ledger.reserve(BUDGET, 60)
     assert (caught.value.passes_soon, caught.value.restored_at, caught.value.reserved) == (True, None, 10_000)
     assert not (await ledger.usage(BUDGET)).exceeded
@@ -115,7 +115,7 @@ async def test_reservations_of_others_pass_soon_and_do_not_count_as_exceeded(cli
 
 async def test_a_call_above_the_limit_never_fits(client: Client, queue: QueueKeys) -> None:
     ledger = TokenLedger(client, queue)
-    with pytest.raises(BudgetExceeded, match="never: the call alone is above the limit") as caught:
+    with pytest.raises(BudgetExceeded, match="never fit: the call alone is above the limit") as caught:
         await ledger.reserve(Budget(500, 501), 60)
     assert (caught.value.restored_at, caught.value.passes_soon) == (None, False)
     usage = await ledger.usage(Budget(500, 501))

@@ -41,22 +41,22 @@ def test_user_password_and_database_are_decoded() -> None:
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("http://h", "scheme 'http'; allowed are redis"),
-        ("h:6379", "allowed are redis"),
+        ("http://h", "scheme 'http'; allowed: redis"),
+        ("h:6379", "allowed: redis"),
         ("redis://", "no host"),
         ("redis://a,b", "several hosts"),
         (
             "redis://h:port",
             "no host and port that can be read: special characters in user and password must be percent-",
         ),
-        ("redis://h/x", "a path that cannot be; a standalone URL takes a database number"),
-        ("redis+cluster://h/1", "a path that cannot be; a cluster URL takes no database"),
+        ("redis://h/x", "an invalid path: a standalone URL takes a database number"),
+        ("redis+cluster://h/1", "an invalid path: a cluster URL takes no database"),
         ("redis+sentinel://h", "no service"),
         ("redis://h?timeout=3", "unknown option 'timeout'"),
         ("redis://h?ssl_keyfile=k", "unknown option 'ssl_keyfile'"),
         ("unix://", "no path"),
         ("redis://[::1", "cannot be read"),
-        ("rediss://h?ssl_cert_reqs=foo", "ssl_cert_reqs='foo'; allowed are required, optional, none"),
+        ("rediss://h?ssl_cert_reqs=foo", "ssl_cert_reqs='foo'; allowed: required, optional, none"),
         ("rediss://h?ssl_ca_certs=/nowhere.pem", "ssl_ca_certs='/nowhere.pem', which cannot be read: No such file"),
     ],
 )

@@ -126,7 +126,7 @@ async def test_while_a_slot_moves_its_queues_are_unavailable_and_the_error_says_
         worker = Consumer(client, queue, "w")
         # The stream has moved, and the keys that were not there are looked for at both: Redis answers ASK or TRYAGAIN.
         assert b"OK" in source.command("MIGRATE", "127.0.0.1", str(target.port), queue.stream, "0", "5000")
-        told = "while its slot is moved"
+        told = "while its slot is being moved"
         with pytest.raises(RedisUnavailable, match=told):
             await worker.reclaim(interval_seconds=0)
         with pytest.raises(RedisUnavailable, match=told):

@@ -33,7 +33,7 @@ async def test_a_full_queue_refuses_a_task_and_takes_one_again_when_there_is_roo
     await producer.submit("1")
     await producer.submit("2")
     [task] = await worker.claim(1)
-    with pytest.raises(QueueFull, match=r"ark:\{default/writer\}:tasks holds 2 tasks"):
+    with pytest.raises(QueueFull, match=r"ark:\{default/writer\}:tasks is full, it holds 2 tasks"):
         await producer.submit("3")
     await worker.complete(task, Outcome(""), 0)
     await producer.submit("3")
