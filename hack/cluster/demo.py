@@ -17,6 +17,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from ark_process.exceptions import leaves
 from ark_taskqueue import Producer, QueueKeys, TaskQueueError, connect
 from hack.cluster import api, manifests, programs
 from hack.cluster.access import Access, local
@@ -24,7 +25,7 @@ from hack.cluster.api import DEPLOYMENTS, PODS, Api, ApiError
 from hack.cluster.kubectl import KubectlFailed
 from hack.cluster.manifests import REDIS, SCALER, Scaling
 from hack.cluster.process_cluster import CannotStart, ProcessCluster
-from hack.demo import chart, picture, program, result, summary, trace
+from hack.demo import chart, picture, player, program, result, summary, trace
 from hack.demo.clock import DemoClock
 from hack.demo.load import Load
 from hack.demo.measure import Sampler, outcomes
@@ -37,13 +38,8 @@ _QUEUE = QueueKeys.for_agent(_NAMESPACE, _AGENT)
 _SLOTS = 5
 _GRACE_SECONDS = 90
 _COOLDOWN_SECONDS = 30
-_SAMPLE_SECONDS = 0.5
 _LONGEST_END_SECONDS = 300.0
 _KILLED = 137
-
-
-class DemoFailed(Exception):
-    """The demo could not be played to its end."""
 
 
 @dataclass(slots=True)
@@ -96,23 +92,6 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def stretch(arrivals: Sequence[trace.Arrival], from_minute: float, minutes: float) -> list[trace.Arrival]:
-    """Return the arrivals of a stretch, in seconds since its beginning.
-
-    Raises:
-        BadTrace: no request lies in it.
-    """
-    first = from_minute * 60
-    found = [
-        trace.Arrival(arrival.at - first, arrival.input_tokens, arrival.output_tokens)
-        for arrival in arrivals
-        if first <= arrival.at < first + minutes * 60
-    ]
-    if not found:
-        raise trace.BadTrace(f"the trace has no request in the {minutes:g} minutes from minute {from_minute:g} on")
-    return found
-
-
 def _deploy(access: Access, max_replicas: int) -> str:
     """Deploy everything; return the URL of Redis."""
     access.kubectl.apply([manifests.namespace(_NAMESPACE), *manifests.redis(_NAMESPACE)])
@@ -160,8 +139,14 @@ async def _play(options: argparse.Namespace, arrivals: Sequence[trace.Arrival], 
                 group.create_task(pool.follow_replicas(connected)),
                 group.create_task(pool.follow_exits(connected)),
             ]
-            loading = group.create_task(load.run())
-            await _until_done(sampler, loading, display, seconds)
+            await player.play(
+                load,
+                sampler,
+                display,
+                seconds=seconds,
+                tail_seconds=_COOLDOWN_SECONDS + 60.0,
+                longest_tail_seconds=_LONGEST_END_SECONDS,
+            )
             for watch in watches:
                 watch.cancel()
         display.close()
@@ -171,28 +156,11 @@ async def _play(options: argparse.Namespace, arrivals: Sequence[trace.Arrival], 
     return result.tell(result.problems(found, len(arrivals), pool.ends))
 
 
-async def _until_done(sampler: Sampler, loading: asyncio.Task[None], display: chart.Progress, seconds: float) -> None:
-    """Sample until everything is submitted, done, and the pool back at zero."""
-    expected_end = seconds + _COOLDOWN_SECONDS + 60.0
-    while True:
-        await asyncio.sleep(_SAMPLE_SECONDS)
-        sample = await sampler.look()
-        phase = "replaying" if not loading.done() else "finishing" if sample.done < sample.submitted else "cooling down"
-        display.show(sampler.samples, max(0.0, expected_end - sample.at), phase)
-        if loading.done() and sample.waiting + sample.in_flight + sample.replicas == 0:
-            return
-        if sample.at > seconds + _LONGEST_END_SECONDS:
-            raise DemoFailed(
-                f"{_LONGEST_END_SECONDS:.0f} s after the trace's end there are {sample.waiting} tasks waiting, "
-                f"{sample.in_flight} in flight and {sample.replicas} replicas"
-            )
-
-
 def main() -> int:
     """Run the demo."""
     options = _parse(sys.argv[1:])
     try:
-        arrivals = stretch(trace.read(options.trace), options.from_minute, options.minutes)
+        arrivals = trace.stretch(trace.read(options.trace), options.from_minute, options.from_minute + options.minutes)
         return program.run(lambda: _play(options, arrivals, Console(highlight=False)))
     except trace.BadTrace as error:
         print(f"demo: {error}", file=sys.stderr)
@@ -201,10 +169,10 @@ def main() -> int:
         print(f"demo: {error}", file=sys.stderr)
         return 1
     except BaseExceptionGroup as group:
-        expected, rest = group.split((DemoFailed, ApiError, TaskQueueError))
+        expected, rest = group.split((player.DemoFailed, ApiError, TaskQueueError))
         if rest is not None or expected is None:
             raise
-        print(f"demo: {expected.exceptions[0]}", file=sys.stderr)
+        print(f"demo: {next(iter(leaves(expected)))}", file=sys.stderr)
         return 1
 
 

@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +14,10 @@ from pathlib import Path
 import grpc
 from rich.console import Console
 
+from ark_process.exceptions import leaves
 from ark_scaler.wire import externalscaler_pb2 as wire
 from ark_taskqueue import Producer, QueueKeys, TaskQueueError, connect
-from hack.demo import budget_act, chart, hpa, picture, program, result, summary, trace
+from hack.demo import budget_act, chart, hpa, picture, player, program, result, summary, trace
 from hack.demo.clock import DemoClock
 from hack.demo.keda import KedaStandIn, ScaledObject
 from hack.demo.load import Load
@@ -41,10 +42,6 @@ _SAMPLE_SECONDS = 0.2
 _LONGEST_END_SECONDS = 60.0
 """Real seconds after the trace within which everything must be done and scaled to zero."""
 _RESULTS_FOLDER = Path(".demo")
-
-
-class DemoFailed(Exception):
-    """The demo could not be played to its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +107,17 @@ async def play(options: Options, arrivals: Sequence[trace.Arrival], console: Con
         stack.callback(display.close)
         clock.restart()
         try:
-            await _until_done(pods, load, sampler, keda, display, trace_seconds / speed)
-        except* (DemoFailed, TaskQueueError) as group:
-            raise group.exceptions[0] from None
+            playing = player.play(
+                load,
+                sampler,
+                display,
+                seconds=trace_seconds / speed,
+                tail_seconds=(COOLDOWN_SECONDS + POLLING_SECONDS) / speed,
+                longest_tail_seconds=_LONGEST_END_SECONDS,
+            )
+            await _played(pods, keda, playing)
+        except* (player.DemoFailed, TaskQueueError) as group:
+            raise next(iter(leaves(group))) from None
         display.close()
         found = await outcomes(producer, load.task_ids, speed)
         title = f"{options.trace.name}: {found.completed:,} tasks at {speed:.0f} x speed"
@@ -140,36 +145,11 @@ def _scaled_object(options: Options) -> ScaledObject:
     )
 
 
-async def _until_done(
-    pods: PodDeployment,
-    load: Load,
-    sampler: Sampler,
-    keda: KedaStandIn,
-    display: chart.Progress,
-    real_seconds: float,
-) -> None:
-    """Run everything until the trace is submitted, the queue empty and the pool back at zero."""
+async def _played(pods: PodDeployment, keda: KedaStandIn, playing: Coroutine[None, None, None]) -> None:
+    """Run pods and KEDA's stand-in while the trace is played."""
     async with asyncio.TaskGroup() as tasks:
         helpers = [tasks.create_task(pods.run()), tasks.create_task(keda.run())]
-        loading = tasks.create_task(load.run())
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        expected_end = real_seconds + (COOLDOWN_SECONDS + POLLING_SECONDS) / keda.speed
-        while True:
-            await asyncio.sleep(_SAMPLE_SECONDS)
-            sample = await sampler.look()
-            elapsed = loop.time() - began
-            phase = (
-                "replaying" if not loading.done() else "finishing" if sample.done < sample.submitted else "cooling down"
-            )
-            display.show(sampler.samples, max(0.0, expected_end - elapsed), phase)
-            if loading.done() and sample.waiting + sample.in_flight + sample.replicas == 0:
-                break
-            if elapsed > real_seconds + _LONGEST_END_SECONDS:
-                raise DemoFailed(
-                    f"{_LONGEST_END_SECONDS:.0f} s after the trace's end there are {sample.waiting} tasks waiting, "
-                    f"{sample.in_flight} in flight and {sample.replicas} replicas"
-                )
+        await playing
         for helper in helpers:
             helper.cancel()
 
@@ -184,7 +164,7 @@ def main() -> int:
     except trace.BadTrace as error:
         print(f"demo: {error}", file=sys.stderr)
         return 2
-    except (DemoFailed, NoServer, StartFailed, TaskQueueError) as error:
+    except (player.DemoFailed, NoServer, StartFailed, TaskQueueError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
 

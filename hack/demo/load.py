@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ark_taskqueue import Producer
 from hack.demo.clock import DemoClock
@@ -19,9 +19,23 @@ def service_seconds(arrival: Arrival) -> float:
 
 
 class Load:
-    """Replays a trace into a queue."""
+    """Replays a trace into a queue.
 
-    def __init__(self, producer: Producer, arrivals: Sequence[Arrival], clock: DemoClock) -> None:
+    Args:
+        producer: submits.
+        arrivals: the trace.
+        clock: says when.
+        service_seconds: how long a request takes a worker, trace seconds.
+    """
+
+    def __init__(
+        self,
+        producer: Producer,
+        arrivals: Sequence[Arrival],
+        clock: DemoClock,
+        service_seconds: Callable[[Arrival], float] = service_seconds,
+    ) -> None:
+        self._service_seconds = service_seconds
         self._producer = producer
         self._arrivals = arrivals
         self._clock = clock
@@ -46,7 +60,7 @@ class Load:
         submission = await self._producer.submit(
             f"request {number}",
             meta={
-                "latency_seconds": service_seconds(arrival) / self._clock.speed,
+                "latency_seconds": self._service_seconds(arrival) / self._clock.speed,
                 "input_tokens": arrival.input_tokens,
                 "output_tokens": arrival.output_tokens,
             },

@@ -8,7 +8,7 @@ with ``#`` are comments.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -78,6 +78,26 @@ class _Row:
 
     def error(self, column: str, allowed: str) -> BadTrace:
         return BadTrace(f"trace {self.file}, line {self.line}: {column} is {self.values[column]!r}, not {allowed}")
+
+
+def stretch(arrivals: Sequence[Arrival], first_minute: float, last_minute: float) -> list[Arrival]:
+    """Return the arrivals from one minute to another, in seconds since the first of them.
+
+    Raises:
+        BadTrace: no request lies there.
+    """
+    begin, end = first_minute * 60, last_minute * 60
+    found = [
+        Arrival(arrival.at - begin, arrival.input_tokens, arrival.output_tokens)
+        for arrival in arrivals
+        if begin <= arrival.at < end
+    ]
+    if not found:
+        raise BadTrace(
+            f"the trace has no request from minute {first_minute:g} to {last_minute:g}; "
+            f"it ends at minute {arrivals[-1].at / 60:.1f}"
+        )
+    return found
 
 
 def _parse(name: str, lines: Iterator[str]) -> list[Arrival]:

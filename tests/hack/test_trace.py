@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hack.demo import summary, trace
-from hack.demo.trace import Arrival, BadTrace
+from hack.demo.trace import Arrival, BadTrace, stretch
 
 HEADER = "TIMESTAMP,ContextTokens,GeneratedTokens\n"
 
@@ -80,3 +80,10 @@ def test_a_file_that_is_not_there_or_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "b.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(BadTrace, match="is no UTF-8 text"):
         trace.read(tmp_path / "b.csv")
+
+
+def test_a_stretch_begins_at_zero() -> None:
+    arrivals = [Arrival(at, 1, 2) for at in (0.0, 59.0, 60.0, 89.0, 90.0)]
+    assert [arrival.at for arrival in stretch(arrivals, 1.0, 1.5)] == [0.0, 29.0]
+    with pytest.raises(BadTrace, match=r"no request from minute 2 to 3; it ends at minute 1\.5"):
+        stretch(arrivals, 2.0, 3.0)

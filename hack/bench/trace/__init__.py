@@ -81,17 +81,13 @@ def _cut(arrivals: list[Arrival], stretch: str) -> list[Arrival]:
         SystemExit: the stretch cannot be read, or has no arrivals.
     """
     try:
-        begin, end = (float(part) * 60 for part in stretch.split("-"))
+        begin, end = (float(part) for part in stretch.split("-"))
     except ValueError:
         raise SystemExit(f"STRETCH is {stretch!r}, not from-to in minutes, for example {_STRETCH}") from None
-    found = [
-        Arrival(arrival.at - begin, arrival.input_tokens, arrival.output_tokens)
-        for arrival in arrivals
-        if begin <= arrival.at < end
-    ]
-    if not found:
-        raise SystemExit(f"STRETCH {stretch} has no requests: the trace ends at minute {arrivals[-1].at / 60:.1f}")
-    return found
+    try:
+        return trace.stretch(arrivals, begin, end)
+    except trace.BadTrace as error:
+        raise SystemExit(str(error)) from None
 
 
 def _figures(report: Report, name: str, run: Run) -> None:

@@ -22,6 +22,8 @@ from hack.cluster import api
 from hack.cluster.access import Access, local
 from hack.cluster.api import DEPLOYMENTS, SCALED_OBJECTS, Api
 from hack.cluster.process_cluster import ProcessCluster
+from hack.demo.clock import DemoClock
+from hack.demo.load import Load
 from hack.demo.trace import Arrival
 from hack.local.process import ChildProcess
 
@@ -135,18 +137,19 @@ async def _played(
     await _taken(connected)
     await asyncio.sleep(_SETTLE_SECONDS)
     pool, producer = _Pool(), Producer(client, QUEUE)
-    submitted: dict[str, float] = {}
+    load = Load(producer, arrivals, DemoClock(1.0), service_seconds)
     async with asyncio.TaskGroup() as group:
         following = group.create_task(pool.follow(connected))
         recorder = _Recorder(client, pool, time.monotonic(), contender.key)
         recording = group.create_task(recorder.run())
-        await _submit(producer, arrivals, recorder.began, submitted)
+        await load.run()
         await _until(lambda: not recorder.samples[-1].waiting + recorder.samples[-1].in_flight, _DRAIN_SECONDS)
         worked.set()
         await _until(lambda: not pool.wanted + pool.replicas, _ZERO_SECONDS)
         await asyncio.sleep(2 * _SAMPLE_SECONDS)
         recording.cancel()
         following.cancel()
+    submitted = {task: milliseconds_of(task) / 1000 for task in load.task_ids}
     completed = [task for task in submitted if await producer.result(task) is not None]
     return Run(submitted, await _notes(client), recorder.samples, frozenset(completed))
 
@@ -166,24 +169,6 @@ async def _taken(connected: Api) -> None:
             if any((item.get("status") or {}).get("externalMetricNames") for item in listed):
                 return
             await asyncio.sleep(0.5)
-
-
-async def _submit(producer: Producer, arrivals: Sequence[Arrival], began: float, submitted: dict[str, float]) -> None:
-    """Submit every request at its moment."""
-
-    async def submit(arrival: Arrival) -> None:
-        meta = {
-            "latency_seconds": service_seconds(arrival),
-            "input_tokens": arrival.input_tokens,
-            "output_tokens": arrival.output_tokens,
-        }
-        submission = await producer.submit("x", meta=meta)
-        submitted[submission.task_id] = int(submission.task_id.partition("-")[0]) / 1000
-
-    async with asyncio.TaskGroup() as group:
-        for arrival in arrivals:
-            await asyncio.sleep(max(0.0, began + arrival.at - time.monotonic()))
-            group.create_task(submit(arrival))
 
 
 async def _notes(client: Client) -> list[Note]:
