@@ -15,7 +15,9 @@ RUN python -m venv /opt/build && python -m venv --without-pip /opt/ark \
  && pip --python /opt/ark install --no-cache-dir --require-hashes --only-binary :all: -r requirements-image.lock
 COPY pyproject.toml README.md ./
 COPY process process
+COPY api api
 COPY taskqueue taskqueue
+COPY kube kube
 COPY scaler scaler
 COPY agent agent
 COPY operator operator

@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ from hack.local.redis_server import RedisServer
 
 _ROOT = Path(__file__).resolve().parents[1]
 _DOCKERFILE = _ROOT / "Dockerfile"
+_COPIED = re.compile(r"^COPY (?!--from)(.*)$", re.MULTILINE)
 _PYTHON = re.compile(r"^ARG PYTHON=(\d+\.\d+)", re.MULTILINE)
 _PLATFORMS = ("x86_64-manylinux_2_28", "aarch64-manylinux_2_28")
 _PROGRAMS = ("ark-scaler", "ark-operator", "ark-agent", "kubectl-ark")
@@ -85,10 +87,18 @@ def _have_wheels() -> None:
 
 
 def _build(folder: Path) -> Path:
-    """Build the wheel from what git has, or would have, as a clone sees it."""
+    """Build the wheel from what the Dockerfile copies, and nothing else: hatchling leaves out what is not there."""
     _environment(folder / "build", "requirements-build.lock")
     program = folder / "build" / "bin" / "hatchling"
-    _run(str(program), "build", "-t", "wheel", "-d", str(folder / "dist"), cwd=_ROOT)
+    context = folder / "context"
+    context.mkdir()
+    for line in _COPIED.findall(_DOCKERFILE.read_text()):
+        for name in line.split()[:-1]:
+            if (_ROOT / name).is_dir():
+                shutil.copytree(_ROOT / name, context / name, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(_ROOT / name, context)
+    _run(str(program), "build", "-t", "wheel", "-d", str(folder / "dist"), cwd=context)
     [wheel] = (folder / "dist").glob("*.whl")
     return wheel
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,17 @@ def test_a_page_names_no_source_file_that_is_not_there(page: Path) -> None:
     there = [f"/{path.relative_to(ROOT)}" for path in tracked("*.py", "*.lua")]
     for name in re.findall(r"`([\w./-]+\.(?:py|lua))`", page.read_text()):
         assert any(path.endswith(f"/{name}") for path in there), name
+
+
+def test_the_image_gets_every_package_of_the_wheel() -> None:
+    """Hatchling builds a wheel without those that are not there, and says nothing."""
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"][
+        "packages"
+    ]
+    folders = {package.partition("/")[0] for package in packages}
+    copied = re.findall(r"^COPY (\w+) \1$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    let_in = re.findall(r"^!(\w+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE)
+    assert folders == set(copied) == set(let_in)
 
 
 def test_triggers_in_the_documentation_are_such_as_the_scaler_takes() -> None:

@@ -115,6 +115,7 @@ class Attempts:
             worker_ends: whether the worker itself is cancelled.
         """
         task = attempt.task
+        attempt.began = time.monotonic()
         if task.delivery > self._most_failures:
             problem = NotBuried("it used up its attempts, and could not be moved to the dead letters")
             await self._reporter.failed(attempt, problem)
@@ -123,7 +124,6 @@ class Attempts:
         bill = self._calls.reserving.debts.bill()
         context = Context(task, self._calls, bill, clock, system=self._system)
         self._metrics.started(task.waited_ms / 1000)
-        attempt.began = time.monotonic()
         try:
             with self._tracing.attempt(task) as span:
                 try:

@@ -46,10 +46,11 @@ class _Dumper(yaml.SafeDumper):
 
 def _text_node(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     style = None if all(one.isprintable() or one == "\n" for one in text) else '"'
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+    return dumper.represent_scalar("tag:yaml.org,2002:str", str(text), style=style)
 
 
 _Dumper.add_representer(str, _text_node)
+_Dumper.add_multi_representer(str, _text_node)  # modes and reasons are strings of a class of their own
 
 
 def _escaped(one: str, kind: str) -> str:

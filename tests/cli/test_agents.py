@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import yaml
 
 from ark_api.names import MIRROR
+from ark_cli import output
 from ark_cli.agents import Agent, span
 from ark_cli.errors import CliError
+from ark_cli.live import Reading
 from ark_cli.redis_access import Reference, sources
+from ark_cli.status import as_data
 
 NOW = datetime(2026, 11, 25, 12, 0, 0, tzinfo=UTC)
 
@@ -118,3 +123,22 @@ def test_redis_is_looked_for_as_a_kubelet_does() -> None:
         Reference(True, "two", "AGENT_REDIS"),
     ]
     assert list(sources(deployment())) == []
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        agent({"autoscaling": {}}, READY, FOLLOWS, mode="Auto"),
+        agent({}, READY, mode="Pinned", pin={"replicas": 3}),
+        agent({"limits": {"maxDailyTokens": 10_000}}, mode="Budget", dailyTokenUsage={"totalTokens": 1}),
+    ],
+    ids=lambda of: of.mode,
+)
+@pytest.mark.parametrize("kind", ["json", "yaml"])
+def test_programs_get_every_mode_and_reason_as_a_string(
+    of: Agent, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output.emit(as_data(of, Reading(), NOW), kind)
+    said = capsys.readouterr().out
+    content = json.loads(said) if kind == "json" else yaml.safe_load(said)
+    assert (content["mode"], content["why"]["reason"]) == (of.mode, str(of.why(NOW).reason))

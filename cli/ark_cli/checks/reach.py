@@ -12,6 +12,8 @@ from ark_cli.kubectl import Kubectl, Object
 from ark_cli.port_forward import forwarded
 
 _SECONDS = 10.0
+_DIRECT = (("grpc.enable_http_proxy", 0),)
+"""A port-forward is on this machine, whatever proxy its user has."""
 _PORT = "grpc"
 """The port's name in the scaler's container."""
 
@@ -75,10 +77,12 @@ async def is_serving(port: int, credentials: Credentials | None) -> bool:
 
     address = f"127.0.0.1:{port}"
     if credentials is None:
-        channel = grpc.aio.insecure_channel(address)
+        channel = grpc.aio.insecure_channel(address, _DIRECT)
     else:
         shown = grpc.ssl_channel_credentials(credentials.authority, credentials.key, credentials.certificate)
-        channel = grpc.aio.secure_channel(address, shown, [("grpc.ssl_target_name_override", credentials.host)])
+        channel = grpc.aio.secure_channel(
+            address, shown, [*_DIRECT, ("grpc.ssl_target_name_override", credentials.host)]
+        )
     async with channel:
         try:
             response = await health_pb2_grpc.HealthStub(channel).Check(

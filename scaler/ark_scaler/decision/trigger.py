@@ -22,7 +22,7 @@ class Trigger:
     @property
     def redis(self) -> str:
         """Name of the Redis connection in the server's settings."""
-        return self.metadata.redis or DEFAULT_REDIS
+        return DEFAULT_REDIS if self.metadata.redis is None else self.metadata.redis
 
     @property
     def budget(self) -> Budget | None:

@@ -34,6 +34,14 @@ async def test_a_scaler_without_redis_answers_that_it_is_not_ready() -> None:
         assert await is_serving(scaler.grpc_port, None) is False
 
 
+async def test_the_users_proxy_is_not_asked(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("grpc_proxy", "http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+    monkeypatch.delenv("no_proxy", raising=False)
+    async with running(settings(redis=redis_server.url)) as scaler:
+        await eventually(lambda: is_serving(scaler.grpc_port, None), "the health of a ready scaler")
+
+
 async def test_over_tls_both_certificates_are_checked(redis_server: RedisServer, tmp_path: Path) -> None:
     pki = Pki(tmp_path)
     async with running(settings(**pki.settings(redis_server.url))) as scaler:

@@ -84,6 +84,7 @@ def test_a_small_budget_has_a_smaller_call_by_default() -> None:
             {**WRITER, "maxDailyTokens": "9", "maxTokensPerCall": "10"},
             "maxTokensPerCall is '10': no call would ever fit",
         ),
+        ({**WRITER, "redisFromEnv": " "}, "redis is '': the scaler knows the connections default, eu-west"),
         ({**WRITER, "redis": "us"}, "redis is 'us': the scaler knows the connections default, eu-west"),
     ],
 )
