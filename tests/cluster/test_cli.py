@@ -104,7 +104,7 @@ async def test_a_task_is_submitted_waited_for_and_looked_up(ark: Ark) -> None:
     other = await ark("submit", ark.pool.agent, "other", "--key", "once")
     assert (other.code, other.out) == (3, "")
     assert "with different contents" in other.err
-    assert "had been used" in again.err
+    assert "key already used" in again.err
     found = await ark("result", ark.pool.agent, piped.out.strip(), "--wait")
     assert (found.code, found.out) == (0, "from a pipe\n\n")
     slow = await ark.data("submit", ark.pool.agent, "x", "--meta", '{"latency_seconds": 30}')
