@@ -29,7 +29,7 @@ async def told(pool: Pool, message: str) -> None:
     ("metadata", "message"),
     [
         ({"tasksPerReplica": "many"}, "trigger metadata tasksPerReplica is 'many'"),
-        ({"taskPerReplica": "5"}, "unknown key 'taskPerReplica': did you mean 'tasksPerReplica'?"),
+        ({"taskPerReplica": "5"}, "unknown key 'taskPerReplica'; did you mean 'tasksPerReplica'?"),
     ],
 )
 async def test_bad_metadata_is_named_in_the_ready_condition(

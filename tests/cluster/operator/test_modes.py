@@ -162,7 +162,7 @@ async def test_kubectl_scale_pins_and_null_goes_back_to_auto(here: World) -> Non
         await here.replicas(5)
         assert await paused(here), "paused before the number is set"
         await here.mode("Pinned")
-        assert "kubectl ark auto writer, or set spec.replicas to null" in await here.has("Autoscaling", "Pinned")
+        assert "kubectl ark auto writer or set spec.replicas to null" in await here.has("Autoscaling", "Pinned")
         await here.scale_deployment(9)  # the HPA, in the moment before it is gone
         await here.replicas(5)
         await kubectl(here, "scale", "arkagent", "writer", "--replicas=0")
