@@ -139,6 +139,9 @@ async def test_status_says_what_agents_do_and_why(ark: Ark) -> None:
     found = await ark.data("status", agent)
     assert (found["mode"], found["queue"]["stream"]) == ("Auto", ark.pool.queue.stream)
     assert found["budget"]["reservedTokens"] >= 7000
+    top = (await ark("top", "--interval", "0.5")).out.splitlines()
+    assert top[0].split()[:4] == ["NAME", "MODE", "READY", "DEMAND"]
+    assert int(top[1].split()[3]) > 0
     table = (await ark("status")).out.splitlines()
     assert table[0].split() == ["NAME", "MODE", "READY", "WAITING", "IN", "FLIGHT", "OLDEST", "BUDGET", "WHY"]
     assert table[1].startswith(f"{agent} ")
@@ -150,9 +153,6 @@ async def test_status_says_what_agents_do_and_why(ark: Ark) -> None:
     assert yaml.safe_load((await ark("status", agent, "-o", "yaml")).out)["name"] == agent
     without = await ark.data("status", agent, "--no-redis")
     assert (without["queue"]["oldestWaitingSeconds"], without["queue"]["deadLetters"]) == (None, None)
-    top = (await ark("top", "--interval", "0.5")).out.splitlines()
-    assert top[0].split()[:4] == ["NAME", "MODE", "READY", "DEMAND"]
-    assert int(top[1].split()[3]) > 0
 
 
 async def test_what_cannot_be_read_from_redis_is_said_and_the_rest_is_shown(ark: Ark) -> None:
