@@ -241,9 +241,10 @@ def _application(
     """Return the routes; each request is noted when it comes."""
 
     async def metrics(request: web.Request) -> web.Response:
-        refusal = await access.refusal(request.headers.get("Authorization")) if access is not None else None
-        if refusal is not None:
-            return web.Response(status=refusal.status, text=f"{refusal.reason}\n")
+        if access is not None:
+            refusal = await access.refusal(request.headers.get("Authorization"), request.remote or "")
+            if refusal is not None:
+                return web.Response(status=refusal.status, text=f"{refusal.reason}\n")
         body, content_type = await scrapes.render(request.headers.get("Accept", ""))
         return web.Response(body=body, headers={"Content-Type": content_type})
 

@@ -12,7 +12,8 @@ import hashlib
 import math
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -38,9 +39,11 @@ _MOST_REMEMBERED = 1000
 """Of each kind: however many tokens are refused, none that was accepted is forgotten for them."""
 _MOST_QUESTIONS = 16
 """So many at a time: whoever reaches this endpoint can make us ask."""
+_MOST_QUESTIONS_OF_ONE = 4
+"""So many of them for callers at one address: however many tokens one Pod tries, others do not queue behind them."""
 _PATIENCE_SECONDS = 9.0
 """The most that a caller waits for its turn and the answer: less than a scrape may take by Prometheus' default, 10 s.
-Whose turn it is goes by arrival, and the HTTP endpoint bounds how many can wait."""
+Whose turn it is goes by arrival at each address, and the HTTP endpoint bounds how many can wait."""
 _SCHEME = "bearer "
 
 
@@ -102,34 +105,34 @@ class MetricsAccess:
         self._questions = asyncio.Semaphore(_MOST_QUESTIONS)
         self._question_of_known = asyncio.Semaphore(_MOST_QUESTIONS)
         """For callers who might see the metrics the last time: strangers do not stand in their way."""
+        self._questions_of_one: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        """By the caller's address."""
         self._asked: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
         """One for each token that is asked about: those who show it meanwhile share the answer."""
         self._context: tuple[tuple[int, int] | None, ssl.SSLContext] | None = None
         """What the API server's certificate is checked by, and the state of the file that it is from."""
         self._log = structlog.get_logger(component="metrics-access")
 
-    async def refusal(self, authorization: str | None) -> Refusal | None:
+    async def refusal(self, authorization: str | None, caller: str) -> Refusal | None:
         """Return why a caller may not see the metrics; None where it may.
 
         Args:
             authorization: the request's header of that name.
+            caller: the address that it comes from, without the port.
         """
         token = _token(authorization or "")
-        return _NO_TOKEN if not token else await self._refusal(token)
+        return _NO_TOKEN if not token else await self._refusal(token, caller)
 
-    async def _refusal(self, token: str) -> Refusal | None:
+    async def _refusal(self, token: str, caller: str) -> Refusal | None:
         key = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
         known, answer = self._remembered(key)
         if known:
             return answer
         trusted = self._good.age(key, self._clock()) < _TRUST_SECONDS
         own = self._asked.setdefault(key, asyncio.Lock())
+        turn = self._question_of_known if trusted else self._turn_of(caller)
         try:
-            async with (
-                asyncio.timeout(_PATIENCE_SECONDS),
-                own,
-                self._question_of_known if trusted else self._questions,
-            ):
+            async with asyncio.timeout(_PATIENCE_SECONDS), own, turn:
                 known, answer = self._remembered(key)
                 if known:
                     return answer  # somebody else has asked meanwhile
@@ -142,6 +145,13 @@ class MetricsAccess:
         self._bad.forget(key)
         (self._good if answer is None else self._bad).remember(key, self._clock(), answer)
         return answer
+
+    @asynccontextmanager
+    async def _turn_of(self, caller: str) -> AsyncIterator[None]:
+        """Wait until a caller who is not known yet may be asked about."""
+        of_one = self._questions_of_one.setdefault(caller, asyncio.Semaphore(_MOST_QUESTIONS_OF_ONE))
+        async with of_one, self._questions:
+            yield
 
     def _remembered(self, key: bytes) -> tuple[bool, Refusal | None]:
         """Return whether an answer is known that still counts, and the answer."""

@@ -158,7 +158,7 @@ async def test_an_answer_counts_for_a_minute_and_a_yes_for_longer_while_the_api_
         asking = MetricsAccess(f"https://127.0.0.1:{proxy.port}", authority, clock)
 
         async def answer(account: str) -> int | None:
-            refusal = await asking.refusal(f"Bearer {tokens[account]}")
+            refusal = await asking.refusal(f"Bearer {tokens[account]}", "192.0.2.1")
             return None if refusal is None else refusal.status
 
         many = await asyncio.gather(*(answer("prometheus") for _ in range(20)))
@@ -181,13 +181,16 @@ async def test_an_answer_counts_for_a_minute_and_a_yes_for_longer_while_the_api_
 async def test_callers_with_junk_tokens_do_not_keep_prometheus_out(
     access: Access, tokens: dict[str, str], tmp_path: Path
 ) -> None:
-    """Neither one that was let in before, nor one whose token is new, as after an hour or a restart of the scaler."""
+    """Neither one that was let in before, nor one whose token is new, as after an hour or a restart of the scaler.
+
+    The callers with junk are all at one address; one that was let in before may be at the same, behind a proxy.
+    """
     clock, refused = Clock(), list[int]()
     asking = MetricsAccess(*api_server(access, tmp_path), clock)
 
     async def stranger() -> None:
         while True:
-            refusal = await asking.refusal(f"Bearer {uuid.uuid4()}")
+            refusal = await asking.refusal(f"Bearer {uuid.uuid4()}", "192.0.2.66")
             assert refusal is not None
             refused.append(refusal.status)
             await asyncio.sleep(0.01)
@@ -196,8 +199,8 @@ async def test_callers_with_junk_tokens_do_not_keep_prometheus_out(
         strangers = [group.create_task(stranger()) for _ in range(400)]
         await eventually(lambda: 401 in refused, "the strangers are asked about", 30)
         try:
-            for _ in range(3):
-                assert await asking.refusal(f"Bearer {tokens['prometheus']}") is None
+            for address in ("192.0.2.1", "192.0.2.1", "192.0.2.66"):
+                assert await asking.refusal(f"Bearer {tokens['prometheus']}", address) is None
                 clock.now += 61
         finally:
             for one in strangers:

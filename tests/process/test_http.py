@@ -13,6 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
 from ark_process import http
+from ark_process.metrics_access import MetricsAccess, Refusal
 
 
 async def _nothing() -> None:
@@ -21,10 +22,13 @@ async def _nothing() -> None:
 
 @asynccontextmanager
 async def serving(
-    registry: CollectorRegistry | None = None, before: Callable[[], object] = _nothing, host: str = "127.0.0.1"
+    registry: CollectorRegistry | None = None,
+    before: Callable[[], object] = _nothing,
+    host: str = "127.0.0.1",
+    access: MetricsAccess | None = None,
 ) -> AsyncIterator[int]:
     registry = registry or CollectorRegistry()
-    async with http.serve(host, 0, registry, lambda: None, before) as port:  # type: ignore[arg-type]
+    async with http.serve(host, 0, registry, lambda: None, before, access=access) as port:  # type: ignore[arg-type]
         yield port
 
 
@@ -177,3 +181,18 @@ async def test_whoever_does_not_take_the_metrics_is_closed(monkeypatch: pytest.M
                 sizes = [await rest(sock) for sock in stuck]
         assert all(size < whole for size in sizes), "nobody has got all of it"
         assert (await get(port, "/metrics"))[0] == 200
+
+
+async def test_who_may_see_the_metrics_is_asked_with_the_callers_token_and_address() -> None:
+    asked = list[tuple[str | None, str]]()
+
+    class Asked(MetricsAccess):
+        async def refusal(self, authorization: str | None, caller: str) -> Refusal | None:
+            asked.append((authorization, caller))
+            return Refusal(403, "not you")
+
+    async with serving(access=Asked("https://127.0.0.1:1", None)) as port, aiohttp.ClientSession() as session:
+        headers = {"Authorization": "Bearer x"}
+        async with session.get(f"http://127.0.0.1:{port}/metrics", headers=headers) as response:
+            assert (response.status, await response.text()) == (403, "not you\n")
+    assert asked == [("Bearer x", "127.0.0.1")]

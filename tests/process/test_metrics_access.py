@@ -48,6 +48,6 @@ async def test_the_operators_client_is_no_stricter_either(tmp_path: Any) -> None
 
 @pytest.mark.parametrize("header", [None, "", "Basic x", "Bearer ", "Bearer   "])
 async def test_who_shows_no_token_is_refused_without_a_question(header: str | None) -> None:
-    refusal = await MetricsAccess("https://127.0.0.1:1", None).refusal(header)
+    refusal = await MetricsAccess("https://127.0.0.1:1", None).refusal(header, "192.0.2.1")
     assert refusal is not None
     assert refusal.status == HTTPStatus.UNAUTHORIZED
