@@ -4,7 +4,8 @@ from __future__ import annotations
 
 KIND = "ArkAgent"
 PLURAL = "arkagents"
-API_VERSION = "arkonis.dev/v1alpha1"
+API_GROUP = "arkonis.dev"
+API_VERSION = f"{API_GROUP}/v1alpha1"
 
 MIRROR = "arkonis.dev/autoscaled-replicas"
 """Annotation with the number that the operator wrote into ``spec.replicas``; any other number there is a person's."""

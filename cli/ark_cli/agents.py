@@ -9,9 +9,10 @@ from functools import cached_property
 
 from ark_api import agent
 from ark_api.moment import moment
+from ark_api.names import PLURAL
 from ark_api.status import ConditionType, Mode, Reason, condition_of
 from ark_cli.errors import CliError, NotThere
-from ark_cli.kubectl import AGENTS, Kubectl
+from ark_cli.kubectl import AGENTS_API, Kubectl
 from ark_taskqueue import Budget, InvalidQueueName, QueueKeys
 
 _ON_THE_WAY = {Reason.PROGRESSING, Reason.CREATING}
@@ -140,9 +141,9 @@ async def read_agents(kubectl: Kubectl) -> list[Agent]:
         NotThere, Forbidden, CliError: see `Kubectl.run`.
     """
     everywhere = kubectl.where.everywhere
-    path = f"{AGENTS}/arkagents" if everywhere else f"{AGENTS}/namespaces/{await kubectl.namespace()}/arkagents"
+    namespace = None if everywhere else await kubectl.namespace()
     try:
-        listed = await kubectl.get(path)
+        listed = await kubectl.get(_path(namespace))
     except NotThere as error:
         raise _no_definition(error) from error
     return sorted(map(Agent, listed["items"]), key=lambda agent: (agent.namespace, agent.name))
@@ -160,11 +161,16 @@ async def read_agent(kubectl: Kubectl, name: str) -> Agent:
     if "/" in namespace or not short:
         raise CliError(f"{name!r} is not an agent name: use <name> or <namespace>/<name>")
     try:
-        return Agent(await kubectl.get(f"{AGENTS}/namespaces/{namespace}/arkagents/{short}"))
+        return Agent(await kubectl.get(f"{_path(namespace)}/{short}"))
     except NotThere as error:
         if f'"{short}" not found' in str(error):
             raise NotThere(f"there is no ArkAgent {short} in namespace {namespace}: kubectl ark status -A") from error
         raise _no_definition(error) from error
+
+
+def _path(namespace: str | None) -> str:
+    """Return the API's path of the agents of a namespace, or of all."""
+    return f"{AGENTS_API}/{PLURAL}" if namespace is None else f"{AGENTS_API}/namespaces/{namespace}/{PLURAL}"
 
 
 def _no_definition(error: NotThere) -> CliError:

@@ -14,10 +14,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from ark_api.names import API_GROUP, API_VERSION, PLURAL
 from ark_cli.errors import CliError, Exit, Forbidden, NotThere
 
 Object: TypeAlias = "dict[str, Any]"
-AGENTS = "/apis/arkonis.dev/v1alpha1"
+AGENTS_API = f"/apis/{API_VERSION}"
 _REQUEST_SECONDS = 15
 _PROCESS_SECONDS = 20.0
 _NO_CLUSTER = re.compile(r"current-context|cannot locate context|context .*(?:does not exist|was not found)")
@@ -133,7 +134,7 @@ class Kubectl:
             NotThere, Forbidden, CliError: see `run`.
         """
         text = await self.run(
-            *("patch", "arkagents.arkonis.dev", name, "-n", namespace, "--type=merge", "-o", "json"),
+            *("patch", f"{PLURAL}.{API_GROUP}", name, "-n", namespace, "--type=merge", "-o", "json"),
             *("--field-manager=kubectl-ark", "-p", json.dumps(patch)),
         )
         answer: Object = json.loads(text)

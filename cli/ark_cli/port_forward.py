@@ -18,7 +18,7 @@ _FORWARDING = re.compile(rb"Forwarding from 127\.0\.0\.1:(\d+)")
 
 @asynccontextmanager
 async def forwarded(kubectl: Kubectl, namespace: str, service: str, port: int) -> AsyncIterator[int]:
-    """Give a local port, of 127.0.0.1, that leads to a port of a Service, as long as the context lasts.
+    """Yield a local port, of 127.0.0.1, that leads to a port of a Service, as long as the context lasts.
 
     Raises:
         CliError: kubectl cannot forward, with its own words.

@@ -109,7 +109,7 @@ class RedisAccess:
 
     @asynccontextmanager
     async def _reachable(self, address: Address, namespace: str) -> AsyncIterator[Address]:
-        """Give an address that leads from here to where another one leads from a Pod."""
+        """Yield an address that leads from here to where another one leads from a Pod."""
         service = await self._service(address, namespace)
         if service is None:
             yield address

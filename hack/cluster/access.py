@@ -57,7 +57,7 @@ class Access:
 
     @contextmanager
     def reach(self, namespace: str, app: str, port: int) -> Iterator[str]:
-        """Give ``host:port`` that this machine reaches the one Pod labelled ``app`` by, past its Service."""
+        """Yield ``host:port`` that this machine reaches the one Pod labelled ``app`` by, past its Service."""
         if self.local is not None:
             ip = self.kubectl.run(
                 "get", "pods", "-n", namespace, "-l", f"app={app}", "-o", "jsonpath={.items[0].status.podIP}"

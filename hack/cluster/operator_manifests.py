@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from ark_api.names import API_VERSION, KIND
 from ark_operator.cluster.kinds import ARK_AGENTS, SCALED_OBJECTS
 from hack.cluster import manifests, programs
 from hack.cluster.control_plane import ControlPlane
@@ -83,8 +84,8 @@ def deployment(
 def agent(namespace: str, name: str, **spec: Any) -> Object:
     """Return an ArkAgent."""
     return {
-        "apiVersion": "arkonis.dev/v1alpha1",
-        "kind": "ArkAgent",
+        "apiVersion": API_VERSION,
+        "kind": KIND,
         "metadata": {"name": name, "namespace": namespace},
         "spec": spec,
     }

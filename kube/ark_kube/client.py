@@ -248,7 +248,7 @@ def _message(text: str) -> str:
 
 @asynccontextmanager
 async def transport(kubeconfig: Path | None, context: str | None = None) -> AsyncIterator[ApiClient]:
-    """Give the official client for an API server, while the context is open.
+    """Yield the official client for an API server, while the context is open.
 
     Args:
         kubeconfig: says which; None in a Pod, whose ServiceAccount says it. Its token is read again every minute.

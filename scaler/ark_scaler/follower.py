@@ -52,9 +52,9 @@ class Follower:
         if known.subscriptions and known.followed.due_at is None:
             self.plan(known, replace(known.followed, due_at=self._clock() + RETRY_SECONDS))
 
-    def forget(self, queue: QueueKeys) -> None:
+    def forget(self, known: KnownQueue) -> None:
         """Plan nothing more for a queue."""
-        self._due.pop(queue, None)
+        self.plan(known, Followed())
 
     async def run(self) -> None:
         """Read the queues that are due until cancelled, at once when one becomes due now."""

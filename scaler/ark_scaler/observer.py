@@ -86,7 +86,7 @@ class QueueObserver:
         self._watch = watch_of(watching, commands, self)
         self._held = metrics.held_values.labels(redis=name)
         metrics.watched_queues.labels(redis=name).set_function(lambda: len(self._watch))
-        self._unreadable = Outages(self._log, "queue", "queue cannot be read", "queue can be read again")
+        self._unreadable = Outages(self._log, "queue", "cannot read a queue", "queue can be read again")
 
     @property
     def not_ready(self) -> str | None:
@@ -129,7 +129,7 @@ class QueueObserver:
         known = self._known(subscription.queue)
         known.subscriptions = tuple(other for other in known.subscriptions if other is not subscription)
         if not known.subscriptions:
-            self._follower.forget(subscription.queue)
+            self._follower.forget(known)
             known.asked_at = self._clock()
 
     def close_subscriptions(self) -> None:

@@ -94,7 +94,7 @@ async def test_a_queue_that_cannot_be_read_is_said_once_and_again_when_it_can(
             await bench.observer.refresh()
             bench.now[0] += 11  # old enough to be read by the next scrape
     [broken, mended] = said
-    assert (broken["event"], broken["log_level"]) == ("queue cannot be read", "warning")
+    assert (broken["event"], broken["log_level"]) == ("cannot read a queue", "warning")
     assert (broken["redis"], broken["queue"]) == ("default", queue.name)
     assert "is not a stream" in broken["error"]
     assert (mended["event"], mended["queue"]) == ("queue can be read again", queue.name)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+from ark_api.names import API_GROUP, PLURAL
 from ark_cli.checks.finding import Finding, fault, ok, unknown, warning
 from ark_cli.checks.installation import Installation, place
 from ark_cli.checks.lease import read_lease
 from ark_cli.errors import CliError, Forbidden, NotThere
-from ark_cli.kubectl import AGENTS, Kubectl, Object
+from ark_cli.kubectl import AGENTS_API, Kubectl, Object
 from ark_cli.redis_access import RedisAccess
 
-_DEFINITION = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/arkagents.arkonis.dev"
+_DEFINITION = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{PLURAL}.{API_GROUP}"
 _INSTALL = "helm install ark charts/ark -n ark-system --create-namespace"
 
 
@@ -28,13 +29,13 @@ async def api_server(kubectl: Kubectl, _: RedisAccess, __: Installation) -> Asyn
 async def definition(kubectl: Kubectl, _: RedisAccess, __: Installation) -> AsyncIterator[Finding]:
     """See whether ArkAgents are known, and whether they can be scaled."""
     try:
-        served = await kubectl.get(AGENTS)
+        served = await kubectl.get(AGENTS_API)
     except NotThere:
         yield fault("the API server does not know ArkAgents", _INSTALL)
         return
     names = {resource["name"] for resource in served["resources"]}
     for part, lost in (("scale", "kubectl scale does not work"), ("status", "the operator cannot say anything")):
-        if f"arkagents/{part}" not in names:
+        if f"{PLURAL}/{part}" not in names:
             yield fault(
                 f"ArkAgents have no /{part}: {lost}", "upgrade the definition: helm upgrade with crd.install=true"
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
+from ark_api.names import API_GROUP, PLURAL
 from ark_cli.checks.finding import Finding, fault, ok, unknown, warning
 from ark_cli.checks.installation import Installation, place, variables
 from ark_cli.errors import CliError
@@ -12,8 +13,8 @@ from ark_cli.kubectl import Kubectl, Object
 from ark_cli.redis_access import RedisAccess
 
 OPERATORS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    ("arkonis.dev", "arkagents", ("list", "watch", "patch")),
-    ("arkonis.dev", "arkagents/status", ("patch",)),
+    (API_GROUP, PLURAL, ("list", "watch", "patch")),
+    (API_GROUP, f"{PLURAL}/status", ("patch",)),
     ("apps", "deployments", ("get", "list", "watch", "create", "patch")),
     ("apps", "deployments/scale", ("patch",)),
     ("keda.sh", "scaledobjects", ("list", "watch", "create", "patch", "delete")),
@@ -22,8 +23,8 @@ OPERATORS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 )
 """Group, resource and verbs that the operator needs in each namespace that it looks after."""
 _YOURS = (
-    ("arkonis.dev", "arkagents", "list", "status, top and budget do not work"),
-    ("arkonis.dev", "arkagents", "patch", "pin, auto and budget --limit do not work"),
+    (API_GROUP, PLURAL, "list", "status, top and budget do not work"),
+    (API_GROUP, PLURAL, "patch", "pin, auto and budget --limit do not work"),
     ("apps", "deployments", "get", "Redis must be named by --redis-url"),
     ("", "pods/portforward", "create", "a Redis in the cluster must be named by --redis-url"),
 )

@@ -79,7 +79,7 @@ class _Pods:
             self.in_hand[heapq.heappop(self.ends)[1]] -= 1
 
     def take(self, waiting: deque[tuple[float, float]], now: float) -> list[float]:
-        """Give waiting tasks, by when they came and how long they take, to free slots; return how long they waited."""
+        """Assign waiting tasks (when they came, how long they take) to free slots; return how long they waited."""
         waits = []
         for number, ready in self.ready_at.items():
             while waiting and ready <= now and self.in_hand[number] < _SLOTS:

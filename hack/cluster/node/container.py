@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ark_process.backoff import Backoff
 from hack.cluster.node.command import relocated
 from hack.cluster.node.orphans import remember
 from hack.cluster.node.probes import Probe
@@ -21,10 +22,10 @@ from hack.cluster.node.status import ContainerView, Running, State, Terminated, 
 from hack.local.process import die_with_parent
 from hack.local.redis_binary import NoServer, newest
 
-_FIRST_BACKOFF_SECONDS = 10.0
-_LONGEST_BACKOFF_SECONDS = 300.0
+_RESTART = Backoff(10.0, 300.0)
+"""The kubelet's, before every restart but the first."""
 _HEALTHY_SECONDS = 600.0
-"""A container that ran for so long starts with the first backoff again."""
+"""A container that ran for so long is started again at once."""
 _KILLED = 137
 _OWN_PROGRAMS = frozenset({"python", "python3", "ark-agent", "ark-operator", "ark-scaler"})
 _SYSTEM_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR")
@@ -89,7 +90,8 @@ class Container:
         self._ready = False
         self._started = False
         self._restarts = 0
-        self._backoff = 0.0
+        self._failures = 0
+        """In a row."""
 
     @property
     def view(self) -> ContainerView:
@@ -125,7 +127,7 @@ class Container:
                 self._last = ended
                 self._restarts += 1
                 if (ended.ended - began).total_seconds() > _HEALTHY_SECONDS:
-                    self._backoff = 0.0
+                    self._failures = 0
             await self._back_off()
 
     async def stop(self, grace_seconds: float) -> None:
@@ -258,15 +260,15 @@ class Container:
         """Wait before the next start: not at all before the first, then 10 s, 20 s ... as the kubelet does."""
         if self._stopping.is_set():
             return
-        if self._backoff:
-            message = f"back-off {self._backoff:g}s restarting failed container"
-            self._to(Waiting("CrashLoopBackOff", message))
+        if self._failures:
+            pause = _RESTART.pause(self._failures)
+            self._to(Waiting("CrashLoopBackOff", f"back-off {pause:g}s restarting failed container"))
             try:
-                async with asyncio.timeout(self._backoff):
+                async with asyncio.timeout(pause):
                     await self._stopping.wait()
             except TimeoutError:
                 pass
-        self._backoff = min(2 * self._backoff, _LONGEST_BACKOFF_SECONDS) or _FIRST_BACKOFF_SECONDS
+        self._failures += 1
 
     def _to(self, state: State) -> None:
         self._state = state

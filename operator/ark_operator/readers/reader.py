@@ -94,7 +94,7 @@ class Reader(ABC, Generic[Item, Reading]):
 
     @abstractmethod
     def urgent(self) -> Iterable[Key]:
-        """Give the agents that need a fresh reading."""
+        """Return the agents that need a fresh reading."""
 
     @abstractmethod
     async def read(self, client: Client, items: Sequence[Item]) -> Sequence[Reading | TaskQueueError]:

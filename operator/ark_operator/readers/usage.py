@@ -32,9 +32,9 @@ class UsageReader(Reader[_Ledger, TokenUsage]):
     """
 
     component = "usage"
-    unreadable = ("token usage cannot be read: modes stay as they are", "token usage can be read again")
+    unreadable = ("cannot read token usage: modes stay as they are", "token usage can be read again")
     one_unreadable = (
-        "a token ledger cannot be read: its agent's mode stays",
+        "cannot read a token ledger: its agent's mode stays",
         "the token ledger can be read again",
     )
 

@@ -86,7 +86,7 @@ class TokenLedger:
         return bool(await _SETTLE.run(self._client, self._keys, *call.arguments))
 
     async def release(self, reservation: Reservation, *, again: bool = False) -> bool:
-        """Give the tokens of a call back that was not made; return False where that had been done already."""
+        """Release the tokens of a call that was not made; return False where that had been done already."""
         return await self.settle(reservation, 0, 0, again=again)
 
     async def usage(self, budget: Budget) -> TokenUsage:
