@@ -13,7 +13,7 @@ COPY requirements-build.lock requirements-image.lock ./
 RUN python -m venv /opt/build && python -m venv --without-pip /opt/ark \
  && /opt/build/bin/pip install --no-cache-dir --require-hashes --only-binary :all: -r requirements-build.lock \
  && pip --python /opt/ark install --no-cache-dir --require-hashes --only-binary :all: -r requirements-image.lock
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY process process
 COPY api api
 COPY taskqueue taskqueue
@@ -26,6 +26,10 @@ RUN /opt/build/bin/hatchling build -t wheel -d /dist \
  && pip --python /opt/ark install --no-cache-dir --no-deps --no-index /dist/*.whl
 
 FROM python:${PYTHON}
+LABEL org.opencontainers.image.title="ark" \
+      org.opencontainers.image.description="Queue-driven autoscaling for LLM agents on Kubernetes" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.vendor="The Ark authors"
 COPY --from=build /opt/ark /opt/ark
 ENV PATH=/opt/ark/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 USER 65532:65532
