@@ -4,7 +4,7 @@
 # Kubernetes and KEDA once (a quarter of an hour).
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lint format test test-operator e2e demo cluster cluster-demo bench chaos fuzz protos package lock clean
+.PHONY: help venv lint format test test-operator e2e demo cluster cluster-demo bench chaos fuzz protos package release reference docs lock clean
 SHELL := /bin/bash
 PY := .venv/bin/python
 # Two processes: the tests wait for servers more than they compute.
@@ -65,5 +65,15 @@ lock: venv ## pin the newest allowed packages into the three lock files
 	$(COMPILE) --constraint requirements.lock --extra image pyproject.toml -o requirements-image.lock
 	$(COMPILE) --constraint requirements.lock --group build -o requirements-build.lock
 
+release: venv ## a new version everywhere, the changelog dated, a commit and a tag; VERSION=0.2.0
+	@$(PY) -m hack.release "$(VERSION)"
+
+reference: venv ## write the generated pages of the documentation from their sources
+	@$(PY) -m hack.reference
+
+docs: reference ## build the documentation into .site; a broken link, a missing or an orphaned page fails
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet --strict
+	@echo "docs: open .site/index.html, or run .venv/bin/mkdocs serve"
+
 clean: ## remove what the targets have made
-	rm -rf .venv .bench .demo .e2e .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .site .bench .demo .e2e .mypy_cache .ruff_cache .import_linter_cache .hypothesis

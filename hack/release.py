@@ -1,0 +1,109 @@
+"""Give the project a new version: ``make release VERSION=0.2.0``.
+
+The version stands in pyproject.toml. What has to repeat it (the chart, the documentation's commands, the changelog) is
+changed with it, committed, and tagged; nothing is pushed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+_VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-(alpha|beta|rc)\.(0|[1-9]\d*))?")
+_CHANGELOG = "CHANGELOG.md"
+_UNRELEASED = "## [Unreleased]\n"
+
+
+class NotReleased(Exception):
+    """The release cannot be made; the message says why, and nothing was changed."""
+
+
+def repeated(version: str) -> dict[str, tuple[str, ...]]:
+    """Return, by file, the lines or words that repeat a version."""
+    image = f"ark:{version}"
+    return {
+        "pyproject.toml": (f'\nversion = "{version}"\n',),
+        "charts/ark/Chart.yaml": (f"\nversion: {version}\n", f"\nappVersion: {version}\n"),
+        "Dockerfile": (f"docker build -t {image} .", f"registry.example/{image} --push"),
+        "docs/get-started/cluster.md": (f"registry.example/{image}",),
+        "docs/guides/install.md": (f"registry.example/{image}",),
+        "docs/operations/operator.md": (f"--image={image}",),
+    }
+
+
+def released(texts: Mapping[str, str], old: str, new: str, today: date) -> dict[str, str]:
+    """Return the texts of a release.
+
+    Args:
+        texts: by file, all of `repeated` and the changelog.
+        old: the version in them.
+        new: the version to be.
+        today: when it is released.
+
+    Raises:
+        NotReleased: the new version is none or not later, a text does not have the old one, or nothing has changed.
+    """
+    match = _VERSION.fullmatch(new)
+    if match is None:
+        raise NotReleased(f"{new!r} is not a version: use MAJOR.MINOR.PATCH, or with -alpha.N, -beta.N or -rc.N")
+    if _order(new) < _order(old):
+        raise NotReleased(f"{new} is earlier than {old}, the version in pyproject.toml")
+    changed = dict(texts)
+    for (name, present), wanted in zip(repeated(old).items(), repeated(new).values(), strict=True):
+        for is_now, will_be in zip(present, wanted, strict=True):
+            if is_now not in changed[name]:
+                raise NotReleased(f"{name} does not have {is_now.strip()!r}")
+            changed[name] = changed[name].replace(is_now, will_be)
+    before, heading, notes = texts[_CHANGELOG].partition(_UNRELEASED)
+    if not notes.partition("\n## [")[0].strip():
+        raise NotReleased(f"{_CHANGELOG} has nothing under {_UNRELEASED.strip()!r}")
+    if f"## [{new}]" in notes:
+        raise NotReleased(f"{_CHANGELOG} has a version {new} already")
+    changed[_CHANGELOG] = f"{before}{heading}\n## [{new}] - {today.isoformat()}\n{notes}"
+    return changed
+
+
+def _order(version: str) -> tuple[int, int, int, str, int]:
+    match = _VERSION.fullmatch(version)
+    assert match is not None
+    # A version without a suffix comes after all that have one: "~" is behind every letter.
+    return int(match[1]), int(match[2]), int(match[3]), match[5] or "~", int(match[6] or 0)
+
+
+def main() -> int:
+    """Make the release; return the exit code."""
+    parser = argparse.ArgumentParser(prog="make release", description=__doc__)
+    parser.add_argument("version", help="MAJOR.MINOR.PATCH")
+    new = parser.parse_args().version
+    try:
+        if _git("status", "--porcelain"):
+            raise NotReleased("there are changes that are not committed: commit or stash them first")
+        if _git("tag", "--list", f"v{new}"):
+            raise NotReleased(f"there is a tag v{new} already")
+        old = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+        texts = {name: (ROOT / name).read_text() for name in (*repeated(old), _CHANGELOG)}
+        changed = released(texts, old, new, datetime.now(UTC).date())
+    except NotReleased as error:
+        print(f"release: {error}", file=sys.stderr)
+        return 1
+    for name, text in changed.items():
+        (ROOT / name).write_text(text)
+    _git("commit", "--quiet", "--all", "--message", f"Release {new}")
+    _git("tag", "--annotate", f"v{new}", "--message", f"Ark {new}")
+    print(f"release: committed and tagged v{new}; to publish it: git push origin HEAD v{new}")
+    return 0
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S607 - git of the PATH
+
+
+if __name__ == "__main__":
+    sys.exit(main())

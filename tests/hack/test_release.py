@@ -1,0 +1,72 @@
+"""A release: one version in every file that repeats it, and a dated changelog."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from datetime import date
+
+import pytest
+
+from hack.release import ROOT, NotReleased, released, repeated
+
+TODAY = date(2026, 12, 1)
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+TEXTS = {name: (ROOT / name).read_text() for name in (*repeated(VERSION), "CHANGELOG.md")}
+
+
+def test_a_release_changes_every_file_that_has_the_version() -> None:
+    changed = released(TEXTS, VERSION, "9.8.7", TODAY)
+    for name, words in repeated("9.8.7").items():
+        assert all(word in changed[name] for word in words)
+        assert not re.search(rf"\bark:{re.escape(VERSION)}\b", changed[name])
+    assert "## [Unreleased]\n\n## [9.8.7] - 2026-12-01\n\n### Added" in changed["CHANGELOG.md"]
+
+
+def test_no_other_file_names_the_version_of_the_image() -> None:
+    """Else a release would leave it behind."""
+    found = subprocess.run(
+        ["git", "grep", "-lE", rf"\bark:{re.escape(VERSION)}\b", "--", ":!tests"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert set(found.stdout.split()) <= set(repeated(VERSION))
+
+
+@pytest.mark.parametrize(
+    ("new", "says"),
+    [
+        ("1.0", "is not a version"),
+        ("v1.0.0", "is not a version"),
+        ("1.0.0-final.1", "is not a version"),
+        ("0.0.1", "is earlier than"),
+        ("0.1.0-rc.1", "is earlier than"),
+    ],
+)
+def test_a_version_that_is_none_or_not_later_is_refused(new: str, says: str) -> None:
+    with pytest.raises(NotReleased, match=says):
+        released(TEXTS, VERSION, new, TODAY)
+
+
+def test_prereleases_are_in_order() -> None:
+    for old, new in (("0.1.0-alpha.2", "0.1.0-beta.1"), ("0.1.0-rc.9", "0.1.0-rc.10"), ("0.1.0-rc.1", "0.1.0")):
+        texts = released(TEXTS, VERSION, VERSION, TODAY)
+        texts = {name: text.replace(VERSION, old) for name, text in texts.items()} | {
+            "CHANGELOG.md": "## [Unreleased]\n\n- something\n"
+        }
+        assert f"## [{new}]" in released(texts, old, new, TODAY)["CHANGELOG.md"]
+
+
+def test_a_release_without_a_change_is_refused() -> None:
+    texts = {**TEXTS, "CHANGELOG.md": "# Changelog\n\n## [Unreleased]\n\n## [0.1.0] - 2026-11-01\n\n- something\n"}
+    with pytest.raises(NotReleased, match="nothing under"):
+        released(texts, VERSION, "0.2.0", TODAY)
+
+
+def test_a_file_that_has_lost_the_version_stops_the_release() -> None:
+    texts = {**TEXTS, "Dockerfile": "FROM scratch\n"}
+    with pytest.raises(NotReleased, match="Dockerfile does not have"):
+        released(texts, VERSION, "0.2.0", TODAY)
