@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = {"README": ROOT / "README.md", **{page.stem: page for page in sorted((ROOT / "docs").glob("*.md"))}}
+_DOCS = ROOT / "docs"
+PAGES = {
+    "README": ROOT / "README.md",
+    "CONTRIBUTING": ROOT / "CONTRIBUTING.md",
+    "charts/ark/README": ROOT / "charts" / "ark" / "README.md",
+    **{str(page.relative_to(_DOCS).with_suffix("")): page for page in sorted(_DOCS.rglob("*.md"))},
+}
+"""By their paths below ``docs/``, without the suffix."""
 _FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _PROGRAM = re.compile(r"(?:[A-Z_]+=\S+ )*(\S+)")
 """The first word of a command that is no variable."""

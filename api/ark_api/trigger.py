@@ -20,20 +20,43 @@ LARGEST_NUMBER = 2**53
 SCALER_ADDRESS = "scalerAddress"
 """Where KEDA finds the scaler: its own key, not the scaler's."""
 _KEDA_KEYS = frozenset({SCALER_ADDRESS, "enableTLS", "unsafeSsl"})
-OWN_KEYS = frozenset(
-    {
-        "stream",
-        "queue",
-        "group",
-        "tasksPerReplica",
-        "activationTasks",
-        "targetWaitSeconds",
-        "maxDailyTokens",
-        "maxTokensPerCall",
-        "redis",
-        "tasks",
-    }
-)
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerKey:
+    """What the reference says of one key of the metadata."""
+
+    default: str
+    """As a person writes it; empty where there is none."""
+    meaning: str
+
+
+KEYS: Mapping[str, TriggerKey] = {
+    "queue": TriggerKey(
+        "", "`<namespace>/<agent>`. A namespace reads its own queues only, unless the scaler's settings allow more"
+    ),
+    "stream": TriggerKey(
+        "", "Instead of `queue`: the key of any stream, where the scaler's `--allow-streams` permits it"
+    ),
+    "group": TriggerKey("agent-workers", "Consumer group of the workers"),
+    "tasksPerReplica": TriggerKey(
+        str(DEFAULT_TASKS_PER_REPLICA), "Tasks that one replica should have, waiting or in flight; at least 1"
+    ),
+    "activationTasks": TriggerKey("0", "The pool is woken when there are more tasks than this"),
+    "targetWaitSeconds": TriggerKey("", "Waiting time to scale for, in seconds, instead of the number of tasks alone"),
+    "maxDailyTokens": TriggerKey(
+        "", "There is no demand while a full call does not fit into the tokens of the last 24 hours"
+    ),
+    "maxTokensPerCall": TriggerKey(
+        str(DEFAULT_TOKENS_PER_CALL), "Tokens of one full call, input and output together; only with `maxDailyTokens`"
+    ),
+    "redis": TriggerKey(
+        "default", "Name of a Redis connection in the scaler's settings; addresses never come from metadata"
+    ),
+    "tasks": TriggerKey("all", "`waiting`: tasks in flight do not count, as some strategies of a ScaledJob need it"),
+}
+"""Every key that the scaler reads, in the order in which the reference lists them."""
+OWN_KEYS = frozenset(KEYS)
 _ALL, _WAITING = "all", "waiting"
 _FROM_ENVIRONMENT = "FromEnv"
 _NUMBER = re.compile(r"(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)

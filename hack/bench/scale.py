@@ -1,4 +1,4 @@
-"""What one queue, one task and one agent cost Redis, and how many pools are up at a time: the figures of docs/scale.md.
+"""What one queue, task and agent cost Redis, and how many pools are up at a time (docs/evidence/scale.md).
 
 | what | how |
 |---|---|

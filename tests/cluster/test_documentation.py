@@ -27,9 +27,12 @@ from hack.local.process import ChildProcess, free_port
 from hack.local.redis_server import RedisServer
 from tests.documentation import ON_A_CLUSTER, ROOT, blocks, commands, program
 
-INSTALLED = ("README", "autoscaling", "manual-scaling", "budget", "kubectl-ark")
+INSTALLED = (
+    "README",
+    *("guides/autoscaling", "guides/manual-scaling", "guides/budget", "guides/kubectl-ark"),
+)
 """Pages for somebody who has done what the README says first."""
-FROM_SCRATCH = ("install", "operator")
+FROM_SCRATCH = ("get-started/cluster", "guides/install", "operations/upgrades", "operations/operator")
 """Pages that begin with a cluster without Ark."""
 SAYS = {
     'kubectl ark submit writer "Hello" --wait': r"^Hello$",
@@ -135,7 +138,8 @@ def reader(cluster: Access, tmp_path: Path) -> Iterator[Reader]:
 
 def test_no_page_is_left_out() -> None:
     told = {page for page, command in commands() if program(command) in ON_A_CLUSTER}
-    assert told == {*INSTALLED, *FROM_SCRATCH}
+    assert told == {*INSTALLED, *FROM_SCRATCH, "charts/ark/README"}
+    assert set(commands("charts/ark/README")) <= {("charts/ark/README", command) for _, command in commands("README")}
     assert set(SAYS) <= {command for _, command in commands()}
 
 
@@ -160,10 +164,17 @@ def test_who_follows_the_readme_has_an_agent_that_works_and_every_page_holds_for
             assert "server dry run" in told, block
 
 
+@pytest.mark.timeout(300)
+def test_who_gets_started_on_a_cluster_has_an_answer(reader: Reader) -> None:
+    for _, command in commands("get-started/cluster"):
+        if program(command) in ON_A_CLUSTER:
+            reader.says(command)
+
+
 @pytest.mark.timeout(500)
 def test_each_way_to_install_works_on_a_cluster_without_ark(reader: Reader) -> None:
     installations = 0
-    for _, command in commands("install"):
+    for _, command in commands("guides/install", "operations/upgrades"):
         if command.startswith("helm install"):
             installations += 1
         if "create namespace" in command and installations:
@@ -176,5 +187,5 @@ def test_each_way_to_install_works_on_a_cluster_without_ark(reader: Reader) -> N
 @pytest.mark.timeout(300)
 def test_the_operator_runs_by_hand(reader: Reader) -> None:
     reader.redis.command("CONFIG", "SET", "requirepass", "")
-    for _, command in commands("operator"):
+    for _, command in commands("operations/operator"):
         reader.run(command)

@@ -15,7 +15,7 @@ from tests.eventually import eventually
 
 # A zero by mistake would be acted on at once: polls often, and hardly a cooldown. Not every five seconds: when a poll
 # and the HPA's look at every 15 s rebuild KEDA's scalers at the same moment, KEDA itself takes the scaler's error for
-# "not active" (seen; docs/architecture.md).
+# "not active" (seen; docs/concepts/architecture.md).
 EAGER = Scaling(max_replicas=4, polling_seconds=7, cooldown_seconds=5, scale_down_seconds=0)
 OUTAGE_SECONDS = 60.0
 HOLD_SECONDS = 20.0

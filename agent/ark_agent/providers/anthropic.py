@@ -44,7 +44,7 @@ def make(options: ProviderOptions) -> AnthropicProvider:
         BadProvider: there is no key.
     """
     if all(key_of(variable) is None for variable in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")):
-        raise BadProvider("ANTHROPIC_API_KEY is not set: put it into the agents' Secret (see docs/worker.md)")
+        raise BadProvider("ANTHROPIC_API_KEY is not set: put it into the agents' Secret (see docs/guides/worker.md)")
     return AnthropicProvider(options)
 
 

@@ -33,7 +33,7 @@ def make(options: ProviderOptions) -> OpenAIProvider:
     """
     own = options.base_url is None and not os.environ.get("OPENAI_BASE_URL")
     if key_of("OPENAI_API_KEY") is None and own:
-        raise BadProvider("OPENAI_API_KEY is not set: put it into the agents' Secret (see docs/worker.md)")
+        raise BadProvider("OPENAI_API_KEY is not set: put it into the agents' Secret (see docs/guides/worker.md)")
     return OpenAIProvider(options)
 
 

@@ -60,7 +60,7 @@ async def operators(kubectl: Kubectl, _: RedisAccess, installation: Installation
         if refused:
             yield fault(
                 f"{user} may not {', '.join(refused)}",
-                "helm upgrade with operator.rbac.create=true, or grant it (docs/security.md lists the rights)",
+                "helm upgrade with operator.rbac.create=true, or grant it (docs/operations/security.md has the list)",
             )
         else:
             yield ok(f"{user} has all {len(asked)} that it needs")

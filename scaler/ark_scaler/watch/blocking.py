@@ -196,7 +196,7 @@ class BlockingWatch:
             self._log.warning(
                 "this Redis user may not watch queues, polling them instead: wake-ups are up to 1 s late",
                 error=str(error),
-                remedy="permit XREAD, see docs/security.md",
+                remedy="permit XREAD, see docs/reference/redis-acl.md",
             )
         self._watcher.unsure(self._streams.pop([stream.key for stream in self._streams.all()]))
 

@@ -1,4 +1,4 @@
-"""The users of docs/redis-acl.md, word for word: what each program does is permitted, and no more."""
+"""The users of docs/reference/redis-acl.md, word for word: what each program does is permitted, and no more."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from ark_taskqueue import (
 from hack.local.redis_server import RedisServer
 from hack.local.redis_topology import cluster_setup, sentinel_setup
 
-PAGE = (Path(__file__).parents[3] / "docs" / "redis-acl.md").read_text()
+PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "redis-acl.md").read_text()
 WHAT_MAY_FAIL = {"client|setinfo", "evalsha"}
 """The library's name, which redis-py tells the server, and the ledger's reading by one who could also tidy it."""
 BUDGET = Budget(10_000, 1000)
