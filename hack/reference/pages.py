@@ -9,9 +9,10 @@ import yaml
 from ark_agent.settings import AgentSettings
 from ark_operator.settings import OperatorSettings
 from ark_scaler.settings import ScalerSettings
-from hack.reference import agent, metrics, values
+from hack.reference import agent, licences, metrics, values
 from hack.reference.agent import agent_page
 from hack.reference.commands import commands_page
+from hack.reference.licences import licences_page
 from hack.reference.metrics import metrics_page, runbooks_page
 from hack.reference.settings import settings_page
 from hack.reference.trigger import trigger_page
@@ -36,5 +37,6 @@ def pages() -> dict[str, str]:
         "docs/reference/values.md": values_page(chart_values),
         "docs/reference/metrics.md": metrics_page(rules),
         "docs/operations/runbooks.md": runbooks_page(rules),
+        "docs/reference/licences.md": licences_page((ROOT / licences.SOURCE).read_text()),
         "charts/ark/README.md": chart_readme(chart_values, chart["description"]),
     }

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from ark_agent.metrics import AgentMetrics
-from hack.reference import values
+from hack.reference import licences, values
 from hack.reference.markdown import prose, table
 from hack.reference.pages import ROOT, pages
 
@@ -56,3 +56,15 @@ def test_every_alert_has_a_runbook() -> None:
 def test_text_is_shown_as_it_is() -> None:
     assert prose("a `<b>` of <c>, [d] *e*") == r"a `<b>` of &lt;c&gt;, \[d\] \*e\*"
     assert table(("x", "y"), [("a|b", "c\nd")]) == "| x | y |\n| --- | --- |\n| a\\|b | c d |"
+
+
+@pytest.mark.parametrize("said", ["nothing", "GPL-3.0-only", "MIT AND AGPL-3.0-only", "Proprietary"])
+def test_a_licence_that_nobody_has_looked_at_is_named(said: str) -> None:
+    with pytest.raises(licences.NotPermitted, match=f"package x says '{said}'"):
+        licences.checked("x", said)
+
+
+def test_packages_for_other_systems_are_not_listed() -> None:
+    page = licences.licences_page("redis==8.1.0 \\\n    --hash=sha256:0\ncolorama==1.0 ; sys_platform == 'win32' \\\n")
+    assert "| redis | 8.1.0 | MIT |" in page
+    assert "colorama" not in page
