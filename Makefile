@@ -71,7 +71,7 @@ release: venv ## a new version everywhere, the changelog dated, a commit and a t
 reference: venv ## write the generated pages of the documentation from their sources
 	@$(PY) -m hack.reference
 
-docs: reference ## build the documentation into .site; a broken link, a missing or an orphaned page fails
+docs: venv ## build the documentation into .site; a broken link, a missing or an orphaned page fails
 	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet --strict
 	@echo "docs: open .site/index.html, or run .venv/bin/mkdocs serve"
 
