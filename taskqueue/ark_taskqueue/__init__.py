@@ -16,6 +16,7 @@ from ark_taskqueue.errors import (
     RedisUnavailable,
     ResultGone,
     TaskQueueError,
+    UnknownFormat,
 )
 from ark_taskqueue.keys import DEFAULT_GROUP, QueueKeys
 from ark_taskqueue.ledger.budget import Budget, Reservation, Settlement, TokenUsage
@@ -73,6 +74,7 @@ __all__ = [
     "TaskQueueError",
     "TokenLedger",
     "TokenUsage",
+    "UnknownFormat",
     "connect",
     "count_dead_letters",
     "parse_address",

@@ -9,7 +9,8 @@
     ├── ResultGone          a task that is neither queued nor has a result
     ├── RedisUnavailable    Redis did not answer, in time or at all: nothing is known, try again
     └── RedisRefused        Redis answered with an error: trying again will not help
-        └── NotAStream      the key holds something else than a stream
+        ├── NotAStream      the key holds something else than a stream
+        └── UnknownFormat   a later version of Ark has written the queue
 
 A task that is no longer the caller's is no error but an answer (see `ark_taskqueue.tasks.consumer`).
 """
@@ -129,3 +130,20 @@ class NotAStream(RedisRefused):
     def __init__(self, stream: str) -> None:
         super().__init__(f"Redis key {stream} is not a stream: rename or delete it, or use another queue")
         self.stream = stream
+
+
+class UnknownFormat(RedisRefused):
+    """What is stored of a queue is in a format that this version cannot read: it changes nothing.
+
+    Args:
+        doing: what was to be done.
+        stored: the format, as stored.
+        newest: the newest one that this version reads.
+    """
+
+    def __init__(self, doing: str, stored: str, newest: str) -> None:
+        super().__init__(
+            f"cannot {doing}: the queue is stored in format {stored}, and this version of Ark reads formats up to "
+            f"{newest}: upgrade it"
+        )
+        self.stored = stored

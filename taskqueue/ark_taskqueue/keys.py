@@ -8,7 +8,7 @@ use them together::
     ark:{<namespace>/<agent>}:results:<id>   hash, one finished task's result, with a time to live
     ark:{<namespace>/<agent>}:once:<key>     string, the task submitted under an idempotency key
     ark:{<namespace>/<agent>}:once-digest:<key>  string, what was submitted under it
-    ark:{<namespace>/<agent>}:stats          hash, service times and counts
+    ark:{<namespace>/<agent>}:stats          hash, service times, counts, and the number of the format
     ark:{<namespace>/<agent>}:refused        hash, when tasks that the LLM's provider refuses were refused first, and
                                              which delivery of a suspect was a worker's only task
     ark:{<namespace>/<agent>}:tokens         hash, sums of the token ledger

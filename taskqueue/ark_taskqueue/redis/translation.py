@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,7 +21,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from ark_taskqueue.errors import RedisRefused, RedisUnavailable, TaskQueueError
+from ark_taskqueue.errors import RedisRefused, RedisUnavailable, TaskQueueError, UnknownFormat
 from ark_taskqueue.redis.cancellation import cancellable
 
 _PASSING = (
@@ -38,6 +39,10 @@ _PASSING = (
 _PASSING_CODES = ("UNBLOCKED", "BUSY ", "MISCONF", "NOREPLICAS", "OOM")
 """Codes of errors that pass, and that redis-py has no class of its own for: a primary was demoted under a blocked
 read, a script runs too long, the disk or the memory is full, replicas are missing."""
+
+_UNKNOWN_FORMAT = re.compile(r"ARKFORMAT (\S+) (\d+)")
+"""What scripts answer for a queue that a later version has written (``tasks/format.lua``); Redis 6.2 may put words
+around it."""
 
 
 @contextmanager
@@ -76,5 +81,7 @@ def _explained(error: Exception) -> str:
 
 def from_response(error: ResponseError, doing: str) -> RedisRefused | RedisUnavailable:
     """Return this package's error for an error reply."""
+    if match := _UNKNOWN_FORMAT.search(str(error)):
+        return UnknownFormat(doing, match[1], match[2])
     passing = isinstance(error, (*_PASSING, OutOfMemoryError)) or str(error).startswith(_PASSING_CODES)
     return (RedisUnavailable if passing else RedisRefused)(f"cannot {doing}: {_explained(error)}")

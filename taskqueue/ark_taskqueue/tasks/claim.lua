@@ -7,9 +7,11 @@
 -- The group is made where it is missing, from the stream's beginning on.
 -- uses: redis/clock
 -- uses: tasks/group
+-- uses: tasks/format
 --
 -- KEYS[1]  stream of tasks
 -- KEYS[2]  hash, the refused tasks, and the suspects that were taken alone: id and ':alone', the delivery count
+-- KEYS[3]  hash, the queue's statistics
 -- ARGV[1]  consumer group
 -- ARGV[2]  consumer that claims
 -- ARGV[3]  greatest number of tasks
@@ -24,6 +26,11 @@
 -- Returns {now in milliseconds, {id, delivery count, fields, 1 for a suspect, 2 for a refused one, else 0}, ...}.
 local tasks, group, consumer, wanted = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3])
 local claimed = {now_in_ms()}
+
+local refusal = unknown_format(KEYS[3])
+if refusal then
+  return refusal
+end
 
 local function take(entries, kind)
   for _, entry in ipairs(entries) do
@@ -44,6 +51,7 @@ end
 local held, no_group = pending(tasks, group, '-', '+', 1, consumer)
 if no_group then
   redis.call('XGROUP', 'CREATE', tasks, group, '0', 'MKSTREAM')
+  redis.pcall('HSETNX', KEYS[3], 'format', FORMAT)
 else
   take(pending(tasks, group, 'IDLE', held[1] and ARGV[9] or 0, '-', '+', 1, ARGV[6]), 1)
   if #claimed > 1 then

@@ -95,11 +95,12 @@ class Consumer:
 
         Raises:
             RedisUnavailable: tasks may have been claimed whose ids are not known; their lease runs out.
+            UnknownFormat: a later version has written the queue.
             RedisRefused: Redis answered with an error.
         """
         reply = await _CLAIM.run(
             self._client,
-            (self._queue.stream, self._queue.refused),
+            (self._queue.stream, self._queue.refused, self._queue.stats),
             self._queue.group,
             self.name,
             count,

@@ -1,4 +1,5 @@
 -- Read one queue's depth, as one snapshot (contract C2). Writes nothing.
+-- uses: tasks/format
 --
 -- KEYS[1]  stream of tasks
 -- KEYS[2]  hash, the queue's statistics
@@ -18,6 +19,10 @@
 --   7 id after which a new entry has not been seen yet; '' where the demand is above ARGV[4]
 --   8 id of the oldest task that no worker holds, '' when there is none
 --   9 mean service time in milliseconds, '' when no task was ever completed
+local refusal = unknown_format(KEYS[2])
+if refusal then
+  return refusal
+end
 local FEW = 32
 local FEW_CONSUMERS = 1000 -- all of them in a millisecond or so
 local tasks, group = KEYS[1], ARGV[1]

@@ -79,6 +79,7 @@ class Producer:
             KeyInUse: the key was used for a task with other contents.
             QueueFull: the queue holds `max_depth` tasks.
             ValueError: `meta` is nothing that JSON can hold, or `remember_seconds` is too short.
+            UnknownFormat: a later version has written the queue; nothing was added.
             RedisUnavailable: it is not known whether the task was added.
             RedisRefused: Redis answered with an error.
         """
@@ -91,7 +92,7 @@ class Producer:
         for name, value in (fields or {}).items():
             entry += [raw(name), raw(value)]
         digest = _digest(prompt, meta or {}, fields or {})
-        keys: tuple[str, ...] = (self._queue.stream,)
+        keys: tuple[str, ...] = (self._queue.stream, self._queue.stats)
         if idempotency_key is not None:
             keys += (self._queue.once(idempotency_key), self._queue.once_digest(idempotency_key))
             entry += [ONCE, raw(idempotency_key)]

@@ -1,0 +1,16 @@
+-- Prelude: the version of what is stored of a queue. It stands in the field "format" of the queue's statistics, which
+-- the first worker writes; where it is missing, it is 1.
+local FORMAT = 1 -- the newest one that these scripts read, and the one that they write
+
+-- Return the reply for a queue that these scripts cannot read, nil for one that they can.
+local function unknown_format(stats)
+  local stored = redis.pcall('HGET', stats, 'format')
+  if type(stored) ~= 'string' then
+    return nil
+  end
+  local number = tonumber(stored)
+  if number and number >= 1 and number <= FORMAT then
+    return nil
+  end
+  return redis.error_reply('ARKFORMAT ' .. (number and string.format('%.17g', number) or 'unknown') .. ' ' .. FORMAT)
+end

@@ -1,0 +1,63 @@
+"""What a later version has stored is refused by name, and left as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from ark_taskqueue import Client, Consumer, Producer, QueueKeys, RedisRefused, UnknownFormat, read_depth, read_depths
+
+Act = Callable[[Client, QueueKeys], Awaitable[object]]
+ACTS: dict[str, Act] = {
+    "claim": lambda client, queue: Consumer(client, queue, "w").claim(1),
+    "submit": lambda client, queue: Producer(client, queue).submit("x"),
+    "submit once": lambda client, queue: Producer(client, queue).submit("x", idempotency_key="k"),
+    "depth": read_depth,
+}
+
+
+async def stored(client: Client, queue: QueueKeys) -> dict[bytes, bytes]:
+    keys = sorted(await client.execute_command("KEYS", f"{queue.base}:*"))
+    return {key: await client.execute_command("DUMP", key) for key in keys}
+
+
+async def test_the_first_worker_writes_the_number_of_the_format(each_client: Client, queue: QueueKeys) -> None:
+    assert await Consumer(each_client, queue, "w").claim(1) == []
+    assert await each_client.execute_command("HGET", queue.stats, "format") == b"1"
+    await Producer(each_client, queue).submit("x")
+    assert len(await Consumer(each_client, queue, "w").claim(1)) == 1
+
+
+async def test_a_queue_without_a_number_has_the_first_format(each_client: Client, queue: QueueKeys) -> None:
+    await each_client.execute_command("XGROUP", "CREATE", queue.stream, queue.group, "0", "MKSTREAM")
+    await Producer(each_client, queue).submit("x", idempotency_key="k")
+    assert (await read_depth(each_client, queue)).demand == 1
+    assert len(await Consumer(each_client, queue, "w").claim(1)) == 1
+
+
+@pytest.mark.parametrize("act", ACTS)
+@pytest.mark.parametrize(
+    ("number", "said"), [("2", "2"), ("1e3", "1000"), ("0", "0"), ("1.5", "1.5"), ("x", "unknown")]
+)
+async def test_a_later_format_is_refused_by_name(
+    each_client: Client, queue: QueueKeys, act: str, number: str, said: str
+) -> None:
+    await Producer(each_client, queue).submit("x")
+    await each_client.execute_command("HSET", queue.stats, "format", number)
+    before = await stored(each_client, queue)
+    with pytest.raises(UnknownFormat, match=rf"stored in format {said}, and .* up to 1: upgrade it") as refused:
+        await ACTS[act](each_client, queue)
+    assert isinstance(refused.value, RedisRefused), "not an outage: trying again does not help"
+    assert await stored(each_client, queue) == before
+
+
+async def test_a_queue_of_a_later_format_keeps_no_other_from_being_read(each_client: Client, queue: QueueKeys) -> None:
+    other = QueueKeys.for_agent("default", "other")
+    await Producer(each_client, other).submit("x")
+    await each_client.execute_command("HSET", queue.stats, "format", "2")
+    refused, depth = await read_depths(each_client, [queue, other])
+    assert isinstance(refused, UnknownFormat)
+    assert queue.name in str(refused)
+    assert not isinstance(depth, Exception)
+    assert depth.demand == 1
