@@ -116,7 +116,7 @@ async def test_the_handler_of_ones_own_works_on_tasks(
 
 async def test_the_producers_lines_submit_a_task_and_get_its_result(redis_server: RedisServer, tmp_path: Path) -> None:
     text = python("producer.submit").replace("redis.ark:6379", f"127.0.0.1:{redis_server.port}")
-    code = compile(text, "worker.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    code = compile(text, "submit.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     names: dict[str, object] = {}
     with worker([str(Path(sys.executable).parent / "ark-agent")], redis_server, tmp_path):
         async with asyncio.timeout(30):

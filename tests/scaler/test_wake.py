@@ -22,7 +22,7 @@ from tests.eventually import DEADLINE_SECONDS, eventually
 from tests.scaler.keda import Keda, add_task, failure, scaler_and_keda, watched
 from tests.taskqueue.moving_time import age_ledger
 
-REDIS_ACL = (Path(__file__).parents[2] / "docs" / "redis-acl.md").read_text()
+REDIS_ACL = (Path(__file__).parents[2] / "docs" / "reference" / "redis-acl.md").read_text()
 TRIALS = 2000
 QUEUES = 50
 
