@@ -133,7 +133,7 @@ class NotAStream(RedisRefused):
 
 
 class UnknownFormat(RedisRefused):
-    """What is stored of a queue is in a format that this version cannot read: it changes nothing.
+    """What is stored of a queue is in a format that this version cannot read: nothing was done.
 
     Args:
         doing: what was to be done.

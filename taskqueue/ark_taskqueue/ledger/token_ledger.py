@@ -40,6 +40,7 @@ class TokenLedger:
     def __init__(self, client: Client, queue: QueueKeys) -> None:
         self._client = client
         self._keys = ledger_keys(queue)
+        self._stats = queue.stats
         self._name = queue.name
 
     async def reserve(self, budget: Budget, seconds: float, tokens: int | None = None) -> Reservation:
@@ -58,7 +59,7 @@ class TokenLedger:
         if wanted < 0:
             raise ValueError(f"{wanted} tokens cannot be reserved")
         limit = _limit(budget)
-        reply = await _RESERVE.run(self._client, self._keys, wanted, limit, int(seconds * 1000))
+        reply = await _RESERVE.run(self._client, (*self._keys, self._stats), wanted, limit, int(seconds * 1000))
         if reply[0] == 1:
             return Reservation(number=reply[1], tokens=wanted, ends_ms=reply[2])
         _, moment, spent_in, spent_out, reserved, now = reply
@@ -95,7 +96,7 @@ class TokenLedger:
         Raises:
             RedisUnavailable: they are not known.
         """
-        return _usage(await _USAGE.run(self._client, self._keys, budget.per_call, _limit(budget)))
+        return _usage(await _USAGE.run(self._client, (*self._keys, self._stats), budget.per_call, _limit(budget)))
 
 
 async def read_usages(client: Client, agents: Sequence[tuple[QueueKeys, Budget]]) -> list[TokenUsage | TaskQueueError]:
@@ -108,7 +109,7 @@ async def read_usages(client: Client, agents: Sequence[tuple[QueueKeys, Budget]]
     Raises:
         RedisUnavailable: no usage could be read.
     """
-    calls = [(ledger_keys(queue), (budget.per_call, _limit(budget))) for queue, budget in agents]
+    calls = [((*ledger_keys(queue), queue.stats), (budget.per_call, _limit(budget))) for queue, budget in agents]
     with translated("read token usage"):
         replies = await _USAGE.run_each(client, calls)
     return [_decoded(queue, reply) for (queue, _), reply in zip(agents, replies, strict=True)]

@@ -1,14 +1,20 @@
 -- Read the tokens of the last 24 hours.
 -- uses: ledger/token_window
+-- uses: format
 --
 -- KEYS[1]  hash, the ledger's sums
 -- KEYS[2]  list, the tokens of each second
 -- KEYS[3]  sorted set, the reservations
+-- KEYS[4]  hash, the queue's statistics
 -- ARGV[1]  tokens that a full call may cost
 -- ARGV[2]  budget of 24 hours, tokens; -1 for none
 --
 -- Returns {in, out, reserved, moment (ms) at which a full call will fit again, now (ms)}; the moment is 0 where one fits now,
 -- and -1 where none ever will. What is reserved does not count for it: it may cost less, and ends in minutes.
+local refusal = unknown_format(KEYS[4])
+if refusal then
+  return refusal
+end
 local tokens, log, reservations = KEYS[1], KEYS[2], KEYS[3]
 local call, limit = tonumber(ARGV[1]), tonumber(ARGV[2])
 local now = now_in_ms()

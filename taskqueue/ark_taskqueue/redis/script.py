@@ -58,7 +58,7 @@ class Script:
             RedisUnavailable: Redis did not answer; the script ran as a whole or not at all.
             RedisRefused: Redis or the script answered with an error.
         """
-        with translated(f"run {self.name}"):
+        with translated(f"run {self.name} on {keys[0]}"):
             if len(self._kinds) > 1:
                 [reply] = await self._replies(client, [(keys, arguments)])
                 if isinstance(reply, Exception):

@@ -41,7 +41,7 @@ _PASSING_CODES = ("UNBLOCKED", "BUSY ", "MISCONF", "NOREPLICAS", "OOM")
 read, a script runs too long, the disk or the memory is full, replicas are missing."""
 
 _UNKNOWN_FORMAT = re.compile(r"ARKFORMAT (\S+) (\d+)")
-"""What scripts answer for a queue that a later version has written (``tasks/format.lua``); Redis 6.2 may put words
+"""What scripts answer for a queue that a later version has written (``format.lua``); Redis 6.2 may put words
 around it."""
 
 

@@ -7,7 +7,7 @@
 -- The group is made where it is missing, from the stream's beginning on.
 -- uses: redis/clock
 -- uses: tasks/group
--- uses: tasks/format
+-- uses: format
 --
 -- KEYS[1]  stream of tasks
 -- KEYS[2]  hash, the refused tasks, and the suspects that were taken alone: id and ':alone', the delivery count

@@ -63,10 +63,11 @@ class DeadLetters:
         Raises:
             RedisUnavailable, RedisRefused: see `count`.
         """
+        keys = (self._queue.stream, self._queue.dead, self._queue.stats)
         requeued: dict[str, str] = {}
         for start in range(0, len(ids), _PAGE):
             page = ids[start : start + _PAGE]
-            reply = await _REQUEUE.run(self._client, (self._queue.stream, self._queue.dead), *page)
+            reply = await _REQUEUE.run(self._client, keys, *page)
             requeued.update((text(reply[i]), text(reply[i + 1])) for i in range(0, len(reply), 2))
         return requeued
 

@@ -1,5 +1,5 @@
 -- Read one queue's depth, as one snapshot (contract C2). Writes nothing.
--- uses: tasks/format
+-- uses: format
 --
 -- KEYS[1]  stream of tasks
 -- KEYS[2]  hash, the queue's statistics
@@ -19,7 +19,8 @@
 --   7 id after which a new entry has not been seen yet; '' where the demand is above ARGV[4]
 --   8 id of the oldest task that no worker holds, '' when there is none
 --   9 mean service time in milliseconds, '' when no task was ever completed
-local refusal = unknown_format(KEYS[2])
+local noted = redis.pcall('HMGET', KEYS[2], 'format', 'service_mean_ms') -- an error has no elements
+local refusal = unreadable(noted[1])
 if refusal then
   return refusal
 end
@@ -31,8 +32,7 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local length = redis.call('XLEN', tasks)
 
 -- Whoever may write to Redis may write this; only a sensible number is passed on.
-local stored_mean = redis.pcall('HGET', KEYS[2], 'service_mean_ms')
-local mean_number = type(stored_mean) == 'string' and tonumber(stored_mean)
+local mean_number = type(noted[2]) == 'string' and tonumber(noted[2])
 local mean = mean_number and mean_number > 0 and mean_number < 1e12 and string.format('%.3f', mean_number) or ''
 
 local function flat_to_table(flat)

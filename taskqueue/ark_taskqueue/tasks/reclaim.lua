@@ -9,6 +9,7 @@
 -- uses: redis/clock
 -- uses: tasks/group
 -- uses: tasks/burial
+-- uses: format
 --
 -- KEYS[1]  stream of tasks
 -- KEYS[2]  stream of dead letters
@@ -36,6 +37,10 @@
 local MOST_JUDGED = 1000 -- consumers that hold tasks, some 15 ms
 local tasks, group, lease, ready, backoff, limit = KEYS[1], ARGV[1], tonumber(ARGV[2]), ARGV[4], ARGV[5], ARGV[10]
 local reserved = {[ready] = true, [backoff] = true, [ARGV[11]] = true, [ARGV[12]] = true}
+local refusal = unknown_format(KEYS[3])
+if refusal then
+  return refusal
+end
 local now = now_in_ms()
 local stored = redis.pcall('HGET', KEYS[3], 'reclaimed_at_ms')
 local last = type(stored) == 'string' and tonumber(stored) or 0

@@ -1,10 +1,16 @@
 -- Put dead letters back into the queue as new tasks, with their attempts counted from one again.
+-- uses: format
 --
 -- KEYS[1]  stream of tasks
 -- KEYS[2]  stream of dead letters
+-- KEYS[3]  hash, the queue's statistics
 -- ARGV[1...]  ids of dead letters
 --
 -- Returns {id of the dead letter, id of its new task, ...}; ids that are no dead letters are left out.
+local refusal = unknown_format(KEYS[3])
+if refusal then
+  return refusal
+end
 local requeued = {}
 for _, id in ipairs(ARGV) do
   local letter = redis.call('XRANGE', KEYS[2], id, id)[1]

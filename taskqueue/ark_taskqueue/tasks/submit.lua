@@ -1,5 +1,5 @@
 -- Submit one task, unless the queue is full or the same submission was made before.
--- uses: tasks/format
+-- uses: format
 --
 -- KEYS[1]  stream of tasks
 -- KEYS[2]  hash, the queue's statistics

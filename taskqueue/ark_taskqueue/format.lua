@@ -1,0 +1,23 @@
+-- Prelude of the scripts that take up something new, or read: the version of what is stored of a queue. It stands in the
+-- field "format" of the queue's statistics, which the first worker writes; where it is missing, it is 1.
+-- Scripts that end what a worker holds do not ask: it took that when it could read it, and the work is done.
+local FORMAT = 1 -- the newest one that these scripts read, and the one that they write
+
+-- Return the reply for a queue that these scripts cannot read, nil for one that they can.
+--
+-- stored  the field, as Redis answers it; no text where it is missing
+local function unreadable(stored)
+  if type(stored) ~= 'string' then
+    return nil
+  end
+  local number = tonumber(stored)
+  if number and number >= 1 and number <= FORMAT then
+    return nil
+  end
+  return redis.error_reply('ARKFORMAT ' .. (number and string.format('%.17g', number) or 'unknown') .. ' ' .. FORMAT)
+end
+
+-- The same, for the key of the statistics.
+local function unknown_format(stats)
+  return unreadable(redis.pcall('HGET', stats, 'format'))
+end
