@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 _VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-(alpha|beta|rc)\.(0|[1-9]\d*))?")
 _CHANGELOG = "CHANGELOG.md"
 _UNRELEASED = "## [Unreleased]\n"
+_GIT_SECONDS = 60
 
 
 class NotReleased(Exception):
@@ -83,26 +84,54 @@ def main() -> int:
     parser.add_argument("version", help="MAJOR.MINOR.PATCH")
     new = parser.parse_args().version
     try:
-        if _git("status", "--porcelain"):
-            raise NotReleased("there are changes that are not committed: commit or stash them first")
-        if _git("tag", "--list", f"v{new}"):
-            raise NotReleased(f"there is a tag v{new} already")
-        old = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-        texts = {name: (ROOT / name).read_text() for name in (*repeated(old), _CHANGELOG)}
-        changed = released(texts, old, new, datetime.now(UTC).date())
+        release(ROOT, new, datetime.now(UTC).date())
     except NotReleased as error:
         print(f"release: {error}", file=sys.stderr)
         return 1
-    for name, text in changed.items():
-        (ROOT / name).write_text(text)
-    _git("commit", "--quiet", "--all", "--message", f"Release {new}")
-    _git("tag", "--annotate", f"v{new}", "--message", f"Ark {new}")
     print(f"release: committed and tagged v{new}; to publish it: git push origin HEAD v{new}")
     return 0
 
 
-def _git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S607 - git of the PATH
+def release(root: Path, new: str, today: date) -> None:
+    """Change a repository's files, commit and tag them: all of it, or nothing.
+
+    Args:
+        root: the repository's folder.
+        new: the version to be.
+        today: when it is released.
+
+    Raises:
+        NotReleased: see `released`; or the repository is not clean, has the tag already, or git failed.
+    """
+    if _git(root, "status", "--porcelain"):
+        raise NotReleased("there are changes that are not committed: commit or stash them first")
+    if _git(root, "tag", "--list", f"v{new}"):
+        raise NotReleased(f"there is a tag v{new} already")
+    old = tomllib.loads((root / "pyproject.toml").read_text())["project"]["version"]
+    texts = {name: (root / name).read_text() for name in (*repeated(old), _CHANGELOG)}
+    changed = released(texts, old, new, today)
+    before = _git(root, "rev-parse", "HEAD")
+    try:
+        for name, text in changed.items():
+            (root / name).write_text(text)
+        _git(root, "commit", "--quiet", "--all", "--message", f"Release {new}")
+        _git(root, "tag", "--annotate", f"v{new}", "--message", f"Ark {new}")
+    except BaseException:
+        _git(root, "reset", "--quiet", "--hard", before)
+        raise
+
+
+def _git(root: Path, *arguments: str) -> str:
+    command = ["git", *arguments]
+    try:
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True, timeout=_GIT_SECONDS)
+    except subprocess.CalledProcessError as error:
+        raise NotReleased(f"git {arguments[0]} failed: {error.stderr.strip() or error.stdout.strip()}") from error
+    except subprocess.TimeoutExpired as error:
+        raise NotReleased(f"git {arguments[0]} did not end within {_GIT_SECONDS} seconds") from error
+    except OSError as error:
+        raise NotReleased(f"git cannot be run: {error}") from error
+    return done.stdout.strip()
 
 
 if __name__ == "__main__":

@@ -6,10 +6,11 @@ import re
 import subprocess
 import tomllib
 from datetime import date
+from pathlib import Path
 
 import pytest
 
-from hack.release import ROOT, NotReleased, released, repeated
+from hack.release import ROOT, NotReleased, release, released, repeated
 
 TODAY = date(2026, 12, 1)
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
@@ -70,3 +71,63 @@ def test_a_file_that_has_lost_the_version_stops_the_release() -> None:
     texts = {**TEXTS, "Dockerfile": "FROM scratch\n"}
     with pytest.raises(NotReleased, match="Dockerfile does not have"):
         released(texts, VERSION, "0.2.0", TODAY)
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with the files of a release, of an author who is set up."""
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    monkeypatch.setenv("GIT_CONFIG_SYSTEM", "/dev/null")
+    for kind in ("AUTHOR", "COMMITTER"):
+        monkeypatch.delenv(f"GIT_{kind}_NAME", raising=False)
+        monkeypatch.delenv(f"GIT_{kind}_EMAIL", raising=False)
+    for name, text in TEXTS.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "config", "user.name", "Somebody")
+    git(tmp_path, "config", "user.email", "somebody@example.com")
+    git(tmp_path, "config", "user.useConfigOnly", "true")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "--quiet", "--message", "Begin")
+    return tmp_path
+
+
+def git(root: Path, *arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_a_release_is_committed_and_tagged(repository: Path) -> None:
+    release(repository, "9.8.7", TODAY)
+    assert git(repository, "log", "-1", "--format=%s", "v9.8.7") == "Release 9.8.7"
+    assert not git(repository, "status", "--porcelain")
+    assert "appVersion: 9.8.7" in git(repository, "show", "v9.8.7:charts/ark/Chart.yaml")
+    with pytest.raises(NotReleased, match=r"there is a tag v9\.8\.7 already"):
+        release(repository, "9.8.7", TODAY)
+
+
+def test_changes_that_are_not_committed_stop_a_release(repository: Path) -> None:
+    (repository / "Dockerfile").write_text("changed")
+    with pytest.raises(NotReleased, match="not committed"):
+        release(repository, "9.8.7", TODAY)
+    assert (repository / "Dockerfile").read_text() == "changed"
+
+
+@pytest.mark.parametrize("fails", ["commit", "tag"])
+def test_a_release_that_git_refuses_leaves_the_repository_as_it_was(repository: Path, fails: str) -> None:
+    if fails == "commit":
+        git(repository, "config", "--unset", "user.name")
+    else:
+        (repository / ".git" / "refs" / "tags" / "v9.8.7").mkdir()
+        (repository / ".git" / "refs" / "tags" / "v9.8.7" / "in-the-way").write_text("x")
+    head = git(repository, "rev-parse", "HEAD")
+    with pytest.raises(NotReleased, match=f"git {fails} failed: "):
+        release(repository, "9.8.7", TODAY)
+    assert git(repository, "rev-parse", "HEAD") == head
+    assert not git(repository, "status", "--porcelain")
+
+
+def test_a_folder_that_is_no_repository_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    with pytest.raises(NotReleased, match=r"git status failed: .*not a git repository"):
+        release(tmp_path, "9.8.7", TODAY)
