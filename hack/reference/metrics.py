@@ -14,7 +14,7 @@ from ark_operator.metrics import OperatorMetrics
 from ark_scaler.metrics import ScalerMetrics
 from hack.reference.markdown import code, page, prose, table
 
-SOURCE = "the metrics.py of each program"
+SOURCE = "the metrics.py of each program, or charts/ark/files/rules.yaml"
 RULES = "charts/ark/files/rules.yaml"
 
 _INTRODUCTION = """\

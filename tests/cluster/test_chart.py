@@ -412,6 +412,21 @@ async def test_the_doctor_finds_what_is_broken_and_nothing_else(cluster: Access)
         await broken("does not answer as KEDA asks it")
         await with_client("tls.key", key)
         assert (await doctor(release))[0] == 0
+
+        before = await release.secrets()
+        for namespace_of, name in ((namespace, "ark-tls"), (release.agents, client)):
+            await asyncio.to_thread(kubectl.run, "delete", "secret", name, "-n", namespace_of)
+        await release.run("upgrade")
+        # A kubelet puts the new files into running Pods in a minute or two; processes get theirs at the start.
+        await asyncio.to_thread(kubectl.run, "rollout", "restart", "deployment/ark-scaler", "-n", namespace)
+        server, of_keda = await release.secrets()
+        assert server["ca.crt"] == of_keda["ca.crt"]
+        assert not {server["tls.crt"], of_keda["tls.crt"]} & {old["tls.crt"] for old in before}
+
+        async def healthy() -> bool:
+            return (await doctor(release))[0] == 0
+
+        await eventually(healthy, "the doctor's leave after new certificates", 240, every=0.5)
         container = {"name": "scaler", "env": [{"name": "ARK_SCALER_REDIS", "value": "nonsense"}]}
         strategy = {"type": "Recreate", "rollingUpdate": None}  # a rolling update keeps the Pods that work
         spec = {"replicas": 2, "strategy": strategy, "template": {"spec": {"containers": [container]}}}

@@ -80,8 +80,8 @@ def twelve_questions() -> list[tuple[str, str]]:
         ("operations/upgrades", "helm upgrade ark"),
         ("operations/upgrades", "helm uninstall ark"),
         ("guides/migrating", "pendingEntriesCount"),
-        ("operations/sizing", "Redis"),
-        ("operations/certificates", "restart"),
+        ("operations/sizing", "maxmemory-policy noeviction"),
+        ("operations/certificates", "delete the two Secrets"),
     ]
 
 
