@@ -60,10 +60,12 @@ package: venv ## build the wheel, install it as the image does, start each progr
 	@$(PY) -m hack.package
 
 COMPILE = .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
-lock: venv ## pin the newest allowed packages into the three lock files
+lock: venv ## pin the newest allowed packages into the lock files
 	$(COMPILE) --upgrade --extra dev pyproject.toml -o requirements.lock
 	$(COMPILE) --constraint requirements.lock --extra image pyproject.toml -o requirements-image.lock
 	$(COMPILE) --constraint requirements.lock --group build -o requirements-build.lock
+	$(COMPILE) --constraint requirements.lock --group publish -o requirements-publish.lock
+	$(COMPILE) --constraint requirements.lock --extra cli pyproject.toml -o requirements-plugin.lock
 
 release: venv ## a new version everywhere, the changelog dated, a commit and a tag; VERSION=0.2.0
 	@$(PY) -m hack.release "$(VERSION)"

@@ -2,7 +2,8 @@
 
 The wheel is built by the pinned builder and installed with the pinned packages into an empty virtual environment, as
 the Dockerfile does. Each program is started from there: the scaler and a worker until they have a Redis and a task
-behind them. For every platform of the image each pinned package must have a wheel.
+behind them. For every platform of the image each pinned package must have a wheel. The plugin of kubectl, for krew, is
+built and started too.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 from pathlib import Path
 
@@ -68,7 +70,10 @@ def _check(folder: Path) -> None:
     )
     if operator.returncode != 2 or "/nowhere" not in operator.stderr:
         raise Broken(f"ark-operator without a cluster ended with {operator.returncode}: {operator.stderr[-1000:]}")
-    print(f"package: {wheel.name} works from an empty environment; wheels for {' and '.join(_PLATFORMS)}")
+    _plugin(folder)
+    print(
+        f"package: {wheel.name} and the plugin work from an empty environment; wheels for {' and '.join(_PLATFORMS)}"
+    )
 
 
 def _have_wheels() -> None:
@@ -108,6 +113,19 @@ def _install(folder: Path, wheel: Path) -> Path:
     python = str(folder / "ark" / "bin" / "python")
     _run(_uv(), "pip", "install", "--quiet", "--python", python, "--no-deps", "--no-index", str(wheel))
     return folder / "ark" / "bin"
+
+
+def _plugin(folder: Path) -> None:
+    """Build kubectl ark as a release does, and start it from where it was unpacked."""
+    _environment(folder / "publish", "requirements-publish.lock")
+    python = str(folder / "publish" / "bin" / "python")
+    _run(python, "-m", "hack.publish", "plugin", "--python", sys.executable, str(folder / "plugin"), cwd=_ROOT)
+    [archive] = (folder / "plugin").glob("kubectl-ark_*.tar.gz")
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder / "krew", filter="data")
+    shown = _run(sys.executable, str(folder / "krew" / "kubectl-ark"), "--help", cwd=folder)
+    if "Usage: kubectl ark" not in shown or not (folder / "krew" / "LICENSE").is_file():
+        raise Broken(f"the plugin's --help says {shown[:200]!r}")
 
 
 def _environment(target: Path, lock: str) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 _VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-(alpha|beta|rc)\.(0|[1-9]\d*))?")
 _CHANGELOG = "CHANGELOG.md"
+_ARTIFACT_HUB = "artifacthub/artifacthub-pkg.yml"
 _UNRELEASED = "## [Unreleased]\n"
 _GIT_SECONDS = 60
 
@@ -32,6 +33,7 @@ def repeated(version: str) -> dict[str, tuple[str, ...]]:
     return {
         "pyproject.toml": (f'\nversion = "{version}"\n',),
         "charts/ark/Chart.yaml": (f"\nversion: {version}\n", f"\nappVersion: {version}\n"),
+        _ARTIFACT_HUB: (f"\nversion: {version}\n", f"\nappVersion: {version}\n"),
         "Dockerfile": (f"docker build -t {image} .", f"registry.example/{image} --push"),
         "docs/get-started/cluster.md": (f"registry.example/{image}",),
         "docs/guides/install.md": (f"registry.example/{image}",),
@@ -62,6 +64,8 @@ def released(texts: Mapping[str, str], old: str, new: str, today: date) -> dict[
             if is_now not in changed[name]:
                 raise NotReleased(f"{name} does not have {is_now.strip()!r}")
             changed[name] = changed[name].replace(is_now, will_be)
+    listed = re.sub(r"(?m)^createdAt: .*$", f'createdAt: "{today.isoformat()}T00:00:00Z"', changed[_ARTIFACT_HUB])
+    changed[_ARTIFACT_HUB] = re.sub(r"(?m)^prerelease: .*$", f"prerelease: {str('-' in new).lower()}", listed)
     before, heading, notes = texts[_CHANGELOG].partition(_UNRELEASED)
     if not notes.partition("\n## [")[0].strip():
         raise NotReleased(f"{_CHANGELOG} has nothing under {_UNRELEASED.strip()!r}")

@@ -107,6 +107,11 @@ PROMETHEUS_OPERATOR = Family(
     files=("example/prometheus-operator-crd",),
 )
 """Of these two the definitions alone: what the chart makes must be accepted."""
+_ACTIONLINT = "github.com/rhysd/actionlint"
+ACTIONLINT = Family("actionlint", _ACTIONLINT, {"actionlint": f"{_ACTIONLINT}/cmd/actionlint"}, takes="10 seconds")
+_KREW = "sigs.k8s.io/krew"
+KREW = Family("krew", _KREW, {"krew": f"{_KREW}/cmd/krew"}, takes="half a minute")
+"""These two check what a release is made with."""
 
 
 @dataclass(frozen=True, slots=True)

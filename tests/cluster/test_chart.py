@@ -220,11 +220,6 @@ def pods_of(objects: list[Object], namespace: str) -> list[Object]:
     return found
 
 
-def test_the_chart_passes_helms_own_lint() -> None:
-    shown = helm().run("lint", "--strict", str(CHART), values=BUNDLED)
-    assert "0 chart(s) failed" in shown
-
-
 @pytest.mark.parametrize("name", REFUSED)
 def test_values_that_cannot_work_are_refused_with_their_name(name: str) -> None:
     values, told = REFUSED[name]

@@ -22,6 +22,8 @@ def test_a_release_changes_every_file_that_has_the_version() -> None:
     for name, words in repeated("9.8.7").items():
         assert all(word in changed[name] for word in words)
         assert not re.search(rf"\bark:{re.escape(VERSION)}\b", changed[name])
+    assert 'createdAt: "2026-12-01T00:00:00Z"' in changed["artifacthub/artifacthub-pkg.yml"]
+    assert "prerelease: true" in released(TEXTS, VERSION, "9.8.7-rc.1", TODAY)["artifacthub/artifacthub-pkg.yml"]
     assert "## [Unreleased]\n\n## [9.8.7] - 2026-12-01\n\n### Added" in changed["CHANGELOG.md"]
 
 
