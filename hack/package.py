@@ -71,9 +71,7 @@ def _check(folder: Path) -> None:
     if operator.returncode != 2 or "/nowhere" not in operator.stderr:
         raise Broken(f"ark-operator without a cluster ended with {operator.returncode}: {operator.stderr[-1000:]}")
     _plugin(folder)
-    print(
-        f"package: {wheel.name} and the plugin work from an empty environment; wheels for {' and '.join(_PLATFORMS)}"
-    )
+    print(f"package: {wheel.name} and the plugin work from an empty environment; wheels for {' and '.join(_PLATFORMS)}")
 
 
 def _have_wheels() -> None:

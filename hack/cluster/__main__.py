@@ -17,7 +17,7 @@ from hack.cluster.process_cluster import CannotStart, ProcessCluster
 from hack.local import command
 
 _NAMESPACE = "ark"
-_DEMO, _AGENT = "demo", "writer"
+DEMO, _AGENT = "demo", "writer"
 
 
 def main() -> int:
@@ -29,7 +29,7 @@ def main() -> int:
             print(f"starting Kubernetes {programs.KUBERNETES.version} and KEDA {programs.KEDA.version} ...", flush=True)
             with ProcessCluster(Path(folder)) as cluster:
                 access = local(cluster.state)
-                redis = _deploy(access)
+                redis = deploy(access)
                 print(_welcome(access, redis, time.monotonic() - began), flush=True)
                 threading.Event().wait()
     except KeyboardInterrupt:
@@ -40,10 +40,10 @@ def main() -> int:
     return 0
 
 
-def _deploy(access: Access) -> str:
+def deploy(access: Access) -> str:
     """Install Redis, scaler and operator, and an agent that waits at zero; return the URL of Redis."""
     apply = access.kubectl.apply
-    apply([manifests.namespace(_NAMESPACE), manifests.namespace(_DEMO), *manifests.redis(_NAMESPACE)])
+    apply([manifests.namespace(_NAMESPACE), manifests.namespace(DEMO), *manifests.redis(_NAMESPACE)])
     redis = f"redis://{access.address(_NAMESPACE, REDIS, REDIS_PORT)}/0"
     apply(manifests.scaler(_NAMESPACE, redis))
     scaler = access.address(_NAMESPACE, SCALER, SCALER_PORT)
@@ -54,7 +54,7 @@ def _deploy(access: Access) -> str:
     down = {"scaleDown": {"stabilizationWindowSeconds": 30}}
     scaling = {"maxReplicas": 20, "cooldownSeconds": 30, "behavior": down}
     spec = {"model": "echo", "systemPrompt": "You repeat what you hear.", "autoscaling": scaling}
-    apply([operator_manifests.agent(_DEMO, _AGENT, **spec)])
+    apply([operator_manifests.agent(DEMO, _AGENT, **spec)])
     return redis
 
 
@@ -69,19 +69,19 @@ In another terminal, in this folder:
   export KUBECONFIG={state.kubeconfig}
   alias kubectl={state.kubectl}
   kubectl get pods -A
-  kubectl get arkagents -n {_DEMO} -w &
-  .venv/bin/python -m hack.cluster.submit {redis} {_DEMO}/{_AGENT} --tasks 37 --seconds 30
-  kubectl describe arkagent {_AGENT} -n {_DEMO}
-  kubectl scale arkagent {_AGENT} -n {_DEMO} --replicas=2
-  kubectl patch arkagent {_AGENT} -n {_DEMO} --type=merge -p '{{"spec":{{"replicas":null}}}}'
-  kubectl patch arkagent {_AGENT} -n {_DEMO} --type=merge \\
+  kubectl get arkagents -n {DEMO} -w &
+  .venv/bin/python -m hack.cluster.submit {redis} {DEMO}/{_AGENT} --tasks 37 --seconds 30
+  kubectl describe arkagent {_AGENT} -n {DEMO}
+  kubectl scale arkagent {_AGENT} -n {DEMO} --replicas=2
+  kubectl patch arkagent {_AGENT} -n {DEMO} --type=merge -p '{{"spec":{{"replicas":null}}}}'
+  kubectl patch arkagent {_AGENT} -n {DEMO} --type=merge \\
     -p '{{"spec":{{"limits":{{"maxDailyTokens":20000,"maxTokensPerCall":1000}}}}}}'
-  .venv/bin/python -m hack.cluster.submit {redis} {_DEMO}/{_AGENT} --tasks 30 --seconds 1 --tokens 1000
-  kubectl describe arkagent {_AGENT} -n {_DEMO}
-  kubectl patch arkagent {_AGENT} -n {_DEMO} --type=merge -p '{{"spec":{{"limits":{{"maxDailyTokens":null}}}}}}'
+  .venv/bin/python -m hack.cluster.submit {redis} {DEMO}/{_AGENT} --tasks 30 --seconds 1 --tokens 1000
+  kubectl describe arkagent {_AGENT} -n {DEMO}
+  kubectl patch arkagent {_AGENT} -n {DEMO} --type=merge -p '{{"spec":{{"limits":{{"maxDailyTokens":null}}}}}}'
   kubectl logs -n {_NAMESPACE} deployment/{operator_manifests.ACCOUNT}
 
-The agent {_DEMO}/{_AGENT} goes from 0 to 8 replicas at once, and back; with 20,000 tokens a day it stops after
+The agent {DEMO}/{_AGENT} goes from 0 to 8 replicas at once, and back; with 20,000 tokens a day it stops after
 20 tasks of 1,000, and goes on when the limit is gone. scalerAddress for ScaledObjects of your own:
 {scaler}. Pods are processes, images are ignored. Ctrl-C ends it all."""
 

@@ -38,7 +38,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_no_page_loads_anything_from_another_host(site: Path) -> None:
-    files = [path for kind in ("*.html", "*.css") for path in site.rglob(kind)]
+    files = [path for kind in ("*.html", "*.css", "*.svg") for path in site.rglob(kind)]
     assert len(files) > 50
     for path in files:
         found = LOADED.search(path.read_text())
