@@ -25,17 +25,13 @@ def namespace(name: str) -> Object:
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
 
 
-def service(namespace: str, name: str, port: int, *, ready_only: bool = True) -> Object:
+def service(namespace: str, name: str, port: int) -> Object:
     """Return a Service with one port, which leads to the Pods labelled ``app: <name>``."""
     return {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": name, "namespace": namespace},
-        "spec": {
-            "selector": {"app": name},
-            "ports": [{"port": port}],
-            "publishNotReadyAddresses": not ready_only,
-        },
+        "spec": {"selector": {"app": name}, "ports": [{"port": port}]},
     }
 
 
@@ -124,12 +120,8 @@ def scaler(
 
 
 def scaler_service(namespace: str) -> Object:
-    """Return the scaler's Service, which also leads to Pods that are not ready.
-
-    A scaler without Redis is not ready, but it has answers: held values, then errors that say what is wrong, and the
-    metric's name, without which KEDA neither sets up a ScaledObject nor falls back to its ``fallback``.
-    """
-    return service(namespace, SCALER, SCALER_PORT, ready_only=False)
+    """Return the scaler's Service."""
+    return service(namespace, SCALER, SCALER_PORT)
 
 
 def workers(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import grpc
@@ -48,10 +48,37 @@ class CannotStart(Exception):
 
 @dataclass(frozen=True, slots=True)
 class RunningScaler:
-    """Where a running scaler listens."""
+    """A running scaler, and where it listens."""
 
     grpc_port: int
     http_port: int
+    leave: Callable[[], bool]
+    """Says that it is not ready from now on, and answers whether it ever said that it is: then a Service may send
+    somebody here for a moment more, so serve on."""
+
+
+class _Readiness:
+    """Whether somebody should connect, and whether Kubernetes has been told so."""
+
+    def __init__(self, observers: Mapping[str, QueueObserver]) -> None:
+        self._observers = observers
+        self._leaving = False
+        self._was_told = False
+
+    def lacks(self) -> str | None:
+        """Return why the scaler is not ready; None where it is."""
+        return "the scaler is stopping" if self._leaving else first_not_ready(self._observers.values())
+
+    def told(self) -> str | None:
+        """Return the same, for a probe."""
+        reason = self.lacks()
+        self._was_told = self._was_told or reason is None
+        return reason
+
+    def leave(self) -> bool:
+        """Be not ready from now on; return whether a probe was ever told otherwise."""
+        self._leaving = True
+        return self._was_told
 
 
 @asynccontextmanager
@@ -73,16 +100,17 @@ async def running(config: ScalerSettings) -> AsyncIterator[RunningScaler]:
         checker = health.aio.HealthServicer()
         server = _server(config, servicer, checker)
         grpc_port = _listen(server, config)
-        http_port = await _serve_http(stack, config, metrics, observers)
+        readiness = _Readiness(observers)
+        http_port = await _serve_http(stack, config, metrics, observers, readiness)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(observer.run()) for observer in observers.values()]
-            tasks.append(group.create_task(_report_health(checker, observers)))
+            tasks.append(group.create_task(_report_health(checker, readiness)))
             tasks.append(group.create_task(garbage.collect_all_seldom()))
             stack.enter_context(garbage.short_pauses())
             await server.start()
             log.info("scaler is listening", grpc_port=grpc_port, http_port=http_port, tls=config.tls_cert is not None)
             try:
-                yield RunningScaler(grpc_port, http_port)
+                yield RunningScaler(grpc_port, http_port, readiness.leave)
             finally:
                 log.info("scaler is stopping")
                 await checker.enter_graceful_shutdown()
@@ -93,7 +121,11 @@ async def running(config: ScalerSettings) -> AsyncIterator[RunningScaler]:
 
 
 async def _serve_http(
-    stack: AsyncExitStack, config: ScalerSettings, metrics: ScalerMetrics, observers: Mapping[str, QueueObserver]
+    stack: AsyncExitStack,
+    config: ScalerSettings,
+    metrics: ScalerMetrics,
+    observers: Mapping[str, QueueObserver],
+    readiness: _Readiness,
 ) -> int:
     async def refresh_all() -> None:
         await asyncio.gather(*(observer.refresh() for observer in observers.values()))
@@ -102,7 +134,7 @@ async def _serve_http(
         config.host,
         config.http_port,
         metrics.registry,
-        not_ready=lambda: first_not_ready(observers.values()),
+        not_ready=readiness.told,
         before_scrape=refresh_all,
         certificate=config.http_certificate,
         access=config.metrics_access,
@@ -180,23 +212,34 @@ def _listen(server: grpc.aio.Server, config: ScalerSettings) -> int:
         raise CannotStart(f"cannot listen on {address} for gRPC: address in use or not local; set --port") from error
 
 
-async def _report_health(checker: health.aio.HealthServicer, observers: Mapping[str, QueueObserver]) -> None:
+async def _report_health(checker: health.aio.HealthServicer, readiness: _Readiness) -> None:
     """Tell gRPC's health service whether the scaler is ready."""
     statuses = health_pb2.HealthCheckResponse
     while True:
-        status = statuses.NOT_SERVING if first_not_ready(observers.values()) else statuses.SERVING
+        status = statuses.NOT_SERVING if readiness.lacks() else statuses.SERVING
         for service in ("", _SERVICE):
             await checker.set(service, status)
         await asyncio.sleep(_HEALTH_SECONDS)
 
 
 async def _run(config: ScalerSettings) -> None:
-    stop = asyncio.Event()
+    leave, stop = asyncio.Event(), asyncio.Event()
+
+    def terminate() -> None:
+        (stop if leave.is_set() else leave).set()
+
+    def interrupt() -> None:
+        leave.set()
+        stop.set()
+
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    async with running(config):
-        await stop.wait()
+    loop.add_signal_handler(signal.SIGTERM, terminate)
+    loop.add_signal_handler(signal.SIGINT, interrupt)
+    async with running(config) as scaler:
+        await leave.wait()
+        if scaler.leave():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), config.drain_seconds)
 
 
 def main() -> None:

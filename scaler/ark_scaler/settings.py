@@ -81,6 +81,13 @@ class ScalerSettings(ProgramSettings):
         le=86_400,
         description="Time between HTTP/2 pings to clients; a dead one is noticed a third of it later",
     )
+    drain_seconds: float = Field(
+        3,
+        ge=0,
+        description="How long the scaler keeps serving after SIGTERM, until Services send it no new connections; only "
+        "once a probe has found /readyz good. A second signal ends it. Together with --shutdown-seconds, keep it below "
+        "the Pod's terminationGracePeriodSeconds",
+    )
     shutdown_seconds: float = Field(
         5, ge=0, description="How long calls that are under way may take to end when the scaler stops"
     )
