@@ -10,6 +10,7 @@ from pydantic_settings import SettingsConfigDict
 
 from ark_api.tenancy import Tenancy, parse_rules
 from ark_kube.election import Terms
+from ark_operator.decision import template
 from ark_operator.decision.options import Options
 from ark_process.certificate import CertificateFiles
 from ark_process.metrics_access import MetricsAccess
@@ -62,6 +63,11 @@ class OperatorSettings(ProgramSettings):
         "arkonis-api-keys",
         description="Secret in an agent's namespace whose keys become its variables (AGENT_REDIS, ANTHROPIC_API_KEY); "
         "need not be there; empty: none",
+    )
+    agent_template: Annotated[str, checked_with(template.parse)] = Field(
+        "",
+        description="Pod template of all agents, JSON, below each agent's spec.template; for requests, tolerations, a "
+        "user and so on. Empty: none",
     )
     allow_streams: Annotated[str, checked_with(parse_rules)] = Field(
         "",
@@ -172,6 +178,7 @@ class OperatorSettings(ProgramSettings):
             connections=frozenset(self.connections),
             agent_redis=urls,
             agent_secret=self.agent_secret or None,
+            agent_template=template.parse(self.agent_template),
             scaler_authentication=self.scaler_authentication,
             scaler_authentication_kind=self.scaler_authentication_kind,
             identity=f"{self.namespace}/{self.lease_name}",

@@ -23,6 +23,7 @@ import yaml
 from cryptography import x509
 
 from ark_operator.cluster.kinds import ARK_AGENTS
+from ark_operator.decision import template
 from ark_taskqueue import connect
 from hack.cluster import api, manifests, operator_manifests, programs
 from hack.cluster.access import Access
@@ -574,6 +575,22 @@ def test_a_user_id_may_be_left_to_the_cluster() -> None:
         if item["kind"] == "Deployment":
             context = item["spec"]["template"]["spec"]["securityContext"]
             assert context == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+
+
+def test_all_agents_have_a_user_and_requests_unless_the_values_say_otherwise() -> None:
+    def given(**agents: Any) -> Any:
+        objects = helm().rendered(values={**BUNDLED, "agents": agents})
+        [operator] = [
+            item for item in objects if item["metadata"]["name"] == "ark-operator" and item["kind"] == "Deployment"
+        ]
+        variables = operator["spec"]["template"]["spec"]["containers"][0]["env"]
+        [text] = [item["value"] for item in variables if item["name"] == "ARK_OPERATOR_AGENT_TEMPLATE"]
+        return template.parse(text)["spec"]
+
+    requests = [{"name": "agent", "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}}}]
+    assert given() == {"securityContext": {"runAsUser": 65532, "runAsGroup": 65532}, "containers": requests}
+    openshift = given(template={"spec": {"securityContext": None, "tolerations": [{"key": "llm"}]}})
+    assert openshift == {"containers": requests, "tolerations": [{"key": "llm"}]}
 
 
 async def test_a_template_is_for_those_who_may_create_deployments(cluster: Access) -> None:

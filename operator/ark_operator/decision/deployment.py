@@ -39,8 +39,15 @@ missing key or an unknown model, says why in ``kubectl describe pod``."""
 
 
 _POD_SECURITY: Object = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
-_CONTAINER_SECURITY: Object = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
-"""What the Pod Security Standard "restricted" asks for; ``spec.template`` wins."""
+_CONTAINER_SECURITY: Object = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "readOnlyRootFilesystem": True,
+}
+"""What the Pod Security Standard "restricted" asks for, and a root file system that is read-only; templates win."""
+_SCRATCH = "ark-tmp"
+_WRITABLE: Object = {"volumes": [{"name": _SCRATCH, "emptyDir": {}}]}
+"""Handlers and libraries write to /tmp."""
 
 
 def labels(agent: Agent) -> dict[str, str]:
@@ -73,6 +80,7 @@ def build(agent: Agent, options: Options) -> Object:
             "enableServiceLinks": False,
             "securityContext": _POD_SECURITY,
             "terminationGracePeriodSeconds": agent.limits.timeout_seconds + _END_SECONDS,
+            **_WRITABLE,
             "containers": [
                 {
                     "name": CONTAINER,
@@ -80,13 +88,15 @@ def build(agent: Agent, options: Options) -> Object:
                     "command": ["ark-agent"],
                     "env": list(_environment(agent, options)),
                     "securityContext": _CONTAINER_SECURITY,
+                    "volumeMounts": [{"mountPath": "/tmp", "name": _SCRATCH}],  # noqa: S108 - the container's own
                     **_PROBED,
                     **_from_secret(options),
                 }
             ],
         },
     }
-    template = merge(own, agent.spec.get("template") or {}, "spec.template")
+    template = merge(own, options.agent_template, "--agent-template")
+    template = merge(template, agent.spec.get("template") or {}, "spec.template")
     _check_shape(template)
     template["metadata"]["labels"] = {**(template["metadata"].get("labels") or {}), **labels(agent)}
     _keep_limits(own, template)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from ark_api.names import DEFAULT_REDIS
 
@@ -22,6 +23,8 @@ class Options:
     """URLs that agents reach Redis by, by the connection's name; none is set for a connection that is not here."""
     agent_secret: str | None = None
     """Secret in each agent's namespace whose keys become variables of the agents; it need not be there."""
+    agent_template: Mapping[str, Any] = field(default_factory=dict)
+    """Pod template of the platform: merged into the operator's own, below every agent's."""
     scaler_authentication: str | None = None
     """Name of the object that KEDA has its certificate for the scaler from; None: it needs none."""
     scaler_authentication_kind: str = "ClusterTriggerAuthentication"

@@ -8,6 +8,7 @@ environment is replaced as a whole, since a value and a reference in one would b
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -30,10 +31,27 @@ _NAMED_BY: Mapping[str, Mapping[str, str | None]] = {
 """The fields of an item that name it, with their defaults, by the list's own name."""
 _WHOLE = frozenset({"env"})
 _DIRECTIVE = "$patch"
+_ANY_POD: Object = {"metadata": {}, "spec": {"containers": []}}
 
 
 class InvalidTemplate(Exception):
     """A template cannot be merged; the message names the field."""
+
+
+def parse(text: str) -> Object:
+    """Return a template that is given as JSON; an empty one for no text.
+
+    Raises:
+        ValueError: it is no JSON, or cannot be merged into any Pod; the message names the field.
+    """
+    try:
+        given = json.loads(text) if text else {}
+        merge(_ANY_POD, given, "the template")
+    except json.JSONDecodeError as error:
+        raise ValueError(f"the template is no JSON: {error}") from error
+    except InvalidTemplate as error:
+        raise ValueError(str(error)) from error
+    return dict(given)
 
 
 def merge(base: Mapping[str, Any], patch: Any, path: str) -> Object:
