@@ -3,11 +3,12 @@
 #   docker build -t ark:0.1.0 .
 #   docker buildx build --platform linux/amd64,linux/arm64 -t registry.example/ark:0.1.0 --push .
 #
-# Every package is pinned by its hash and comes as a wheel, so nothing is compiled. `make package` checks what can be
+# or make image, with docker, podman or buildah. BASE is a mirror's image of the same Python where the usual one cannot be
+# had. Every package is pinned by its hash and comes as a wheel, so nothing is compiled. `make package` checks what can be
 # checked without a container engine.
-ARG PYTHON=3.13-slim
+ARG BASE=python:3.13-slim
 
-FROM python:${PYTHON} AS build
+FROM ${BASE} AS build
 WORKDIR /src
 COPY requirements-build.lock requirements-image.lock ./
 RUN python -m venv /opt/build && python -m venv --without-pip /opt/ark \
@@ -24,13 +25,18 @@ COPY operator operator
 COPY cli cli
 RUN /opt/build/bin/hatchling build -t wheel -d /dist \
  && pip --python /opt/ark install --no-cache-dir --no-deps --no-index /dist/*.whl
+COPY hack/image/prune.sh ./
+RUN sh prune.sh /opt/ark
 
-FROM python:${PYTHON}
+FROM ${BASE}
 LABEL org.opencontainers.image.title="ark" \
       org.opencontainers.image.description="Queue-driven autoscaling for LLM agents on Kubernetes" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.vendor="The Ark authors"
 COPY --from=build /opt/ark /opt/ark
+# Libraries look up the user's name and home; any other user will do too, as on OpenShift.
+RUN echo "ark:x:65532:" >>/etc/group && echo "ark:x:65532:65532:ark:/tmp:/usr/sbin/nologin" >>/etc/passwd
 ENV PATH=/opt/ark/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 USER 65532:65532
 WORKDIR /tmp
+CMD ["sh", "-c", "echo 'ark: name a program: ark-scaler, ark-operator, ark-agent or kubectl-ark; --help shows its settings' >&2; exit 64"]

@@ -4,7 +4,7 @@
 # Kubernetes and KEDA once (a quarter of an hour).
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lint format test test-operator e2e demo cluster cluster-demo bench chaos fuzz protos package release record reference docs lock clean
+.PHONY: help venv lint format test test-operator e2e demo cluster cluster-demo bench chaos fuzz protos package image release record reference docs lock clean
 SHELL := /bin/bash
 PY := .venv/bin/python
 # Two processes: the tests wait for servers more than they compute.
@@ -69,6 +69,9 @@ lock: venv ## pin the newest allowed packages into the lock files
 
 release: venv ## a new version everywhere, the changelog dated, a commit and a tag; VERSION=0.2.0
 	@$(PY) -m hack.release "$(VERSION)"
+
+image: ## build the image with docker, podman or buildah; IMAGE=ark:dev BASE=mirror.example/python:3.13-slim
+	@hack/image/build.sh "$(or $(IMAGE),ark:dev)" "$(BASE)"
 
 record: venv ## record a program in a terminal for the documentation; NAME=demo|top
 	@$(PY) -m hack.record $(NAME)
