@@ -8,7 +8,7 @@ import random
 import sys
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
 from ark_taskqueue import Client, Producer, QueueKeys, connect
@@ -31,8 +31,7 @@ async def scene() -> AsyncIterator[tuple[list[str], dict[str, str]]]:
             await asyncio.to_thread(cluster.start)
             access = local(cluster.state)
             redis = await asyncio.to_thread(_deploy, access)
-            client = connect(redis)
-            async with asyncio.TaskGroup() as group:
+            async with aclosing(connect(redis)) as client, asyncio.TaskGroup() as group:
                 load = [group.create_task(_load(client, name, *pace)) for name, pace in _AGENTS.items()]
                 await asyncio.sleep(3)
                 state = access.local
@@ -43,7 +42,6 @@ async def scene() -> AsyncIterator[tuple[list[str], dict[str, str]]]:
                 yield command, {**os.environ, "PATH": path, "KUBECONFIG": str(state.kubeconfig)}
                 for task in load:
                     task.cancel()
-            await client.aclose()
         finally:
             await asyncio.to_thread(cluster.stop)
 
