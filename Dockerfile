@@ -38,5 +38,6 @@ COPY --from=build /opt/ark /opt/ark
 RUN echo "ark:x:65532:" >>/etc/group && echo "ark:x:65532:65532:ark:/tmp:/usr/sbin/nologin" >>/etc/passwd
 ENV PATH=/opt/ark/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 USER 65532:65532
-WORKDIR /tmp
+# Not /tmp: Pods mount a volume there, and what an image based on this one copies to its working folder must be seen.
+WORKDIR /app
 CMD ["sh", "-c", "echo 'ark: name a program: ark-scaler, ark-operator, ark-agent or kubectl-ark; --help shows its settings' >&2; exit 64"]

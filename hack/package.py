@@ -123,7 +123,12 @@ def _plugin(folder: Path) -> None:
     [archive] = (folder / "plugin").glob("kubectl-ark_*.tar.gz")
     with tarfile.open(archive) as tar:
         tar.extractall(folder / "krew", filter="data")
-    shown = _run(sys.executable, str(folder / "krew" / "kubectl-ark"), "--help", cwd=folder)
+    # As a shell starts it, with whatever is called python3 there: here the one that it was built for.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    shown = _run("env", f"PATH={path}", str(folder / "krew" / "kubectl-ark"), "--help", cwd=folder)
+    with (folder / "krew" / "kubectl-ark").open("rb") as program:
+        if program.readline() != b"#!/usr/bin/env python3\n":
+            raise Broken("the plugin is for one version of Python alone")
     if "Usage: kubectl ark" not in shown or not (folder / "krew" / "LICENSE").is_file():
         raise Broken(f"the plugin's --help says {shown[:200]!r}")
 

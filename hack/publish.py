@@ -31,6 +31,7 @@ _PACKAGES = ("ark_api@api", "ark_cli@cli", "ark_process@process", "ark_taskqueue
 """What the plugin has of the project: package and folder."""
 _ARCHIVE = re.compile(r"kubectl-ark_(linux|darwin)_(amd64|arm64)\.tar\.gz")
 _ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
+_OWN_IMAGE = "\n  repository: ark\n"
 _PEX_SECONDS = 600
 
 
@@ -48,7 +49,7 @@ def published_chart(repository: str, image: str, target: Path) -> Path:
 
     Args:
         repository: the project's address, ``https://host/owner/name``.
-        image: reference of the image that the chart runs.
+        image: the image that it runs, without a tag: the chart's own version is that.
         target: folder that the chart's folder is put into.
     """
     folder = target / "ark"
@@ -61,13 +62,20 @@ def published_chart(repository: str, image: str, target: Path) -> Path:
         "icon": f"{repository}/raw/v{chart['version']}/{ICON}",
     }
     chart["annotations"] |= {
-        "artifacthub.io/images": yaml.safe_dump([{"name": "ark", "image": image}], sort_keys=False),
+        "artifacthub.io/images": yaml.safe_dump(
+            [{"name": "ark", "image": f"{image}:{chart['appVersion']}"}], sort_keys=False
+        ),
         "artifacthub.io/links": yaml.safe_dump(
             [{"name": "changes", "url": f"{repository}/blob/v{chart['version']}/CHANGELOG.md"}], sort_keys=False
         ),
         "artifacthub.io/prerelease": str("-" in chart["version"]).lower(),
     }
     path.write_text(yaml.safe_dump(chart, sort_keys=False))
+    values = folder / "values.yaml"
+    text = values.read_text()
+    if text.count(_OWN_IMAGE) != 1:
+        raise NotPublished(f"values.yaml does not have {_OWN_IMAGE.strip()!r} once")
+    values.write_text(text.replace(_OWN_IMAGE, f"\n  repository: {image}\n"))
     return folder
 
 
@@ -87,6 +95,8 @@ def plugin(target: Path, pythons: Sequence[str] = ()) -> Path:
     with tempfile.TemporaryDirectory(prefix="ark-plugin-") as made:
         program = Path(made) / "kubectl-ark"
         command = [str(Path(sys.executable).with_name("pex")), "--venv", "prepend", "--output-file", str(program)]
+        # "python3" and not the oldest one that it is for; and nothing is compiled on the way.
+        command += ["--python-shebang", "/usr/bin/env python3", "--no-build"]
         command += ["--requirement", str(ROOT / "requirements-plugin.lock"), "--entry-point", "ark_cli.__main__:main"]
         for package in _PACKAGES:
             name, folder = package.split("@")
@@ -152,7 +162,7 @@ def main() -> int:
     repository: dict[str, Any] = {"required": True, "help": "the project's address, https://host/owner/name"}
     chart = actions.add_parser("chart", help="the chart, with where it comes from")
     chart.add_argument("--repository", **repository)
-    chart.add_argument("--image", required=True, help="reference of the image")
+    chart.add_argument("--image", required=True, help="the image, without a tag")
     built = actions.add_parser("plugin", help="kubectl ark for this kind of machine")
     built.add_argument("--python", action="append", default=[], help="interpreter that it is for; repeat for others")
     krew = actions.add_parser("krew", help="krew's manifest of the plugins in the folder")

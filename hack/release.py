@@ -120,15 +120,22 @@ def release(root: Path, new: str, today: date) -> None:
             (root / name).write_text(text)
         _git(root, "commit", "--quiet", "--all", "--message", f"Release {new}")
         _git(root, "tag", "--annotate", f"v{new}", "--message", f"Ark {new}")
-    except BaseException:
-        _git(root, "reset", "--quiet", "--hard", before)
+    except BaseException as error:
+        try:
+            _git(root, "reset", "--quiet", "--hard", before)
+        except NotReleased as another:
+            raise NotReleased(
+                f"{error}. The files could not be put back ({another}): git reset --hard {before}"
+            ) from error
         raise
 
 
 def _git(root: Path, *arguments: str) -> str:
     command = ["git", *arguments]
     try:
-        done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True, timeout=_GIT_SECONDS)
+        # Hooks may take their time, and a signature may ask for a password: those who wait can press Ctrl-C.
+        seconds = None if arguments[0] in {"commit", "tag"} else _GIT_SECONDS
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True, timeout=seconds)
     except subprocess.CalledProcessError as error:
         raise NotReleased(f"git {arguments[0]} failed: {error.stderr.strip() or error.stdout.strip()}") from error
     except subprocess.TimeoutExpired as error:

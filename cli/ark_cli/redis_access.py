@@ -191,7 +191,7 @@ def sources(deployment: Object) -> Iterator[str | Reference]:
     container: Object = next((one for one in containers if one["name"] == _CONTAINER), {})
     for entry in reversed(container.get("env") or []):
         if entry["name"] == _VARIABLE and "value" in entry:
-            yield str(entry["value"]).replace("$$(", "$(")
+            yield str(entry["value"]).replace("$$", "$")
         elif entry["name"] == _VARIABLE:
             for kind, source in (entry.get("valueFrom") or {}).items():
                 if kind in ("secretKeyRef", "configMapKeyRef"):

@@ -10,7 +10,7 @@ from pydantic_settings import SettingsConfigDict
 
 from ark_api.tenancy import Tenancy, parse_rules
 from ark_kube.election import Terms
-from ark_operator.decision import template
+from ark_operator.decision import deployment, template
 from ark_operator.decision.options import Options
 from ark_process.certificate import CertificateFiles
 from ark_process.metrics_access import MetricsAccess
@@ -127,6 +127,10 @@ class OperatorSettings(ProgramSettings):
                 f"--agent-redis has a password for {', '.join(secret)}, and whoever may read Deployments would see "
                 "it: put the URL into the agents' Secret as AGENT_REDIS, see --agent-secret"
             )
+        try:
+            deployment.check(self.options)
+        except template.InvalidTemplate as error:
+            raise ValueError(str(error)) from None
         try:
             _ = self.terms
         except ValueError as error:

@@ -1,6 +1,7 @@
 -- Prelude of the scripts that take up something new, or read: the version of what is stored of a queue. It stands in the
 -- field "format" of the queue's statistics, which the first worker writes; where it is missing, it is 1.
--- Scripts that end what a worker holds do not ask: it took that when it could read it, and the work is done.
+-- Scripts for a task that a worker holds do not ask, those of its calls neither: it took the task when it could read it,
+-- and finishes it.
 local FORMAT = 1 -- the newest one that these scripts read, and the one that they write
 
 -- Return the reply for a queue that these scripts cannot read, nil for one that they can.

@@ -30,6 +30,7 @@ from hack.cluster.access import Access
 from hack.cluster.api import DEPLOYMENTS, SECRETS, ApiError, Object
 from hack.cluster.helm import CHART, Helm, HelmFailed, helm, process_cluster_values
 from hack.cluster.kubectl import KubectlFailed
+from hack.cluster.node.environment import expand
 from tests.cluster.stack import Pool, Stack, recorded
 from tests.eventually import eventually
 
@@ -585,12 +586,13 @@ def test_all_agents_have_a_user_and_requests_unless_the_values_say_otherwise() -
         ]
         variables = operator["spec"]["template"]["spec"]["containers"][0]["env"]
         [text] = [item["value"] for item in variables if item["name"] == "ARK_OPERATOR_AGENT_TEMPLATE"]
-        return template.parse(text)["spec"]
+        return template.parse(expand(text, {"X": "the operator's own"}))["spec"]
 
     requests = [{"name": "agent", "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}}}]
     assert given() == {"securityContext": {"runAsUser": 65532, "runAsGroup": 65532}, "containers": requests}
     openshift = given(template={"spec": {"securityContext": None, "tolerations": [{"key": "llm"}]}})
     assert openshift == {"containers": requests, "tolerations": [{"key": "llm"}]}
+    assert given(template={"spec": {"hostname": "$(X) $$(X) 5$"}})["hostname"] == "$(X) $$(X) 5$"
 
 
 async def test_a_template_is_for_those_who_may_create_deployments(cluster: Access) -> None:

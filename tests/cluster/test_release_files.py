@@ -9,12 +9,14 @@ import tarfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 from hack.cluster import programs
 from hack.cluster.helm import helm
-from hack.publish import ROOT, krew_manifest, published_chart
+from hack.publish import ROOT, krew_manifest, published_chart, version
 
 REPOSITORY = "https://git.example/ark-authors/ark"
+IMAGE = "images.example/ark-authors/ark"
 
 
 def judged(family: programs.Family, program: str, *arguments: str, **environment: str) -> tuple[int, str]:
@@ -79,7 +81,24 @@ def test_krew_installs_the_plugin_by_its_manifest(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("published", [False, True])
 def test_helm_finds_nothing_in_the_chart(tmp_path: Path, published: bool) -> None:
-    chart = published_chart(REPOSITORY, "images.example/ark:1", tmp_path) if published else ROOT / "charts" / "ark"
+    chart = published_chart(REPOSITORY, IMAGE, tmp_path) if published else ROOT / "charts" / "ark"
     said = helm().run("lint", "--strict", str(chart), "--set", "redis.bundled.enabled=true")
     assert "1 chart(s) linted, 0 chart(s) failed" in said
     assert ("icon is recommended" in said) is not published
+
+
+def test_the_published_chart_runs_the_image_that_it_names(tmp_path: Path) -> None:
+    chart = published_chart(REPOSITORY, IMAGE, tmp_path)
+    given = ("--set", "redis.bundled.enabled=true", "--set", "tls.enabled=false")
+    objects = [item for item in yaml.safe_load_all(helm().run("template", "ark", str(chart), *given)) if item]
+    containers = [
+        container
+        for item in objects
+        if item["kind"] == "Deployment" and item["metadata"]["name"] in {"ark-scaler", "ark-operator"}
+        for container in item["spec"]["template"]["spec"]["containers"]
+    ]
+    annotations = yaml.safe_load((chart / "Chart.yaml").read_text())["annotations"]
+    [named] = yaml.safe_load(annotations["artifacthub.io/images"])
+    assert {container["image"] for container in containers} == {named["image"]} == {f"{IMAGE}:{version()}"}
+    agents = [value["value"] for item in containers for value in item["env"] if value["name"] == "ARK_OPERATOR_IMAGE"]
+    assert agents == [named["image"]]

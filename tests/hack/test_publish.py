@@ -78,7 +78,7 @@ def test_a_package_with_faults_would_not_be_listed() -> None:
 
 
 def test_the_published_chart_says_where_it_comes_from(tmp_path: Path) -> None:
-    folder = published_chart(REPOSITORY, "images.example/ark:1", tmp_path)
+    folder = published_chart(REPOSITORY, "images.example/ark", tmp_path)
     before = yaml.safe_load((ROOT / "charts" / "ark" / "Chart.yaml").read_text())
     chart = yaml.safe_load((folder / "Chart.yaml").read_text())
     assert chart["home"] == REPOSITORY
@@ -88,7 +88,7 @@ def test_the_published_chart_says_where_it_comes_from(tmp_path: Path) -> None:
     assert all(chart[name] == value for name, value in before.items() if name != "annotations")
     assert chart["annotations"].items() >= before["annotations"].items()
     assert yaml.safe_load(chart["annotations"]["artifacthub.io/images"]) == [
-        {"name": "ark", "image": "images.example/ark:1"}
+        {"name": "ark", "image": f"images.example/ark:{version()}"}
     ]
     assert chart["annotations"]["artifacthub.io/prerelease"] == "false"
     kinds = {crd["kind"] for crd in yaml.safe_load(chart["annotations"]["artifacthub.io/crds"])}

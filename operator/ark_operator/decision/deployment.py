@@ -50,6 +50,20 @@ _WRITABLE: Object = {"volumes": [{"name": _SCRATCH, "emptyDir": {}}]}
 """Handlers and libraries write to /tmp."""
 
 
+_PLATFORMS, _AGENTS = "--agent-template", "spec.template"
+"""Where a template stands, for messages."""
+
+
+def check(options: Options) -> None:
+    """See to it that an agent without a template of its own can have Pods.
+
+    Raises:
+        InvalidTemplate: the platform's template keeps it from that; the message names the field.
+    """
+    metadata = {"name": "any", "namespace": "any", "uid": "any"}
+    build(Agent({"metadata": metadata, "spec": {"model": "any", "limits": {"timeoutSeconds": 1}}}), options)
+
+
 def labels(agent: Agent) -> dict[str, str]:
     """Return the labels of an agent's Pods and their selector; those of arkonis, whose Deployments are taken over."""
     return {
@@ -95,11 +109,12 @@ def build(agent: Agent, options: Options) -> Object:
             ],
         },
     }
-    template = merge(own, options.agent_template, "--agent-template")
-    template = merge(template, agent.spec.get("template") or {}, "spec.template")
-    _check_shape(template)
+    template = own
+    for place, patch in ((_PLATFORMS, options.agent_template), (_AGENTS, agent.spec.get("template") or {})):
+        template = merge(template, patch, place)
+        _check_shape(template, place)
+        _keep_limits(own, template, place)
     template["metadata"]["labels"] = {**(template["metadata"].get("labels") or {}), **labels(agent)}
-    _keep_limits(own, template)
     _set_grace(agent, template)
     spec = {"selector": {"matchLabels": labels(agent)}, "template": template}
     return {
@@ -127,7 +142,7 @@ def hash_of(content: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _check_shape(template: Object) -> None:
+def _check_shape(template: Object, place: str) -> None:
     """See to it that a template has the shape that the rest of this module takes for granted.
 
     Raises:
@@ -135,18 +150,24 @@ def _check_shape(template: Object) -> None:
     """
     for name in ("metadata", "spec"):
         if not isinstance(template.get(name), dict):
-            raise InvalidTemplate(f"spec.template.{name} must be a map of fields")
+            raise InvalidTemplate(f"{place}.{name} must be a map of fields")
     if not isinstance(template["metadata"].get("labels") or {}, dict):
-        raise InvalidTemplate("spec.template.metadata.labels must be a map of texts")
-    containers = template["spec"].get("containers")
-    if not isinstance(containers, list) or not all(isinstance(container, dict) for container in containers):
-        raise InvalidTemplate("spec.template.spec.containers must be a list of maps")
-    for number, container in enumerate(containers):
-        given = container.get("env") or []
-        if not isinstance(given, list) or any(name_of("env", variable) is None for variable in given):
-            raise InvalidTemplate(
-                f"spec.template.spec.containers[{number}].env must be a list of maps with a name each"
-            )
+        raise InvalidTemplate(f"{place}.metadata.labels must be a map of texts")
+    for kind in ("containers", "initContainers"):
+        containers = template["spec"].get(kind, [] if kind == "initContainers" else None)
+        if not isinstance(containers, list) or not all(isinstance(container, dict) for container in containers):
+            raise InvalidTemplate(f"{place}.spec.{kind} must be a list of maps")
+        for number, container in enumerate(containers):
+            _check_container(container, f"{place}.spec.{kind}[{number}]")
+
+
+def _check_container(container: Object, place: str) -> None:
+    given = container.get("env") or []
+    if not isinstance(given, list) or any(name_of("env", variable) is None for variable in given):
+        raise InvalidTemplate(f"{place}.env must be a list of maps with a name each")
+    for name in ("command", "args"):
+        if not isinstance(container.get(name) or [], list):
+            raise InvalidTemplate(f"{place}.{name} must be a list of words")
 
 
 _LIMIT_FLAGS = frozenset(
@@ -154,7 +175,7 @@ _LIMIT_FLAGS = frozenset(
 )
 
 
-def _keep_limits(own: Object, template: Object) -> None:
+def _keep_limits(own: Object, template: Object, where: str) -> None:
     """Refuse a template that sets what ``spec.limits`` and ``spec.queue`` say, or leaves it out.
 
     In other containers that run a worker too. Its settings know no case, and flags win over variables.
@@ -169,7 +190,7 @@ def _keep_limits(own: Object, template: Object) -> None:
             words = [w for part in ("command", "args") for word in given.get(part) or [] for w in str(word).split()]
             is_agent = kind == "containers" and given.get("name") == CONTAINER
             if is_agent or any(word.endswith("ark-agent") for word in words):
-                place = f"spec.template.spec.{kind}[{number}]"
+                place = f"{where}.spec.{kind}[{number}]"
                 _check_variables(place, given.get("env") or [], wanted)
                 _check_flags(place, words)
 
@@ -192,16 +213,17 @@ def _check_flags(place: str, words: list[str]) -> None:
 
 def _set_grace(agent: Agent, template: Object) -> None:
     """Tell the worker how long its tasks may take to end, by what the Pod has in the end."""
+    where = _AGENTS if agent.spec.get("template") else _PLATFORMS
     seconds = template["spec"].get("terminationGracePeriodSeconds")
     if isinstance(seconds, bool) or not isinstance(seconds, int) or seconds <= agent.limits.timeout_seconds:
         raise InvalidTemplate(
-            f"spec.template.spec.terminationGracePeriodSeconds is {seconds!r}: it must be above limits.timeoutSeconds, "
+            f"{where}.spec.terminationGracePeriodSeconds is {seconds!r}: it must be above limits.timeoutSeconds, "
             f"{agent.limits.timeout_seconds}, or running tasks are killed"
         )
     containers = template["spec"].get("containers") or []
     mine = [container for container in containers if container.get("name") == CONTAINER]
     if not mine:
-        raise InvalidTemplate(f"spec.template.spec.containers deletes the container {CONTAINER!r}, which is the agent")
+        raise InvalidTemplate(f"{where}.spec.containers deletes the container {CONTAINER!r}, which is the agent")
     given = mine[0].get("env") or []
     if all(variable["name"] != variables.GRACE_SECONDS for variable in given):
         grace = str(max(0, seconds - _REPORT_SECONDS))
@@ -236,8 +258,7 @@ def _environment(agent: Agent, options: Options) -> Iterator[Object]:
     if agent.redis in options.agent_redis:
         values[variables.REDIS] = options.agent_redis[agent.redis]
     for name, value in values.items():
-        # "$(x)" in a value stands for the variable x, unless the dollar sign is doubled.
-        yield {"name": name, "value": str(value).replace("$(", "$$(")}
+        yield {"name": name, "value": _as_it_stands(str(value))}
     yield _system_prompt(agent)
 
 
@@ -253,7 +274,12 @@ def _system_prompt(agent: Agent) -> Object:
         if kind in reference:
             return {"name": variables.SYSTEM_PROMPT, "valueFrom": {kind: dict(reference[kind])}}
     prompt = str(agent.spec.get("systemPrompt") or "")
-    return {"name": variables.SYSTEM_PROMPT, "value": prompt.replace("$(", "$$(")}
+    return {"name": variables.SYSTEM_PROMPT, "value": _as_it_stands(prompt)}
+
+
+def _as_it_stands(value: str) -> str:
+    """Return a variable's value such that a container gets it unchanged: "$(x)" stands for a variable, "$$" for "$"."""
+    return value.replace("$", "$$")
 
 
 def _json(content: Any) -> str:

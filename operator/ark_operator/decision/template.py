@@ -31,7 +31,6 @@ _NAMED_BY: Mapping[str, Mapping[str, str | None]] = {
 """The fields of an item that name it, with their defaults, by the list's own name."""
 _WHOLE = frozenset({"env"})
 _DIRECTIVE = "$patch"
-_ANY_POD: Object = {"metadata": {}, "spec": {"containers": []}}
 
 
 class InvalidTemplate(Exception):
@@ -42,16 +41,15 @@ def parse(text: str) -> Object:
     """Return a template that is given as JSON; an empty one for no text.
 
     Raises:
-        ValueError: it is no JSON, or cannot be merged into any Pod; the message names the field.
+        ValueError: it is no JSON, or no map.
     """
     try:
         given = json.loads(text) if text else {}
-        merge(_ANY_POD, given, "the template")
     except json.JSONDecodeError as error:
         raise ValueError(f"the template is no JSON: {error}") from error
-    except InvalidTemplate as error:
-        raise ValueError(str(error)) from error
-    return dict(given)
+    if not isinstance(given, dict):
+        raise ValueError(f"the template must be a map of fields, and is {_kind(given)}")
+    return given
 
 
 def merge(base: Mapping[str, Any], patch: Any, path: str) -> Object:

@@ -59,7 +59,7 @@ class TokenLedger:
         if wanted < 0:
             raise ValueError(f"{wanted} tokens cannot be reserved")
         limit = _limit(budget)
-        reply = await _RESERVE.run(self._client, (*self._keys, self._stats), wanted, limit, int(seconds * 1000))
+        reply = await _RESERVE.run(self._client, self._keys, wanted, limit, int(seconds * 1000))
         if reply[0] == 1:
             return Reservation(number=reply[1], tokens=wanted, ends_ms=reply[2])
         _, moment, spent_in, spent_out, reserved, now = reply

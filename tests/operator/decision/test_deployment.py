@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,9 @@ from ark_kube.objects import Object
 from ark_operator.decision import template
 from ark_operator.decision.deployment import build
 from ark_operator.decision.template import InvalidTemplate
+from ark_operator.settings import OperatorSettings
+from ark_process import settings
+from hack.cluster.node.environment import expand
 from tests.operator.builders import OPTIONS, agent
 
 PLATFORM = {
@@ -91,9 +95,39 @@ def test_the_platform_cannot_change_limits_either() -> None:
     [
         ("{", "the template is no JSON: Expecting"),
         ("[]", "the template must be a map of fields, and is a list"),
-        ('{"spec": {"containers": [{"image": "x"}]}}', "the template.spec.containers"),
+        ('{"metadata": null}', "--agent-template.metadata must be a map"),
+        ('{"spec": {"containers": null}}', "--agent-template.spec.containers must be a list"),
+        ('{"spec": {"containers": [{"image": "x"}]}}', "--agent-template.spec.containers"),
+        (
+            '{"spec": {"initContainers": [{"name": "a", "args": 5}]}}',
+            r"initContainers\[0\].args must be a list of words",
+        ),
+        ('{"spec": {"terminationGracePeriodSeconds": 1}}', "--agent-template.spec.terminationGracePeriodSeconds is 1"),
     ],
 )
-def test_a_template_that_is_none_is_refused_at_the_start(text: str, says: str) -> None:
-    with pytest.raises(ValueError, match=says):
-        template.parse(text)
+def test_a_template_that_no_agent_could_have_is_refused_at_the_start(
+    capsys: pytest.CaptureFixture[str], text: str, says: str
+) -> None:
+    with pytest.raises(SystemExit):
+        settings.load(OperatorSettings, ["--image=x", f"--agent-template={text}"])
+    said = capsys.readouterr().err
+    assert re.search(says, said)
+    assert "Traceback" not in said
+
+
+def test_a_timeout_above_the_platforms_grace_period_blames_the_platforms_template() -> None:
+    with pytest.raises(InvalidTemplate, match=r"^--agent-template\.spec\.terminationGracePeriodSeconds is 60"):
+        build(agent(), replace(OPTIONS, agent_template={"spec": {"terminationGracePeriodSeconds": 60}}))
+
+
+def test_an_agents_wrong_arguments_are_named() -> None:
+    with pytest.raises(InvalidTemplate, match=r"^spec\.template\.spec\.containers\[0\]\.args must be a list of words"):
+        pod({"containers": [{"name": "agent", "args": 5}]})
+
+
+@pytest.mark.parametrize("prompt", ["$(HOME)", "$$(HOME)", "$$$ 5$ $"])
+def test_a_prompt_comes_through_as_it_is_written(prompt: str) -> None:
+    built = build(agent(systemPrompt=prompt), OPTIONS)
+    [container] = built["spec"]["template"]["spec"]["containers"]
+    [value] = [item["value"] for item in container["env"] if item["name"] == "AGENT_SYSTEM_PROMPT"]
+    assert expand(value, {"HOME": "wrong"}) == prompt

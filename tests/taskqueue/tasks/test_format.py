@@ -31,7 +31,6 @@ ACTS: dict[str, Act] = {
     "depth": read_depth,
     "reclaim": lambda client, queue: Consumer(client, queue, "w").reclaim(),
     "requeue": lambda client, queue: DeadLetters(client, queue).requeue_all(),
-    "reserve": lambda client, queue: TokenLedger(client, queue).reserve(BUDGET, 60),
     "usage": lambda client, queue: TokenLedger(client, queue).usage(BUDGET),
 }
 """Whatever takes up something new, or reads what others decide by."""
@@ -119,6 +118,7 @@ async def test_a_worker_finishes_what_it_holds_after_a_later_version_has_begun(
     await each_client.execute_command("HSET", queue.stats, "format", "2")
     assert await consumer.renew([done, failed, returned, left]) == []
     assert await ledger.settle(call, 1, 2)
+    assert await ledger.settle(await ledger.reserve(BUDGET, 60), 1, 2), "a task may need a second call"
     assert await consumer.complete(done, Outcome("y"), 0.1)
     await consumer.fail(failed, "broken")
     assert await consumer.give_back([returned]) == set()
