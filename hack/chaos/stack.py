@@ -156,7 +156,13 @@ def agent(name: str, notes_url: str, redis: str, *, shift: float = 0.0, **spec: 
         "AGENT_LEASE_SECONDS": f"{LEASE_SECONDS:g}",
     }
     env = [{"name": key, "value": value} for key, value in variables.items()]
-    container = {"name": "agent", "command": [sys.executable, "-m", "hack.chaos.worker"], "env": env}
+    # No volume at /tmp: on the process node it would take the place of a checkout that lies below that folder.
+    container = {
+        "name": "agent",
+        "command": [sys.executable, "-m", "hack.chaos.worker"],
+        "env": env,
+        "volumeMounts": [{"mountPath": "/tmp", "$patch": "delete"}],  # noqa: S108 - the container's own
+    }
     return operator_manifests.agent(
         NAMESPACE,
         name,

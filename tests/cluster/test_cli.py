@@ -130,7 +130,9 @@ async def test_status_says_what_agents_do_and_why(ark: Ark) -> None:
         return bool(found["queue"]["inFlight"] == 7 and found["replicas"]["ready"] == 2)
 
     await eventually(at_work, "seven tasks in flight", 60, every=0.3)
-    await ark.pool.submit([1.0] * 30)
+    await ark.pool.submit(
+        [5.0] * 200
+    )  # many more than any size of the pool takes at once, however slow this machine is
 
     async def waiting() -> bool:
         return bool((await ark.data("status", agent))["queue"]["oldestWaitingSeconds"] >= 1)
@@ -181,7 +183,7 @@ async def test_a_pin_holds_as_long_as_it_was_set_for_and_auto_ends_it(ark: Ark) 
     assert "follows its queue" in (await ark("auto", agent)).out
     await ark.has_mode("Auto")
     assert "already" in (await ark("auto", agent)).out
-    await ark("pin", agent, "1", "--for", "3s")
+    await ark("pin", agent, "1", "--for", "20s")
     await ark.has_mode("Pinned")
     await ark.has_mode("Auto")
     assert PIN_END not in (await ark.agent())["metadata"]["annotations"]
