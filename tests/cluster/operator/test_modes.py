@@ -273,7 +273,7 @@ async def test_a_pin_with_an_end_of_its_own_leaves_nothing_behind(here: World) -
         assert (await here.agent())["status"]["pin"]["until"] == until
         await here.mode("Auto")
         await here.mirror(5)
-        assert PIN_END not in (await here.agent())["metadata"]["annotations"]
+        assert PIN_END not in (await here.agent())["metadata"].get("annotations", {})
 
 
 async def test_a_number_that_cannot_be_mirrored_does_not_hide_the_status(here: World) -> None:
