@@ -21,13 +21,13 @@ _DEMO_SPEED = 5.0
 
 async def _top() -> None:
     async with top.scene() as (line, environment):
-        frames, seconds = await asyncio.to_thread(terminal.record, line, environment, rows=8, every=1.0)
+        frames, seconds = await terminal.record(line, environment, rows=8, every=1.0)
     _write("top", picture.drawn(frames, seconds, title="kubectl ark top", speed=2.0))
 
 
 async def _demo() -> None:
     line = [sys.executable, "-m", "hack.demo"]
-    frames, seconds = await asyncio.to_thread(terminal.record, line, dict(os.environ), rows=22, every=1.2)
+    frames, seconds = await terminal.record(line, os.environ, rows=22, every=1.2)
     _write("demo", picture.drawn(frames, seconds, title=f"make demo, {_DEMO_SPEED:g} times as fast", speed=_DEMO_SPEED))
 
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
-import select
 import signal
 import struct
-import subprocess
 import termios
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import pyte
 
 COLUMNS = 88
-_END_SECONDS = 10.0
 
 
 class NotRecorded(Exception):
@@ -46,8 +45,8 @@ class Frame:
     rows: tuple[Row, ...]
 
 
-def record(
-    command: Sequence[str], environment: Mapping[str, str], *, rows: int, every: float
+async def record(
+    command: Sequence[str], environment: Mapping[str, str], *, rows: int, every: float, limit: float = 600.0
 ) -> tuple[list[Frame], float]:
     """Run a program to its end; return what was to be seen, and for how long, in seconds.
 
@@ -56,40 +55,42 @@ def record(
         environment: its variables.
         rows: height of the terminal.
         every: seconds; what changes faster is not recorded.
+        limit: the most seconds that it may run.
 
     Raises:
-        NotRecorded: it ended with an error.
+        NotRecorded: it ended with an error, or not at all.
     """
     screen = pyte.Screen(COLUMNS, rows)
     stream = pyte.ByteStream(screen)
     ours, theirs = os.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, COLUMNS, 0, 0))
-    began = time.monotonic()
     frames: list[Frame] = []
     try:
-        program = subprocess.Popen(
-            command,
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            start_new_session=True,
-            env={**environment, "TERM": "xterm-256color", "COLUMNS": str(COLUMNS), "LINES": str(rows)},
+        variables = {**environment, "TERM": "xterm-256color", "COLUMNS": str(COLUMNS), "LINES": str(rows)}
+        program = await asyncio.create_subprocess_exec(
+            *command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, env=variables
         )
         os.close(theirs)
+        began = time.monotonic()
         try:
-            goes_on = True
-            while goes_on:
-                goes_on = _read(ours, stream, every)
-                seen = tuple(_row(screen, number) for number in range(rows))
-                if not frames:
-                    began = time.monotonic()  # until then there was nothing to see
-                if any(seen) and (not frames or seen != frames[-1].rows):
-                    frames.append(Frame(time.monotonic() - began, seen))
-            code = program.wait(_END_SECONDS)
+            async with asyncio.timeout(limit):
+                async with _feeding(ours, stream) as over:
+                    while True:
+                        await _passed(over, every)
+                        seen = tuple(_row(screen, number) for number in range(rows))
+                        if not frames:
+                            began = time.monotonic()  # until then there was nothing to see
+                        if any(seen) and (not frames or seen != frames[-1].rows):
+                            frames.append(Frame(time.monotonic() - began, seen))
+                        if over.is_set():
+                            break
+                code = await program.wait()
+        except TimeoutError as error:
+            raise NotRecorded(f"{command[0]} was still running after {limit:g} s") from error
         finally:
-            if program.poll() is None:
+            with suppress(ProcessLookupError):
                 os.killpg(program.pid, signal.SIGKILL)
-                program.wait()
+            await program.wait()
     finally:
         os.close(ours)
     if code != 0:
@@ -97,19 +98,35 @@ def record(
     return frames, time.monotonic() - began
 
 
-def _read(terminal: int, stream: pyte.ByteStream, seconds: float) -> bool:
-    """Feed what a program writes within a time; return False at its end."""
-    until = time.monotonic() + seconds
-    while (left := until - time.monotonic()) > 0:
-        if select.select([terminal], [], [], left)[0]:
-            try:
-                text = os.read(terminal, 65536)
-            except OSError:  # Linux: the other side is closed
-                return False
-            if not text:
-                return False
+@asynccontextmanager
+async def _feeding(terminal: int, stream: pyte.ByteStream) -> AsyncIterator[asyncio.Event]:
+    """Feed what a program writes while the context is open; gives what is set at its end."""
+    over = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def read() -> None:
+        try:
+            text = os.read(terminal, 65536)
+        except OSError:  # Linux: the other side is closed
+            text = b""
+        if text:
             stream.feed(text)
-    return True
+        else:
+            loop.remove_reader(terminal)
+            over.set()
+
+    loop.add_reader(terminal, read)
+    try:
+        yield over
+    finally:
+        loop.remove_reader(terminal)
+
+
+async def _passed(over: asyncio.Event, seconds: float) -> None:
+    """Return after a time, or at the end."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await over.wait()
 
 
 def _row(screen: pyte.Screen, number: int) -> Row:

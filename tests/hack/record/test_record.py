@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import sys
+import time
 from xml.etree import ElementTree
 
 import pytest
@@ -19,9 +21,9 @@ print(f"  \\x1b[32m{os.get_terminal_size().columns}\\x1b[0m x {os.get_terminal_s
 """
 
 
-def test_what_a_program_shows_is_recorded_with_its_colours() -> None:
+async def test_what_a_program_shows_is_recorded_with_its_colours() -> None:
     line = [sys.executable, "-c", SHOWS]
-    frames, seconds = terminal.record(line, os.environ, rows=5, every=0.05)
+    frames, seconds = await terminal.record(line, os.environ, rows=5, every=0.05)
     assert frames[-1].rows[:2] == (
         (Run(0, "first <line>", "default", True),),
         (Run(2, "88", "green", False), Run(5, "x 5", "default", False)),
@@ -29,9 +31,23 @@ def test_what_a_program_shows_is_recorded_with_its_colours() -> None:
     assert seconds >= frames[-1].at
 
 
-def test_a_program_that_fails_is_an_error_with_what_it_said() -> None:
+async def test_a_program_that_fails_is_an_error_with_what_it_said() -> None:
     with pytest.raises(NotRecorded, match=r"ended with 3:\nbroken"):
-        terminal.record([sys.executable, "-c", "print('broken'); exit(3)"], os.environ, rows=5, every=0.05)
+        await terminal.record([sys.executable, "-c", "print('broken'); exit(3)"], os.environ, rows=5, every=0.05)
+
+
+async def test_a_program_that_never_ends_is_ended() -> None:
+    """At the limit, and when the recording is cancelled."""
+    line = [sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(600)"]
+    with pytest.raises(NotRecorded, match=r"still running after 0.5 s"):
+        await terminal.record(line, os.environ, rows=5, every=0.05, limit=0.5)
+    before = time.monotonic()
+    recording = asyncio.create_task(terminal.record(line, os.environ, rows=5, every=0.05))
+    await asyncio.sleep(0.2)
+    recording.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await recording
+    assert time.monotonic() - before < 300
 
 
 def test_the_picture_shows_each_frame_at_its_time_and_draws_a_row_once() -> None:
