@@ -68,7 +68,7 @@ async def running(
                 config.host,
                 config.http_port,
                 metrics.registry,
-                replica.not_ready,
+                replica.readiness.told,
                 replica.before_scrape,
                 not_alive=replica.not_alive,
                 certificate=config.certificate,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 
 import structlog
@@ -16,26 +15,28 @@ from ark_operator.settings import OperatorSettings
 from ark_process import http, program, settings
 from ark_process.certificate import BadCertificate
 from ark_process.exceptions import leaves
+from ark_process.leaving import Departure
 
 
 async def _run(config: OperatorSettings) -> int:
     """Run until a signal; return the exit code, 1 where the operator cannot go on."""
     log = structlog.get_logger(component="operator")
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    departure = Departure()
     async with running(config) as (replica, port):
         log.info("operator is listening", http_port=port, tls=config.tls_cert is not None)
         work = asyncio.create_task(replica.run())
-        stopping = asyncio.create_task(stop.wait())
+        stopping = asyncio.create_task(departure.asked.wait())
         code = 0
         try:
             await asyncio.wait([work, stopping], return_when=asyncio.FIRST_COMPLETED)
             stopping.cancel()
-            if stop.is_set():
+            if departure.asked.is_set():
+                # Another replica takes over at once; what is served here may still be asked for.
+                drains = replica.readiness.leave()
                 work.cancel()
                 await asyncio.wait([work])
+                if drains:
+                    await departure.drain(config.drain_seconds)
             if not work.cancelled():
                 await work
             log.info("operator has stopped")

@@ -17,6 +17,7 @@ from ark_operator.readers.keda import KedaWatch
 from ark_operator.readers.queues import QueueReader
 from ark_operator.readers.usage import UsageReader
 from ark_operator.requests import Requests
+from ark_process.leaving import Readiness
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ class Replica:
         self._metrics = metrics
         self._lease = lease
         self._intervals = intervals
+        self.readiness = Readiness(self._not_ready, "operator")
         metrics.leads(lease, False)
         metrics.show_budgets(parts.usage.known)
         metrics.show_pools(self._pools)
@@ -79,7 +81,7 @@ class Replica:
                 group.create_task(reflector.run())
             group.create_task(self._parts.election.lead(self._lead))
 
-    def not_ready(self) -> str | None:
+    def _not_ready(self) -> str | None:
         """Return why this replica cannot work; a standby that follows the cluster is ready."""
         for name, reflector in self.cluster.reflectors.items():
             if not reflector.synced.is_set():

@@ -99,6 +99,12 @@ class OperatorSettings(ProgramSettings):
         gt=0,
         description="Silence of the API server after which /healthz asks for a restart; bookmarks come by the minute",
     )
+    drain_seconds: float = Field(
+        3,
+        ge=0,
+        description="How long the operator keeps serving HTTP after SIGTERM, until Services send it no new connection; "
+        "only once a probe has found /readyz good. It stops leading at once. A second signal ends it",
+    )
     host: str = Field("", description="Address that the HTTP server listens on; empty: all of them, IPv4 and IPv6")
     http_port: int = Field(
         8080, ge=0, le=65535, description="TCP port of /metrics, /healthz and /readyz; 0 takes a free one"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 import structlog
@@ -16,6 +16,7 @@ from grpc_reflection.v1alpha import reflection
 from ark_api.tenancy import Tenancy
 from ark_process import http, program, settings
 from ark_process.certificate import BadCertificate, CertificateFiles
+from ark_process.leaving import Departure, Readiness
 from ark_scaler import garbage
 from ark_scaler.callers import CallersNames
 from ark_scaler.metrics import ScalerMetrics
@@ -57,28 +58,18 @@ class RunningScaler:
     somebody here for a moment more, so serve on."""
 
 
-class _Readiness:
-    """Whether somebody should connect, and whether Kubernetes has been told so."""
+class _Health(health.aio.HealthServicer):  # type: ignore[misc] # it has no types
+    """gRPC's health service; whoever asks it is a probe."""
 
-    def __init__(self, observers: Mapping[str, QueueObserver]) -> None:
-        self._observers = observers
-        self._leaving = False
-        self._was_told = False
+    def __init__(self, readiness: Readiness) -> None:
+        super().__init__()
+        self._readiness = readiness
 
-    def lacks(self) -> str | None:
-        """Return why the scaler is not ready; None where it is."""
-        return "the scaler is stopping" if self._leaving else first_not_ready(self._observers.values())
-
-    def told(self) -> str | None:
-        """Return the same, for a probe."""
-        reason = self.lacks()
-        self._was_told = self._was_told or reason is None
-        return reason
-
-    def leave(self) -> bool:
-        """Be not ready from now on; return whether a probe was ever told otherwise."""
-        self._leaving = True
-        return self._was_told
+    async def Check(  # noqa: N802 - gRPC's name
+        self, request: health_pb2.HealthCheckRequest, context: Any
+    ) -> health_pb2.HealthCheckResponse:
+        self._readiness.told()
+        return await super().Check(request, context)
 
 
 @asynccontextmanager
@@ -97,10 +88,10 @@ async def running(config: ScalerSettings) -> AsyncIterator[RunningScaler]:
             lambda: ((observer.name, *known) for observer in observers.values() for known in observer.budgets.known())
         )
         servicer = ScalerServicer(observers, Tenancy.of(config.rules), metrics)
-        checker = health.aio.HealthServicer()
+        readiness = Readiness(lambda: first_not_ready(observers.values()), "scaler")
+        checker = _Health(readiness)
         server = _server(config, servicer, checker)
         grpc_port = _listen(server, config)
-        readiness = _Readiness(observers)
         http_port = await _serve_http(stack, config, metrics, observers, readiness)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(observer.run()) for observer in observers.values()]
@@ -125,7 +116,7 @@ async def _serve_http(
     config: ScalerSettings,
     metrics: ScalerMetrics,
     observers: Mapping[str, QueueObserver],
-    readiness: _Readiness,
+    readiness: Readiness,
 ) -> int:
     async def refresh_all() -> None:
         await asyncio.gather(*(observer.refresh() for observer in observers.values()))
@@ -212,7 +203,7 @@ def _listen(server: grpc.aio.Server, config: ScalerSettings) -> int:
         raise CannotStart(f"cannot listen on {address} for gRPC: address in use or not local; set --port") from error
 
 
-async def _report_health(checker: health.aio.HealthServicer, readiness: _Readiness) -> None:
+async def _report_health(checker: health.aio.HealthServicer, readiness: Readiness) -> None:
     """Tell gRPC's health service whether the scaler is ready."""
     statuses = health_pb2.HealthCheckResponse
     while True:
@@ -223,23 +214,11 @@ async def _report_health(checker: health.aio.HealthServicer, readiness: _Readine
 
 
 async def _run(config: ScalerSettings) -> None:
-    leave, stop = asyncio.Event(), asyncio.Event()
-
-    def terminate() -> None:
-        (stop if leave.is_set() else leave).set()
-
-    def interrupt() -> None:
-        leave.set()
-        stop.set()
-
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, terminate)
-    loop.add_signal_handler(signal.SIGINT, interrupt)
+    departure = Departure()
     async with running(config) as scaler:
-        await leave.wait()
+        await departure.asked.wait()
         if scaler.leave():
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), config.drain_seconds)
+            await departure.drain(config.drain_seconds)
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from hack.local.redis_server import RedisServer
 from hack.local.scaler_process import ScalerProcess
@@ -67,6 +68,22 @@ def test_a_scaler_that_no_probe_has_found_ready_ends_at_once(
 ) -> None:
     with started(folder, redis_server, DRAIN_SECONDS) as scaler:
         scaler.send(number)
+        assert scaler.wait(30) == 0
+
+
+async def test_a_probe_by_grpc_counts_too(redis_server: RedisServer, folder: Path) -> None:
+    with started(folder, redis_server, DRAIN_SECONDS) as scaler:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{scaler.grpc_port}") as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+
+            async def serving() -> bool:
+                answer = await stub.Check(health_pb2.HealthCheckRequest())
+                return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+            await eventually(serving, "ready")
+        scaler.send(signal.SIGTERM)
+        assert scaler.wait(1) is None, "it serves on"
+        scaler.send(signal.SIGTERM)
         assert scaler.wait(30) == 0
 
 

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 import pytest
 
@@ -24,7 +25,7 @@ from hack.local.operator_process import OperatorProcess
 from hack.local.proxy import Proxy
 from tests.cluster.operator.conftest import ApiServer
 from tests.cluster.operator.operating import World, agent, install, install_keda, operating, settings_of, world
-from tests.cluster.operator.scrape import samples
+from tests.cluster.operator.scrape import page, samples
 from tests.eventually import eventually
 
 TERMS = {"lease-seconds": "10", "lease-renew-seconds": "7", "lease-retry-seconds": "0.5"}
@@ -40,7 +41,7 @@ async def here(api_server: ApiServer) -> AsyncIterator[World]:
 
 @asynccontextmanager
 async def replica(
-    here: World, folder: Path, name: str, kubeconfig: Path | None = None
+    here: World, folder: Path, name: str, kubeconfig: Path | None = None, *, drain_seconds: float = 3.0
 ) -> AsyncIterator[OperatorProcess]:
     """Run a replica as a process of its own."""
     config = settings_of(here, kubeconfig)
@@ -49,6 +50,7 @@ async def replica(
         "namespace": here.namespace,
         "watch-namespace": here.namespace,
         "redis": config.redis.get_secret_value(),
+        "drain-seconds": f"{drain_seconds:g}",
         **TERMS,
     }
     process = await asyncio.to_thread(OperatorProcess, folder, flags, name)
@@ -74,6 +76,28 @@ async def made_deployments(here: World) -> float:
     text = await asyncio.to_thread(here.control_plane.kubectl.run, "get", "--raw", "/metrics")
     pattern = r'apiserver_request_total\{code="201".*resource="deployments".*verb="POST".*\} (\S+)'
     return sum(float(count) for count in re.findall(pattern, text))
+
+
+async def test_a_leader_that_is_asked_to_stop_hands_over_at_once_and_serves_on(here: World, tmp_path: Path) -> None:
+    async with replica(here, tmp_path, "one", drain_seconds=600) as one:
+        await leading(one)
+
+        async def ready() -> bool:
+            try:
+                return await page(one.http_port, "/readyz") == "ok\n"
+            except HTTPError:
+                return False
+
+        await eventually(ready, "the leader ready", 60)
+        async with replica(here, tmp_path, "two") as two:
+            one.send(signal.SIGTERM)
+            await eventually(lambda: two.leads, "the successor", 60)
+            with pytest.raises(HTTPError) as refused:
+                await page(one.http_port, "/readyz")
+            assert refused.value.read() == b"the operator is stopping\n"
+            assert "workqueue_depth" in await page(one.http_port, "/metrics")
+            one.send(signal.SIGTERM)
+            assert await asyncio.to_thread(one.wait, 60) == 0
 
 
 async def test_a_leader_that_is_killed_in_the_middle_of_500_reconciles(here: World, tmp_path: Path) -> None:
@@ -171,7 +195,7 @@ async def test_an_api_server_that_hangs_and_comes_back(here: World, tmp_path: Pa
             assert operator.not_alive() is None
             proxy.hang()
             await here.patch(replicas=4)
-            await eventually(lambda: operator.not_ready() is not None, "not ready")
+            await eventually(lambda: operator.readiness.lacks() is not None, "not ready")
             await eventually(lambda: operator.not_alive() is not None, "not alive")
             assert "the API server has said nothing about" in str(operator.not_alive())
             proxy.drop_connections()

@@ -86,7 +86,7 @@ async def test_a_standby_that_follows_the_cluster_is_ready_and_writes_nothing(he
         await here.make(agent(replicas=1))
         await here.has("Ready", "Progressing")
         standby, port = await stack.enter_async_context(operating(here))
-        await eventually(lambda: standby.not_ready() is None, "the standby ready")
+        await eventually(lambda: standby.readiness.lacks() is None, "the standby ready")
         await here.patch(replicas=2)
         await here.replicas(2)
         assert await page(port, "/readyz") == "ok\n"
