@@ -80,5 +80,5 @@ def process_cluster_values(kubectl: Kubectl) -> dict[str, Any]:
     scaler, redis = (str(network[number]) for number in random.sample(range(0x8000, 0xFF00), 2))
     return {
         "scaler": {"service": {"clusterIP": scaler}},
-        "redis": {"bundled": {"service": {"clusterIP": redis}, "extraArgs": ["--bind", "$(POD_IP)"]}},
+        "redis": {"bundled": {"service": {"clusterIP": redis}}},
     }

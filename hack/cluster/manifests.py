@@ -8,16 +8,16 @@ from typing import Any
 
 Object = dict[str, Any]
 
-IMAGE = "ark:e2e"
-"""All of the project's programs; on a cluster with containers it must have been loaded (Dockerfile)."""
-REDIS_IMAGE = "valkey/valkey:9.1"
+IMAGE, NEXT_IMAGE = "ark:e2e", "ark:e2e-next"
+"""All of the project's programs, under two names; on a cluster with containers they must be there (Dockerfile)."""
+REDIS_IMAGE = "valkey/valkey:9.1-alpine"
+"""The chart's."""
 REDIS_PORT = 6379
 SCALER_PORT = 6000
 SCALER_HTTP_PORT = 8080
 SCALER = "ark-scaler"
 REDIS = "redis"
 _CERTIFICATES = "/certs"
-POD_IP = {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
 
 
 def namespace(name: str) -> Object:
@@ -64,9 +64,8 @@ def redis(namespace: str) -> list[Object]:
     """Return a Redis without persistence, and its Service."""
     container = {
         "image": REDIS_IMAGE,
-        "command": ["valkey-server", "--port", str(REDIS_PORT), "--bind", "$(POD_IP)"],
+        "command": ["valkey-server", "--port", str(REDIS_PORT)],
         "args": ["--protected-mode", "no", "--save", ""],
-        "env": [POD_IP],
         "readinessProbe": {"tcpSocket": {"port": REDIS_PORT}, "periodSeconds": 1},
     }
     return [service(namespace, REDIS, REDIS_PORT), deployment(namespace, REDIS, container)]
@@ -93,11 +92,10 @@ def scaler(
         tls_secret: Secret with ``tls.crt``, ``tls.key`` and ``ca.crt`` for mTLS; no TLS where None.
         settings: further flags of ``ark-scaler``.
     """
-    flags = {"redis": redis_url, "host": "$(POD_IP)", **(settings or {})}
+    flags = {"redis": redis_url, **(settings or {})}
     container: Object = {
         "image": IMAGE,
         "command": ["ark-scaler"],
-        "env": [POD_IP],
         "ports": [{"name": "grpc", "containerPort": SCALER_PORT}, {"name": "http", "containerPort": SCALER_HTTP_PORT}],
         "readinessProbe": {"httpGet": {"path": "/readyz", "port": "http"}, "periodSeconds": 1},
         "livenessProbe": {

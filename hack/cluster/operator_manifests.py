@@ -61,14 +61,12 @@ def deployment(
         "namespace": namespace,
         "redis": redis_url,
         "scaler-address": scaler_address,
-        "host": "$(POD_IP)",
         **(settings or {}),
     }
     container: Object = {
         "image": manifests.IMAGE,
         "command": ["ark-operator"],
         "args": [f"--{name}={value}" for name, value in flags.items()],
-        "env": [manifests.POD_IP],
         "ports": [{"name": "http", "containerPort": 8080}],
         "readinessProbe": {"httpGet": {"path": "/readyz", "port": "http"}, "periodSeconds": 1},
         "livenessProbe": {

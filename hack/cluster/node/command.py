@@ -9,16 +9,26 @@ from typing import Any
 
 from hack.cluster.node.environment import expand
 
+REDIS_PROGRAMS = frozenset({"redis-server", "valkey-server"})
 
-def command_line(container: dict[str, Any], values: Mapping[str, str], mounts: Mapping[str, Path]) -> list[str]:
+
+def command_line(
+    container: dict[str, Any], ip: str, values: Mapping[str, str], mounts: Mapping[str, Path]
+) -> list[str]:
     """Return program and arguments.
+
+    Redis listens on its Pod's address only: in a Pod of its own a program listens on every address, here all Pods share
+    this machine's. Our own programs are told by variables.
 
     Args:
         container: the container of a Pod.
+        ip: its Pod's address.
         values: its environment.
         mounts: folders by the path that they are mounted at.
     """
     words = [*container["command"], *container.get("args", [])]
+    if words[0] in REDIS_PROGRAMS and "--bind" not in words:
+        words += ["--bind", ip]
     return [relocated(expand(word, values), mounts) for word in words]
 
 

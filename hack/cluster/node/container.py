@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ark_process.backoff import Backoff
-from hack.cluster.node.command import relocated
+from hack.cluster.node.command import REDIS_PROGRAMS, relocated
 from hack.cluster.node.orphans import remember
 from hack.cluster.node.probes import Probe
 from hack.cluster.node.status import ContainerView, Running, State, Terminated, Waiting
@@ -52,7 +52,7 @@ def program(name: str) -> str:
     """
     if name in _OWN_PROGRAMS:
         return str(Path(sys.executable).parent / name)
-    if name in ("redis-server", "valkey-server"):
+    if name in REDIS_PROGRAMS:
         try:
             return str(newest().path)
         except NoServer as error:

@@ -214,7 +214,7 @@ class PodProcesses:
         for spec in self.pod["spec"]["containers"]:
             variables = environment(spec, self.pod, self.ip, sources, given)
             mounted = volumes.mounts(spec, folders)
-            command = command_line(spec, variables, mounted)
+            command = command_line(spec, self.ip, variables, mounted)
             moved = {
                 name: value if value == given.get(name) else relocated(value, mounted)
                 for name, value in variables.items()

@@ -14,8 +14,20 @@ MOUNTS = {"/certs": Path("/pods/1/certs"), "/certs/client": Path("/pods/1/client
 
 def test_arguments_follow_the_command_with_variables_and_mounts_in_place() -> None:
     spec = container(command=["ark-scaler"], args=["--host=$(POD_IP)", "--tls-cert=/certs/tls.crt"])
-    found = command_line(spec, {"POD_IP": "127.64.0.1"}, MOUNTS)
+    found = command_line(spec, "127.64.0.1", {"POD_IP": "127.64.0.1"}, MOUNTS)
     assert found == ["ark-scaler", "--host=127.64.0.1", "--tls-cert=/pods/1/certs/tls.crt"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [
+        (["--port", "6379"], ["--port", "6379", "--bind", "127.64.0.1"]),
+        (["--bind", "127.0.0.1"], ["--bind", "127.0.0.1"]),
+    ],
+)
+def test_a_redis_listens_on_its_pods_address_unless_it_says_otherwise(arguments: list[str], found: list[str]) -> None:
+    spec = container(command=["valkey-server"], args=arguments)
+    assert command_line(spec, "127.64.0.1", {}, {}) == ["valkey-server", *found]
 
 
 @pytest.mark.parametrize(
