@@ -7,8 +7,10 @@ import json
 import os
 import re
 import shutil
+import signal
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -93,7 +95,7 @@ class Kubectl:
             raise CliError(f"kubectl {arguments[0]} took longer than {_PROCESS_SECONDS:g} s") from None
         finally:
             if process.returncode is None:
-                process.kill()
+                send(process, signal.SIGKILL)
                 await process.wait()
         if process.returncode:
             raise failure(err.decode(errors="replace").strip())
@@ -172,3 +174,12 @@ def failure(said: str) -> CliError:
     if "unknown flag" in said:
         return CliError(said, Exit.USAGE)
     return CliError(said or "kubectl failed and said nothing")
+
+
+def send(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+    """Send a signal to a child process that may just have ended.
+
+    Its own methods look first, and take its exit code away from the event loop, which then complains on standard error.
+    """
+    with suppress(ProcessLookupError):
+        os.kill(process.pid, number)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
+import signal
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from ark_cli.errors import CliError
-from ark_cli.kubectl import Kubectl
+from ark_cli.kubectl import Kubectl, send
 
 _SECONDS = 15.0
 _END_SECONDS = 3.0
@@ -65,10 +66,10 @@ async def _read(stream: asyncio.StreamReader) -> None:
 async def _end(process: asyncio.subprocess.Process) -> None:
     if process.returncode is not None:
         return
-    process.terminate()
+    send(process, signal.SIGTERM)
     try:
         async with asyncio.timeout(_END_SECONDS):
             await process.wait()
     except TimeoutError:
-        process.kill()
+        send(process, signal.SIGKILL)
         await process.wait()

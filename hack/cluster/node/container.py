@@ -157,7 +157,7 @@ class Container:
             if number == signal.SIGKILL:
                 os.killpg(self._process.pid, number)
             else:
-                self._process.send_signal(number)
+                os.kill(self._process.pid, number)  # its own method may take its exit code away
 
     def _is_over(self, ended: Terminated) -> bool:
         if self._stopping.is_set() or self._restart_policy == "Never":
