@@ -32,7 +32,7 @@ test: venv ## all tests; TEST_ARGS="tests/scaler -k wake" for some
 test-operator: venv ## the operator and its runtime on a real API server, without KEDA; builds etcd and Kubernetes once
 	$(PY) -m pytest $(TEST_ARGS) --timeout=600 tests/cluster/operator
 
-e2e: venv ## end-to-end tests on a real Kubernetes and KEDA; CLUSTER=local|kind|current, E2E_ARGS="tests/cluster/test_mtls.py"
+e2e: venv ## end-to-end tests on a real Kubernetes and KEDA; CLUSTER=local|node|kind|current, E2E_ARGS="tests/cluster/test_mtls.py"
 	@$(PY) -m hack.cluster.e2e $(if $(CLUSTER),--cluster "$(CLUSTER)") $(if $(KEDA_MANIFEST),--keda-manifest "$(KEDA_MANIFEST)") -- $(E2E_ARGS)
 
 cluster: venv ## a real Kubernetes and KEDA with the scaler to play with, until Ctrl-C
@@ -50,7 +50,7 @@ chaos: venv ## break one thing after the other under load, on the process cluste
 fuzz: venv ## fuzz every input with malformed data; EXAMPLES=1000 per kind
 	@FUZZ_EXAMPLES=$(or $(EXAMPLES),1000) $(PY) -m pytest -q -n 2 --timeout=3600 tests/fuzz
 
-bench: venv ## a benchmark against its bars; NAME=scaler, wake, operator, ledger, cap, status, trace, defaults, scale or soak, QUICK=1 for a short one
+bench: venv ## a benchmark against its bars; NAME=scaler, wake, node, operator, ledger, cap, status, trace, defaults, scale or soak, QUICK=1 for a short one
 	@$(PY) -m hack.bench $(if $(NAME),"$(NAME)")
 
 protos: venv ## generate the gRPC code from protos/
@@ -70,7 +70,7 @@ lock: venv ## pin the newest allowed packages into the lock files
 release: venv ## a new version everywhere, the changelog dated, a commit and a tag; VERSION=0.2.0
 	@$(PY) -m hack.release "$(VERSION)"
 
-image: ## build the image with docker, podman or buildah; IMAGE=ark:dev BASE=mirror.example/python:3.13-slim
+image: ## build the image with docker, podman or buildah; IMAGE=ark:dev BASE=mirror.example/python:3.13-slim IMAGE_ARGS="--network host"
 	@hack/image/build.sh "$(or $(IMAGE),ark:dev)" "$(BASE)"
 
 record: venv ## record a program in a terminal for the documentation; NAME=demo|top

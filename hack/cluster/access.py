@@ -3,6 +3,7 @@
 | kind | what |
 |---|---|
 | `local` | the process cluster, started for the occasion |
+| `node` | a real node in namespaces of its own, made for the occasion; needs Linux and root |
 | `kind` | a kind cluster, made for the occasion; needs Docker, kind and kubectl |
 | `current` | whatever the current kubeconfig names; KEDA and the image must be there |
 """
@@ -23,7 +24,7 @@ from hack.cluster.kubectl import Kubectl
 from hack.cluster.state import State
 from hack.local.process import ChildProcess
 
-KINDS = ("local", "kind", "current")
+KINDS = ("local", "node", "kind", "current")
 _READY_SECONDS = 180
 _FORWARDING = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+)")
 
@@ -39,6 +40,8 @@ class Access:
     kubectl: Kubectl
     local: State | None = None
     """The process cluster's own description; None for any other cluster."""
+    near: bool = True
+    """Whether this machine reaches Services itself, not by port-forwards only."""
 
     def address(self, namespace: str, service: str, port: int) -> str:
         """Return ``host:port`` that Pods and KEDA reach a Service by.
@@ -58,7 +61,7 @@ class Access:
     @contextmanager
     def reach(self, namespace: str, app: str, port: int) -> Iterator[str]:
         """Yield ``host:port`` that this machine reaches the one Pod labelled ``app`` by, past its Service."""
-        if self.local is not None:
+        if self.near:
             ip = self.kubectl.run(
                 "get", "pods", "-n", namespace, "-l", f"app={app}", "-o", "jsonpath={.items[0].status.podIP}"
             )
@@ -91,8 +94,11 @@ def local(state: State) -> Access:
     return Access(Kubectl(state.kubectl, state.kubeconfig), state)
 
 
-def current() -> Access:
+def current(*, near: bool = False) -> Access:
     """Return the access to the cluster of the current kubeconfig.
+
+    Args:
+        near: whether this machine reaches its Services.
 
     Raises:
         NoCluster: kubectl is missing, the cluster does not answer, or KEDA is not there.
@@ -101,7 +107,8 @@ def current() -> Access:
     if program is None:
         raise NoCluster("kubectl is not on the PATH: install it, or use CLUSTER=local")
     first = os.environ.get("KUBECONFIG", "").split(os.pathsep)[0]
-    access = Access(Kubectl(Path(program), Path(first or Path.home() / ".kube" / "config")))
+    kubeconfig = Path(first or Path.home() / ".kube" / "config")
+    access = Access(Kubectl(Path(program), kubeconfig), near=near)
     ended = subprocess.run(
         access.kubectl.command("get", "crd", "scaledobjects.keda.sh"), capture_output=True, text=True, check=False
     )

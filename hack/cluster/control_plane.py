@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import ssl
 import urllib.request
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from hack.cluster.kubectl import Kubectl
 from hack.cluster.programs import ETCD, KUBERNETES, Programs
 from hack.local.process import free_port
 
-_CONTROLLERS = (
+_PROCESS_NODE = (
     "deployment-controller",
     "garbage-collector-controller",
     "horizontal-pod-autoscaler-controller",
@@ -23,6 +24,9 @@ _CONTROLLERS = (
     "root-ca-certificate-publisher-controller",
     "serviceaccount-controller",
 )
+"""What a process node needs; it does the rest itself."""
+_KUBELETS = ("*", "-cloud-node-lifecycle-controller", "-node-ipam-controller", "-node-route-controller")
+"""All but what needs a cloud."""
 _LOOPBACK = ("localhost", "127.0.0.1")
 _PROBE_SECONDS = 2.0
 
@@ -33,20 +37,35 @@ class ControlPlane:
     Args:
         folder: gets keys, logs and etcd's data.
         programs: the built programs.
-        services: range of the Services' addresses; loopback, so that the process node can listen on them.
+        services: range of the Services' addresses; loopback, where a process node is to listen on them.
         hpa_sync_seconds: time between two decisions of the autoscaler; real clusters have 15 s.
+        address: what its nodes and their Pods reach the API server by.
+        kubelets: whether its nodes are real ones, with rights of their own, and Pods get their accounts' tokens.
     """
 
-    def __init__(self, folder: Path, programs: Programs, *, services: str, hpa_sync_seconds: float = 15.0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        programs: Programs,
+        *,
+        services: str,
+        hpa_sync_seconds: float = 15.0,
+        address: str = "127.0.0.1",
+        kubelets: bool = False,
+    ) -> None:
         self.folder = folder
         self._programs = programs
         self._services = services
+        self._address = address
+        self._kubelets = kubelets
         self._hpa_sync_seconds = hpa_sync_seconds
         self.authority = Authority(folder / "pki")
         self.front_proxy = Authority(folder / "pki-front-proxy")
         self._etcd_port = free_port()
         self.port = free_port()
-        self._server_pair = self.authority.issue("kube-apiserver", *_LOOPBACK, "kubernetes.default.svc")
+        own_service = str(ipaddress.ip_network(services)[1])
+        names = dict.fromkeys([*_LOOPBACK, address, own_service, "kubernetes.default.svc"])
+        self._server_pair = self.authority.issue("kube-apiserver", *names)
         self._account_pair = self.authority.issue("service-accounts")
         self.kubelet_client = self.authority.issue("kube-apiserver-kubelet-client", group=ADMINISTRATORS)
         self.admin = self.kubeconfig_for("admin", group=ADMINISTRATORS)
@@ -54,7 +73,7 @@ class ControlPlane:
     @property
     def url(self) -> str:
         """The API server's address."""
-        return f"https://127.0.0.1:{self.port}"
+        return f"https://{self._address}:{self.port}"
 
     @property
     def kubectl(self) -> Kubectl:
@@ -131,14 +150,17 @@ class ControlPlane:
                 f"--etcd-servers=https://127.0.0.1:{self._etcd_port}",
                 f"--etcd-cafile={self.authority.certificate}",
                 *_pair_flags("etcd-certfile", "etcd-keyfile", self.kubelet_client),
-                "--bind-address=127.0.0.1",
+                f"--bind-address={self._address}",
                 f"--secure-port={self.port}",
                 f"--service-cluster-ip-range={self._services}",
                 f"--cert-dir={self.folder / 'apiserver-certs'}",
                 *_pair_flags("tls-cert-file", "tls-private-key-file", self._server_pair),
                 f"--client-ca-file={self.authority.certificate}",
-                "--authorization-mode=RBAC",
-                "--disable-admission-plugins=ServiceAccount",
+                *(
+                    ("--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction")
+                    if self._kubelets
+                    else ("--authorization-mode=RBAC", "--disable-admission-plugins=ServiceAccount")
+                ),
                 "--service-account-issuer=https://kubernetes.default.svc",
                 f"--service-account-key-file={self._account_pair.key}",
                 f"--service-account-signing-key-file={self._account_pair.key}",
@@ -152,7 +174,7 @@ class ControlPlane:
                 f"--kubelet-certificate-authority={self.authority.certificate}",
                 "--kubelet-preferred-address-types=InternalIP",
             ],
-            ready=self._https_probe(self.port, "/readyz"),
+            ready=self.https_probe(f"{self.url}/readyz"),
         )
 
     def _controller_manager(self) -> Component:
@@ -174,16 +196,17 @@ class ControlPlane:
                 f"--service-account-private-key-file={self._account_pair.key}",
                 f"--root-ca-file={self.authority.certificate}",
                 "--leader-elect=false",
-                f"--controllers={','.join(_CONTROLLERS)}",
+                f"--controllers={','.join(_KUBELETS if self._kubelets else _PROCESS_NODE)}",
                 f"--horizontal-pod-autoscaler-sync-period={self._hpa_sync_seconds:g}s",
             ],
-            ready=self._https_probe(port, "/healthz"),
+            ready=self.https_probe(f"https://127.0.0.1:{port}/healthz"),
         )
 
-    def _https_probe(self, port: int, path: str) -> Callable[[], bool]:
+    def https_probe(self, url: str) -> Callable[[], bool]:
+        """Return what asks a program of the cluster whether it is ready."""
         context = ssl.create_default_context(cafile=str(self.authority.certificate))
         context.load_cert_chain(self.kubelet_client.certificate, self.kubelet_client.key)
-        return lambda: answers(f"https://127.0.0.1:{port}{path}", context)
+        return lambda: answers(url, context)
 
 
 def _pair_flags(certificate: str, key: str, pair: KeyPair) -> list[str]:

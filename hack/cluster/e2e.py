@@ -16,17 +16,19 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from hack.cluster import kind, planted, programs
+from hack.cluster import kind, planted
 from hack.cluster.access import KINDS, NoCluster, current
+from hack.cluster.containers import entry, sandbox
 from hack.cluster.kubectl import KubectlFailed
 from hack.cluster.process_cluster import CannotStart, ProcessCluster
 from hack.local import command
 from hack.local.process import heed_interrupts, watch_over
 
 CLUSTER_VARIABLE = "ARK_E2E_CLUSTER"
-"""Tells the tests which cluster to use: ``current``, or the folder of a running process cluster."""
+"""Tells the tests which cluster to use: ``current``, ``node``, or the folder of a running process cluster."""
 _ROOT = Path(__file__).resolve().parents[2]
 _KEPT = _ROOT / ".e2e"
+_FOLDER = "ark-e2e-"
 _SHOWN = 20
 """Lines of logs that are shown where something private is in them."""
 _CLEANING_SECONDS = 60.0
@@ -43,11 +45,13 @@ def main() -> int:
     )
     options = parser.parse_args()
     try:
+        if options.cluster == "node" and not sandbox.inside():
+            return entry.run_again("hack.cluster.e2e", sys.argv[1:])
         with ExitStack() as stack:
-            environment, restarted = _prepare(options, stack)
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=_FOLDER, ignore_cleanup_errors=True)))
+            environment, restarted = _prepare(options, folder, stack)
             code = _run_tests(options.pytest or ["-n", "3", "tests/cluster"], environment)
-            folder = Path(environment[CLUSTER_VARIABLE])
-            if options.cluster == "local" and (leaks := planted.in_files(_logs(folder))):
+            if leaks := planted.in_files(_logs(folder)):
                 print("e2e: a prompt or a key is in the logs:", *leaks[:_SHOWN], sep="\n  ", file=sys.stderr)
                 return code or 1
             if names := restarted():
@@ -56,12 +60,14 @@ def main() -> int:
                 )
                 return code or 1
             return code
-    except (CannotStart, KubectlFailed, NoCluster, kind.CannotMake, programs.CannotBuild) as error:
+    except (CannotStart, KubectlFailed, NoCluster, kind.CannotMake, *entry.CANNOT) as error:
         print(f"e2e: {error}", file=sys.stderr)
         return 1
 
 
-def _prepare(options: argparse.Namespace, stack: ExitStack) -> tuple[dict[str, str], Callable[[], Sequence[str]]]:
+def _prepare(
+    options: argparse.Namespace, folder: Path, stack: ExitStack
+) -> tuple[dict[str, str], Callable[[], Sequence[str]]]:
     """Start the cluster where it is ours to start.
 
     Returns the variables that tell the tests about it, and what says which of its programs crashed.
@@ -72,8 +78,12 @@ def _prepare(options: argparse.Namespace, stack: ExitStack) -> tuple[dict[str, s
     if options.cluster == "kind":
         kubeconfig = stack.enter_context(kind.cluster(options.keda_manifest))
         return {CLUSTER_VARIABLE: "current", "KUBECONFIG": str(kubeconfig)}, list
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ark-e2e-", ignore_cleanup_errors=True)))
     stack.callback(_keep_logs, folder)
+    if options.cluster == "node":
+        cluster = stack.enter_context(entry.real_cluster(folder))
+        path = f"{cluster.state.kubectl.parent}{os.pathsep}{os.environ['PATH']}"
+        variables = {CLUSTER_VARIABLE: "node", "KUBECONFIG": str(cluster.state.kubeconfig), "PATH": path}
+        return variables, lambda: cluster.state.restarted
     cluster = stack.enter_context(ProcessCluster(folder))
     return {CLUSTER_VARIABLE: str(folder)}, lambda: cluster.state.restarted
 
@@ -102,7 +112,7 @@ def _run_tests(arguments: Sequence[str], environment: dict[str, str]) -> int:
 
 def _logs(folder: Path) -> list[Path]:
     """Return the logs of a run: the cluster's programs', and the Pods'."""
-    return [*folder.glob("*.log"), *folder.glob("logs/*.log"), *folder.glob("pods/*/*.log")]
+    return [path for pattern in ("*.log", "logs/*.log", "pods/**/*.log") for path in folder.glob(pattern)]
 
 
 def _keep_logs(folder: Path) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hack.cluster.manifests import IMAGE, REDIS_IMAGE
+from hack.cluster.manifests import IMAGE, NEXT_IMAGE, REDIS_IMAGE
 
 _NAME = "ark-e2e"
 _ROOT = Path(__file__).resolve().parents[2]
@@ -45,9 +45,9 @@ def cluster(keda_manifest: Path | None) -> Iterator[Path]:
             raise CannotMake(f"a kind cluster {_NAME} is there already: kind delete cluster --name {_NAME}")
         try:
             _run("kind", "create", "cluster", "--name", _NAME, "--kubeconfig", str(kubeconfig), "--wait", "120s")
-            _run("docker", "build", "-t", IMAGE, str(_ROOT))
+            _run("docker", "build", "-t", IMAGE, "-t", NEXT_IMAGE, str(_ROOT))
             _run("docker", "pull", REDIS_IMAGE)
-            for image in (IMAGE, REDIS_IMAGE):
+            for image in (IMAGE, NEXT_IMAGE, REDIS_IMAGE):
                 _run("kind", "load", "docker-image", image, "--name", _NAME)
             kubectl = ("kubectl", f"--kubeconfig={kubeconfig}")
             _run(*kubectl, "apply", "--server-side", "-f", str(keda_manifest))

@@ -97,7 +97,7 @@ def scaler(
         "image": IMAGE,
         "command": ["ark-scaler"],
         "ports": [{"name": "grpc", "containerPort": SCALER_PORT}, {"name": "http", "containerPort": SCALER_HTTP_PORT}],
-        "readinessProbe": {"httpGet": {"path": "/readyz", "port": "http"}, "periodSeconds": 1},
+        "readinessProbe": {"httpGet": {"path": "/readyz", "port": "http"}, "periodSeconds": 1, "timeoutSeconds": 10},
         "livenessProbe": {
             "httpGet": {"path": "/healthz", "port": "http"},
             "timeoutSeconds": 10,

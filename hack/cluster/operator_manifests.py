@@ -68,7 +68,7 @@ def deployment(
         "command": ["ark-operator"],
         "args": [f"--{name}={value}" for name, value in flags.items()],
         "ports": [{"name": "http", "containerPort": 8080}],
-        "readinessProbe": {"httpGet": {"path": "/readyz", "port": "http"}, "periodSeconds": 1},
+        "readinessProbe": {"httpGet": {"path": "/readyz", "port": "http"}, "periodSeconds": 1, "timeoutSeconds": 10},
         "livenessProbe": {
             "httpGet": {"path": "/healthz", "port": "http"},
             "timeoutSeconds": 10,

@@ -29,10 +29,13 @@ class ProcessCluster:
     Args:
         folder: gets all files.
         hpa_sync_seconds: time between two decisions of the autoscaler; real clusters have 15 s.
+        images: folder with the archives of images, for a real node with containers, in a sandbox only; Pods are
+            processes where None.
     """
 
-    def __init__(self, folder: Path, *, hpa_sync_seconds: float = 15.0) -> None:
+    def __init__(self, folder: Path, *, hpa_sync_seconds: float = 15.0, images: Path | None = None) -> None:
         self.folder = folder
+        self._images = images
         self._hpa_sync_seconds = hpa_sync_seconds
         self._supervisor: subprocess.Popen[bytes] | None = None
         self._stopped = False
@@ -46,7 +49,7 @@ class ProcessCluster:
         """
         if sys.platform != "linux":
             raise CannotStart("the process cluster needs Linux (every Pod has an address of its own); use CLUSTER=kind")
-        programs.ensure()
+        programs.ensure(programs.FAMILIES if self._images is None else programs.NODE_FAMILIES)
         try:
             self._start()
         except BaseException:  # a Ctrl-C above all
@@ -60,6 +63,8 @@ class ProcessCluster:
         self.folder.mkdir(parents=True, exist_ok=True)
         errors = self.folder / "supervisor.log"
         command = [sys.executable, "-m", "hack.cluster.supervisor", f"--folder={self.folder}"]
+        if self._images is not None:
+            command.append(f"--images={self._images}")
         with errors.open("ab") as log:
             supervisor = self._supervisor = subprocess.Popen(
                 [*command, f"--hpa-sync-seconds={self._hpa_sync_seconds}"],

@@ -37,7 +37,7 @@ class Family:
     """Programs that are built from one Go module."""
 
     name: str
-    """Its folder under ``tools/``."""
+    """Its folder under ``tools/``, unless `folder` says another one."""
     module: str
     """The module that the programs are in; its version is the family's."""
     programs: Mapping[str, str]
@@ -50,30 +50,46 @@ class Family:
     """Folders of the module that are needed beside the programs."""
     tags: tuple[str, ...] = ()
     """Go's build tags."""
+    folder: str = ""
+    """The folder under ``tools/`` that it shares with another family."""
+
+    @property
+    def tools(self) -> Path:
+        """The Go module that pins it."""
+        return _TOOLS / (self.folder or self.name)
 
     @property
     def version(self) -> str:
         """The module's version, as its go.mod has it."""
-        text = (_TOOLS / self.name / "go.mod").read_text()
+        text = (self.tools / "go.mod").read_text()
         match = re.search(rf"^\s*(?:require )?{re.escape(self.module)} (v\S+)", text, re.MULTILINE)
         if match is None:
-            raise CannotBuild(f"tools/{self.name}/go.mod does not require {self.module}")
+            raise CannotBuild(f"{self.tools}/go.mod does not require {self.module}")
         return match[1]
 
 
 ETCD = Family("etcd", "go.etcd.io/etcd/server/v3", {"etcd": "go.etcd.io/etcd/server/v3"}, takes="a minute")
-_K8S_VERSION = "k8s.io/component-base/version"
+_K8S = "k8s.io/kubernetes"
+_K8S_STAMPS = {
+    f"k8s.io/component-base/version.{name}": value
+    for name, value in {"gitVersion": "{version}", "gitMajor": "{major}", "gitMinor": "{minor}"}.items()
+}
 KUBERNETES = Family(
     "kubernetes",
-    "k8s.io/kubernetes",
-    {name: f"k8s.io/kubernetes/cmd/{name}" for name in ("kube-apiserver", "kube-controller-manager", "kubectl")},
+    _K8S,
+    {name: f"{_K8S}/cmd/{name}" for name in ("kube-apiserver", "kube-controller-manager", "kubectl")},
     takes="6 minutes",
-    stamps={
-        f"{_K8S_VERSION}.gitVersion": "{version}",
-        f"{_K8S_VERSION}.gitMajor": "{major}",
-        f"{_K8S_VERSION}.gitMinor": "{minor}",
-    },
+    stamps=_K8S_STAMPS,
 )
+KUBERNETES_NODE = Family(
+    "kubernetes-node",
+    _K8S,
+    {name: f"{_K8S}/cmd/{name}" for name in ("kubelet", "kube-proxy", "kube-scheduler")},
+    takes="2 minutes",
+    stamps=_K8S_STAMPS,
+    folder="kubernetes",
+)
+COREDNS = Family("coredns", "github.com/coredns/coredns", {"coredns": "."}, takes="2 minutes")
 _KEDA = "github.com/kedacore/keda/v2"
 KEDA = Family(
     "keda",
@@ -86,7 +102,9 @@ KEDA = Family(
 KUBELET = Family("kubelet", "k8s.io/cri-streaming", {"kubelet-endpoint": "."}, takes="half a minute")
 """The one program of our own: the process node's side of ``kubectl port-forward``."""
 FAMILIES = (ETCD, KUBERNETES, KEDA, KUBELET)
-"""What a cluster is made of."""
+"""What a process cluster is made of."""
+NODE_FAMILIES = (ETCD, KUBERNETES, KEDA, KUBERNETES_NODE, COREDNS)
+"""What a cluster with a real node is made of."""
 HELM = Family("helm", "helm.sh/helm/v4", {"helm": "helm.sh/helm/v4/cmd/helm"}, takes="2 minutes")
 _PROMETHEUS = "github.com/prometheus/prometheus"
 PROMETHEUS = Family(
@@ -164,7 +182,7 @@ def ensure(families: tuple[Family, ...] = FAMILIES, cache: Path | None = None) -
 
 def _fingerprint(family: Family) -> str:
     """Return a short hash of all that decides how the programs come out, but for Go's own version."""
-    tools = _TOOLS / family.name
+    tools = family.tools
     machine = (platform.system(), platform.machine())
     facts = [_LAYOUT, *sorted(family.programs.items()), *sorted(family.stamps.items()), *family.files, *machine]
     facts += family.tags
@@ -230,7 +248,7 @@ def _flags(family: Family) -> str:
 
 def _go(go: str, family: Family, *arguments: str) -> str:
     ended = subprocess.run(
-        [go, *arguments], cwd=_TOOLS / family.name, env=_environment(), capture_output=True, text=True, check=False
+        [go, *arguments], cwd=family.tools, env=_environment(), capture_output=True, text=True, check=False
     )
     if ended.returncode != 0:
         raise CannotBuild(f"go {' '.join(arguments[:2])} failed for {family.name}:\n{ended.stderr[-3000:]}")
@@ -242,7 +260,7 @@ def _go_build(go: str, family: Family, package: str, target: Path, progress: Pro
     command = [go, "build", "-v", *options, "-o", str(target), package]
     with subprocess.Popen(
         command,
-        cwd=_TOOLS / family.name,
+        cwd=family.tools,
         env=_environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -20,6 +21,8 @@ from typing import NoReturn
 from hack.cluster import addresses, programs
 from hack.cluster.certificates import KeyPair
 from hack.cluster.component import Component, Components
+from hack.cluster.containers.node import SERVICES, RealNode
+from hack.cluster.containers.sandbox import NODE_ADDRESS
 from hack.cluster.control_plane import ControlPlane
 from hack.cluster.keda import Keda
 from hack.cluster.kubectl import KubectlFailed
@@ -44,6 +47,7 @@ def main() -> int:
     """Run a cluster."""
     parser = argparse.ArgumentParser(prog="python -m hack.cluster.supervisor", description=__doc__)
     parser.add_argument("--folder", type=Path, required=True, help="gets all files")
+    parser.add_argument("--images", type=Path, help="folder of images, for Pods of containers (in a sandbox only)")
     parser.add_argument("--hpa-sync-seconds", type=float, default=15.0, help="time between two decisions of the HPA")
     options = parser.parse_args()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -54,8 +58,12 @@ def main() -> int:
     components = Components(logs)
     try:
         threading.Thread(target=_stop_when_input_ends, daemon=True).start()
-        with addresses.claimed(programs.cache_folder() / "addresses") as block:
-            state = _start(folder, components, block, options.hpa_sync_seconds)
+        with ExitStack() as stack:
+            if options.images is not None:
+                state = _start_containers(folder, components, options.images, options.hpa_sync_seconds)
+            else:
+                block = stack.enter_context(addresses.claimed(programs.cache_folder() / "addresses"))
+                state = _start_processes(folder, components, block, options.hpa_sync_seconds)
             state.write(folder)
             _supervise(folder, components, state)
     except _Stopped:
@@ -80,7 +88,23 @@ def _supervise(folder: Path, components: Components, state: State) -> NoReturn:
             state.write(folder)
 
 
-def _start(folder: Path, components: Components, block: addresses.Block, hpa_sync_seconds: float) -> State:
+def _start_containers(folder: Path, components: Components, images: Path, hpa_sync_seconds: float) -> State:
+    built = programs.ensure(programs.NODE_FAMILIES)
+    control_plane = ControlPlane(
+        folder,
+        built,
+        services=SERVICES,
+        hpa_sync_seconds=hpa_sync_seconds,
+        address=NODE_ADDRESS,
+        kubelets=True,
+    )
+    control_plane.start(components)
+    RealNode(folder, built, control_plane, images).start(components)
+    Keda(folder, built, control_plane).start(components)
+    return State(control_plane.admin, built.kubectl, components.folder, components.pids)
+
+
+def _start_processes(folder: Path, components: Components, block: addresses.Block, hpa_sync_seconds: float) -> State:
     built = programs.ensure()
     control_plane = ControlPlane(folder, built, services=block.services, hpa_sync_seconds=hpa_sync_seconds)
     control_plane.start(components)

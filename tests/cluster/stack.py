@@ -60,7 +60,7 @@ class Stack:
 
     async def kubectl(self, *arguments: str) -> str:
         """Run kubectl in the namespace."""
-        return await asyncio.to_thread(self.access.kubectl.run, *arguments, "-n", self.namespace)
+        return await asyncio.to_thread(self.access.kubectl.run, "-n", self.namespace, *arguments)
 
     async def ready(self, deployment: str) -> None:
         """Wait until a Deployment's Pods are all ready."""

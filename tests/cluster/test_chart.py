@@ -160,24 +160,33 @@ async def installed(cluster: Access) -> AsyncIterator[tuple[Release, Pool]]:
     for space in spaces:
         space["metadata"]["labels"] = RESTRICTED
     await asyncio.to_thread(kubectl.apply, spaces)
-    values = await asyncio.to_thread(process_cluster_values, kubectl)
-    values["redis"]["bundled"]["enabled"] = True
+    shared = cluster.local is None  # with other tests, and the definition with it
+    values: dict[str, Any] = {} if shared else await asyncio.to_thread(process_cluster_values, kubectl)
+    values.setdefault("redis", {}).setdefault("bundled", {})["enabled"] = True
     values["operator"] = {"settings": {"ARK_OPERATOR_POLLING_SECONDS": 5, "ARK_OPERATOR_STATUS_SECONDS": 2}}
-    values["watchNamespace"] = agents
+    values |= {"watchNamespace": agents, "image": {"tag": tag(manifests.IMAGE)}, "crd": {"install": not shared}}
+    if shared:
+        await asyncio.to_thread(kubectl.apply, [operator_manifests.crd()])
     release = Release(cluster, helm(kubectl.kubeconfig), values, own, agents)
-    redis = f"redis://{values['redis']['bundled']['service']['clusterIP']}:6379/0"
-    client = connect(redis)
     try:
         await release.run("install")
-        async with api.connect(kubectl.kubeconfig) as connected:
-            yield release, Pool(Stack(cluster, connected, agents, client, redis, ""), "writer")
+        redis = f"redis://{await asyncio.to_thread(cluster.address, own, 'ark-redis', 6379)}/0"
+        client = connect(redis)
+        try:
+            async with api.connect(kubectl.kubeconfig) as connected:
+                yield release, Pool(Stack(cluster, connected, agents, client, redis, ""), "writer")
+        finally:
+            await client.aclose()
     finally:
-        await client.aclose()
         await asyncio.to_thread(release.helm.run, "uninstall", "ark", "-n", own, "--ignore-not-found")
         for name in (agents, own):
             await asyncio.to_thread(kubectl.run, "delete", "namespace", name, "--wait=false")
-        # It is kept by the chart, as this release's; the next one is another.
-        await asyncio.to_thread(kubectl.run, "delete", "crd", "arkagents.arkonis.dev")
+        if not shared:  # the chart keeps it, as this release's; the next one is another
+            await asyncio.to_thread(kubectl.run, "delete", "crd", "arkagents.arkonis.dev")
+
+
+def tag(image: str) -> str:
+    return image.partition(":")[2]
 
 
 async def make(pool: Pool) -> None:
@@ -373,6 +382,7 @@ async def doctor(release: Release) -> tuple[int, str]:
     return ended.returncode, ended.stdout
 
 
+@pytest.mark.containers
 @pytest.mark.timeout(600)
 async def test_the_doctor_finds_what_is_broken_and_nothing_else(cluster: Access) -> None:
     async with installed(cluster) as (release, pool):
@@ -438,6 +448,7 @@ async def test_the_doctor_finds_what_is_broken_and_nothing_else(cluster: Access)
         await broken(f"Secret {release.agents}/{client} with a certificate is not there")
 
 
+@pytest.mark.containers
 @pytest.mark.timeout(600)
 async def test_a_release_lives_under_load_through_upgrade_rollback_and_uninstall(
     cluster: Access, tmp_path: Path
@@ -460,6 +471,7 @@ async def test_a_release_lives_under_load_through_upgrade_rollback_and_uninstall
 
         async with recorded(pool) as recorder, asyncio.TaskGroup() as group:
             group.create_task(load())
+            release.values["image"] = {"tag": tag(manifests.NEXT_IMAGE)}
             await release.run("upgrade", second)
 
             async def rolled_out() -> bool:
@@ -467,7 +479,9 @@ async def test_a_release_lives_under_load_through_upgrade_rollback_and_uninstall
                 image = found["spec"]["template"]["spec"]["containers"][0]["image"]
                 status = found["status"]
                 current = status.get("observedGeneration") == found["metadata"]["generation"]
-                return bool(image == "ark:0.2.0" and current and status.get("updatedReplicas") == status["replicas"])
+                return bool(
+                    image == manifests.NEXT_IMAGE and current and status.get("updatedReplicas") == status["replicas"]
+                )
 
             await eventually(rolled_out, "the agents' new image", 120, every=0.3)
             assert await release.secrets() == certificates

@@ -173,6 +173,7 @@ async def busy(stack: Stack) -> AsyncIterator[Pool]:
         await pool.accepted()
         await pool.producer.submit("fails", meta={"failing_attempts": 99})
         await pool.reaches(1)
+        await governed.ready(f"{pool.agent}-agent")  # until then its Pod has no address
         yield pool
 
 

@@ -20,8 +20,8 @@ from ark_taskqueue import read_depth
 from hack.cluster import manifests, operator_manifests
 from hack.cluster.access import local
 from hack.cluster.api import AUTOSCALERS, DEPLOYMENTS, EVENTS, SCALED_OBJECTS, ApiError, Object
-from hack.cluster.e2e import CLUSTER_VARIABLE
 from hack.cluster.process_cluster import ProcessCluster
+from tests.cluster.conftest import not_ours
 from tests.cluster.stack import Pool, Stack, deployed, recorded
 from tests.eventually import eventually
 
@@ -243,7 +243,7 @@ async def test_the_status_shows_the_queue(governed: Stack) -> None:
 
 async def test_while_kedas_operator_hangs_people_and_fixed_pools_go_on(tmp_path: Path) -> None:
     """A cluster of its own: the others need their KEDA."""
-    if os.environ.get(CLUSTER_VARIABLE) == "current":
+    if not_ours():
         pytest.skip("a cluster of another kind has no KEDA that a test may stop")
     with ProcessCluster(tmp_path) as cluster:
         keda = cluster.state.pids["keda-operator"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from hack.cluster.api import PODS
 from hack.cluster.manifests import Scaling
 from tests.cluster.stack import Pool, Stack, make_pool, recorded
@@ -22,6 +24,7 @@ async def exit_codes(pool: Pool, found: dict[str, int]) -> None:
                 found[event.object["metadata"]["name"]] = status["state"]["terminated"]["exitCode"]
 
 
+@pytest.mark.containers
 async def test_from_zero_by_push_out_exactly_in_without_a_kill_and_back_to_zero(stack: Stack) -> None:
     """37 tasks ask for ceil(37 / 5) = 8 replicas; 12 of them last longer and ask for 3."""
     pool = await make_pool(stack, "writer", SCALING, grace_seconds=120)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 from hack.cluster import programs
 from hack.cluster.component import Components
 from hack.cluster.control_plane import ControlPlane
-from hack.cluster.e2e import CLUSTER_VARIABLE
+from tests.cluster.conftest import not_ours
 from tests.cluster.operator.operating import World, install, world
 
 
@@ -41,7 +40,7 @@ class ApiServer:
 @contextmanager
 def running(folder: Path) -> Iterator[ApiServer]:
     """Run etcd and an API server while the context is open."""
-    if os.environ.get(CLUSTER_VARIABLE) == "current":
+    if not_ours():
         pytest.skip("a cluster of another kind has no API server that a test may kill")
     built = programs.ensure((programs.ETCD, programs.KUBERNETES))
     components = Components(folder)
