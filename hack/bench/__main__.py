@@ -10,9 +10,10 @@ import sys
 from pathlib import Path
 
 from hack.bench.report import Report
+from hack.cluster.containers import entry, sandbox
 from hack.local import command
 
-BENCHMARKS = ("cap", "defaults", "ledger", "operator", "scale", "scaler", "soak", "status", "trace", "wake")
+BENCHMARKS = ("cap", "defaults", "ledger", "node", "operator", "scale", "scaler", "soak", "status", "trace", "wake")
 _FOLDER = Path(__file__).resolve().parents[2] / ".bench"
 
 
@@ -29,6 +30,12 @@ def main() -> int:
     arguments = parser.parse_args()
     report = Report(arguments.name, arguments.quick)
     benchmark = importlib.import_module(f"hack.bench.{arguments.name}")
+    if getattr(benchmark, "NEEDS_NODE", False) and not sandbox.inside():
+        try:
+            return entry.run_again("hack.bench", sys.argv[1:])
+        except entry.CANNOT as error:
+            print(f"bench: {error}", file=sys.stderr)
+            return 1
     asyncio.run(benchmark.run(report))
     path = report.write(_FOLDER)
     report.show()
