@@ -1,7 +1,7 @@
 # Every target sets itself up: virtual environment, pinned packages, Redis (the machine's own when it is 7.0 or
 # later, else the Valkey that comes with the packages). Only Python 3.11 or newer has to be there; test-operator, e2e, cluster,
 # cluster-demo, chaos and bench NAME=wake, operator, status, trace or soak also need Linux and Go 1.26, and build
-# Kubernetes and KEDA once (a quarter of an hour).
+# Kubernetes and KEDA once (a quarter of an hour). CLUSTER=node and bench NAME=node need root on Linux.
 
 .DEFAULT_GOAL := help
 .PHONY: help venv lint format test test-operator e2e demo cluster cluster-demo bench chaos fuzz protos package image release record reference docs lock clean

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from hack.bench.report import Report
+from hack.cluster import programs
 from hack.cluster.containers import entry, sandbox
 from hack.local import command
 
@@ -32,7 +33,7 @@ def main() -> int:
     benchmark = importlib.import_module(f"hack.bench.{arguments.name}")
     if getattr(benchmark, "NEEDS_NODE", False) and not sandbox.inside():
         try:
-            return entry.run_again("hack.bench", sys.argv[1:])
+            return entry.run_again("hack.bench", sys.argv[1:], programs.FAMILIES)
         except entry.CANNOT as error:
             print(f"bench: {error}", file=sys.stderr)
             return 1

@@ -24,6 +24,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import TypeVar
 
@@ -274,7 +275,8 @@ async def _start(place: _Place, program: str) -> tuple[float, float]:
             ready = time.clock_gettime(time.CLOCK_BOOTTIME)
     finally:
         await place.connected.delete(path, {"gracePeriodSeconds": 0})
-        await _until(lambda: _gone(place.connected, path))
+        async with asyncio.timeout(_LONGEST_SECONDS):
+            await _until(lambda: _gone(place.connected, path))
     return (started - created) * 1000, (ready - started) * 1000
 
 
@@ -286,7 +288,9 @@ async def _address(connected: Api, path: str) -> str | None:
 async def _gone(connected: Api, path: str) -> bool:
     try:
         await connected.get(path)
-    except ApiError:
+    except ApiError as error:
+        if error.status != HTTPStatus.NOT_FOUND:
+            raise
         return True
     return False
 

@@ -52,4 +52,4 @@ def claimed(folder: Path) -> Iterator[Block]:
                 continue
             yield Block(number)
             return
-    raise NoAddresses(f"{_BLOCKS} process clusters run on this machine already")
+    raise NoAddresses(f"{_BLOCKS} clusters run on this machine already")

@@ -1,4 +1,4 @@
-"""etcd, kube-apiserver and kube-controller-manager on free ports of loopback."""
+"""etcd, kube-apiserver and kube-controller-manager, on free ports of this machine."""
 
 from __future__ import annotations
 

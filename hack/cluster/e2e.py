@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from hack.cluster import kind, planted
+from hack.cluster import kind, planted, programs
 from hack.cluster.access import KINDS, NoCluster, current
 from hack.cluster.containers import entry, sandbox
 from hack.cluster.kubectl import KubectlFailed
@@ -46,7 +46,7 @@ def main() -> int:
     options = parser.parse_args()
     try:
         if options.cluster == "node" and not sandbox.inside():
-            return entry.run_again("hack.cluster.e2e", sys.argv[1:])
+            return entry.run_again("hack.cluster.e2e", sys.argv[1:], programs.TESTS)
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=_FOLDER, ignore_cleanup_errors=True)))
             environment, restarted = _prepare(options, folder, stack)

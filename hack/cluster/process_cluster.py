@@ -13,8 +13,8 @@ from hack.cluster import programs
 from hack.cluster.kubectl import Kubectl
 from hack.cluster.state import State
 
-_START_SECONDS = 180.0
-_STOP_SECONDS = 100.0
+_START_SECONDS = 300.0
+_STOP_SECONDS = 150.0
 """More than the grace periods of all its programs, one after the other."""
 _ROOT = Path(__file__).resolve().parents[2]
 

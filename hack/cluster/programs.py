@@ -130,6 +130,8 @@ ACTIONLINT = Family("actionlint", _ACTIONLINT, {"actionlint": f"{_ACTIONLINT}/cm
 _KREW = "sigs.k8s.io/krew"
 KREW = Family("krew", _KREW, {"krew": f"{_KREW}/cmd/krew"}, takes="half a minute")
 """These two check what a release is made with."""
+TESTS = (HELM, PROMETHEUS, CERT_MANAGER, PROMETHEUS_OPERATOR, ACTIONLINT, KREW)
+"""What the end-to-end tests use beside a cluster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +175,7 @@ def ensure(families: tuple[Family, ...] = FAMILIES, cache: Path | None = None) -
         if not folder.exists():
             go = go or _find_go()
             cache.mkdir(parents=True, exist_ok=True)
-            with _locked(cache / f"{family.name}.lock"):
+            with locked(cache / f"{family.name}.lock"):
                 if not folder.exists():
                     _build(family, go, folder)
         folders[family.name] = folder
@@ -203,7 +205,7 @@ def _find_go() -> str:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """Hold a lock against other processes that want to build the same."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

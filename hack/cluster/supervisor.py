@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -59,13 +60,14 @@ def main() -> int:
     try:
         threading.Thread(target=_stop_when_input_ends, daemon=True).start()
         with ExitStack() as stack:
+            look = None
             if options.images is not None:
-                state = _start_containers(folder, components, options.images, options.hpa_sync_seconds)
+                state, look = _start_containers(folder, components, options.images, options.hpa_sync_seconds)
             else:
                 block = stack.enter_context(addresses.claimed(programs.cache_folder() / "addresses"))
                 state = _start_processes(folder, components, block, options.hpa_sync_seconds)
             state.write(folder)
-            _supervise(folder, components, state)
+            _supervise(folder, components, state, look)
     except _Stopped:
         pass
     except (StartFailed, KubectlFailed, programs.CannotBuild, addresses.NoAddresses) as error:
@@ -79,16 +81,20 @@ def main() -> int:
     return 0
 
 
-def _supervise(folder: Path, components: Components, state: State) -> NoReturn:
-    """Start again what crashes, until a signal comes."""
+def _supervise(folder: Path, components: Components, state: State, look: Callable[[], None] | None) -> NoReturn:
+    """Start again what crashes, and look after what else the node needs, until a signal comes."""
     while True:
         time.sleep(_LOOK_SECONDS)
+        if look is not None:
+            look()
         if crashed := components.restart_crashed():
             state = replace(state, pids=components.pids, restarted=(*state.restarted, *crashed))
             state.write(folder)
 
 
-def _start_containers(folder: Path, components: Components, images: Path, hpa_sync_seconds: float) -> State:
+def _start_containers(
+    folder: Path, components: Components, images: Path, hpa_sync_seconds: float
+) -> tuple[State, Callable[[], None]]:
     built = programs.ensure(programs.NODE_FAMILIES)
     control_plane = ControlPlane(
         folder,
@@ -99,9 +105,10 @@ def _start_containers(folder: Path, components: Components, images: Path, hpa_sy
         kubelets=True,
     )
     control_plane.start(components)
-    RealNode(folder, built, control_plane, images).start(components)
+    node = RealNode(folder, built, control_plane, images)
+    node.start(components)
     Keda(folder, built, control_plane).start(components)
-    return State(control_plane.admin, built.kubectl, components.folder, components.pids)
+    return State(control_plane.admin, built.kubectl, components.folder, components.pids), node.keep_logs
 
 
 def _start_processes(folder: Path, components: Components, block: addresses.Block, hpa_sync_seconds: float) -> State:

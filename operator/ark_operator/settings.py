@@ -103,7 +103,8 @@ class OperatorSettings(ProgramSettings):
         3,
         ge=0,
         description="How long the operator keeps serving HTTP after SIGTERM, until Services send it no new connection; "
-        "only once a probe has found /readyz good. It stops leading at once. A second signal ends it",
+        "only once a probe has found /readyz good. It stops leading at once. A second signal ends it. "
+        "Keep it well below the Pod's terminationGracePeriodSeconds",
     )
     host: str = Field("", description="Address that the HTTP server listens on; empty: all of them, IPv4 and IPv6")
     http_port: int = Field(

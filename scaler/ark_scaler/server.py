@@ -68,8 +68,10 @@ class _Health(health.aio.HealthServicer):  # type: ignore[misc] # it has no type
     async def Check(  # noqa: N802 - gRPC's name
         self, request: health_pb2.HealthCheckRequest, context: Any
     ) -> health_pb2.HealthCheckResponse:
-        self._readiness.told()
-        return await super().Check(request, context)
+        answer: health_pb2.HealthCheckResponse = await super().Check(request, context)
+        if answer.status == health_pb2.HealthCheckResponse.SERVING:
+            self._readiness.told()
+        return answer
 
 
 @asynccontextmanager

@@ -85,8 +85,8 @@ class ScalerSettings(ProgramSettings):
         3,
         ge=0,
         description="How long the scaler keeps serving after SIGTERM, until Services send it no new connections; only "
-        "once a probe has found /readyz good. A second signal ends it. Together with --shutdown-seconds, keep it below "
-        "the Pod's terminationGracePeriodSeconds",
+        "once a probe, by HTTP or gRPC, has found it ready. A second signal ends it. Together with --shutdown-seconds, "
+        "keep it below the Pod's terminationGracePeriodSeconds",
     )
     shutdown_seconds: float = Field(
         5, ge=0, description="How long calls that are under way may take to end when the scaler stops"

@@ -59,10 +59,14 @@ def becomes(condition: Callable[[], bool]) -> bool:
     return True
 
 
-@pytest.mark.parametrize("killed", [False, True])
-def test_nothing_of_a_sandbox_outlives_it(killed: bool) -> None:
+def test_nothing_of_a_sandbox_outlives_it(tmp_path: Path) -> None:
+    for killed in (False, True):
+        lives_and_ends(tmp_path, killed=killed)
+
+
+def lives_and_ends(mounted: Path, *, killed: bool) -> None:
     token = f"600.{uuid.uuid4().int % 10**9}"
-    script = f"setsid sleep {token} & mount -t tmpfs tmpfs /mnt; cat /proc/1/cmdline; echo; read line; exit 3"
+    script = f"setsid sleep {token} & mount -t tmpfs tmpfs {mounted}; cat /proc/1/cmdline; echo; read line; exit 3"
     with started("sh", "-c", script) as made:
         assert made.stdin is not None
         assert made.stdout is not None
@@ -75,7 +79,7 @@ def test_nothing_of_a_sandbox_outlives_it(killed: bool) -> None:
             made.stdin.close()
         assert made.wait(END_SECONDS) == (-9 if killed else 3)
         assert becomes(lambda: not running(token))
-        assert "/mnt " not in Path("/proc/mounts").read_text()
+        assert str(mounted) not in Path("/proc/mounts").read_text()
     if killed:
         with started("true") as next_one:  # it has the number that has become free
             assert next_one.wait(END_SECONDS) == 0

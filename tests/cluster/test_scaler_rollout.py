@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from dataclasses import dataclass, field
 
@@ -22,8 +21,6 @@ CONNECTIONS_PER_SECOND = 50
 STREAMS = 200
 REPLICAS = 2
 CALL_SECONDS = 10.0
-DRAIN_SECONDS = os.environ.get("DRAIN_SECONDS", "10")
-"""3 is the default, which keeps up with kube-proxy on a machine with nothing else to do."""
 KEDA_SECONDS = 2.0
 """KEDA opens a stream again after so long where it ended with OK."""
 AFTERWARDS_SECONDS = 6.0
@@ -55,10 +52,10 @@ class Clients:
             except grpc.aio.AioRpcError as error:
                 self.failures.append(f"{error.code().name}: {error.details()}")
 
-    async def connect_all_the_time(self) -> None:
-        """Open connections at an even pace, until cancelled."""
+    async def connect_until(self, stop: asyncio.Event) -> None:
+        """Open connections at an even pace until told to stop; those that are under way are waited for."""
         async with asyncio.TaskGroup() as group:
-            while True:
+            while not stop.is_set():
                 group.create_task(self.connect())
                 await asyncio.sleep(1 / CONNECTIONS_PER_SECOND)
 
@@ -79,8 +76,10 @@ class Clients:
 async def test_a_rolling_restart_turns_nobody_away_and_wakes_every_pool(access: Access) -> None:
     if not access.near:
         pytest.skip("a port-forward leads to one Pod and not through the Service, so this cluster's is out of reach")
-    # On a busy machine Redis may take its time while new scalers start, and kube-proxy to hear of those that end.
-    async with deployed(access, settings={"redis-timeout-seconds": "10", "drain-seconds": DRAIN_SECONDS}) as stack:
+    settings = {"redis-timeout-seconds": "10"}  # on a busy machine Redis may take its time while new scalers start
+    if access.local is None:
+        settings["drain-seconds"] = "10"  # and kube-proxy, to hear of those that end; the default is 3
+    async with deployed(access, settings=settings) as stack:
         await restart_under_load(stack)
 
 
@@ -90,6 +89,7 @@ async def restart_under_load(stack: Stack) -> None:
     before = {pod["metadata"]["uid"] for pod in await stack.pods(manifests.SCALER)}
     clients = Clients(stack)
     submitted: dict[str, float] = {}
+    stop = asyncio.Event()
 
     async def restarted() -> bool:
         pods = await stack.pods(manifests.SCALER)
@@ -107,7 +107,7 @@ async def restart_under_load(stack: Stack) -> None:
         asyncio.TaskGroup() as group,
     ):
         tasks = [group.create_task(clients.listen(channel, f"agent-{number}")) for number in range(STREAMS)]
-        tasks.append(group.create_task(clients.connect_all_the_time()))
+        group.create_task(clients.connect_until(stop))
         wakes = group.create_task(submit())
         await asyncio.sleep(1)
         await stack.kubectl("rollout", "restart", f"deployment/{manifests.SCALER}")
@@ -115,6 +115,7 @@ async def restart_under_load(stack: Stack) -> None:
         await wakes
         await eventually(lambda: len(clients.awake) == STREAMS, "a push for each", SLOW_MACHINE_SECONDS)
         await asyncio.sleep(AFTERWARDS_SECONDS)
+        stop.set()
         for task in tasks:
             task.cancel()
     late = sorted(clients.awake[agent] - at for agent, at in submitted.items())

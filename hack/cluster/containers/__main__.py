@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from hack.cluster import addresses
 from hack.cluster.containers import packages, sandbox
 from hack.local import command
 
@@ -12,18 +13,18 @@ _CANNOT = 3
 
 
 def main() -> int:
-    """Install what is missing, and try a sandbox."""
+    """Install what is missing, ask the kernel, and try a sandbox."""
     try:
         packages.ensure()
-        if (code := sandbox.run(["true"], os.environ)) != 0:
-            raise packages.Missing(f"namespaces, mounts or cgroups cannot be made here (exit code {code})")
+        if (refusal := sandbox.refusal()) is not None:
+            raise packages.Missing(refusal)
+        return sandbox.run(["true"], os.environ)
     except packages.Missing as error:
         print(f"no real node: {error}", file=sys.stderr)
         return _CANNOT
-    except packages.CannotInstall as error:
+    except (packages.CannotInstall, addresses.NoAddresses) as error:
         print(f"no real node: {error}", file=sys.stderr)
         return 1
-    return 0
 
 
 if __name__ == "__main__":

@@ -8,26 +8,39 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from hack.cluster import programs
+from hack.cluster import addresses, programs
 from hack.cluster.containers import images, packages, sandbox
 from hack.cluster.process_cluster import ProcessCluster
 
+BASE = "ARK_NODE_BASE"
+"""Names the image to build on, as a mirror has it."""
 _IMAGES = "ARK_NODE_IMAGES"
 """Tells the command in the sandbox where the images are."""
-CANNOT = (programs.CannotBuild, images.CannotBuildImage, packages.Missing, packages.CannotInstall)
+CANNOT = (
+    programs.CannotBuild,
+    images.CannotBuildImage,
+    packages.Missing,
+    packages.CannotInstall,
+    addresses.NoAddresses,
+)
 """What keeps this machine from having a real node."""
 
 
-def run_again(module: str, arguments: Sequence[str]) -> int:
+def run_again(module: str, arguments: Sequence[str], families: Sequence[programs.Family]) -> int:
     """Run a module in a sandbox and return its exit code; packages, programs and images are fetched and built before.
 
+    Args:
+        module: as for ``python -m``.
+        arguments: of its command line.
+        families: programs that it uses beside those of the node; in the sandbox nothing can be fetched.
+
     Raises:
-        CannotBuild, CannotBuildImage, Missing, CannotInstall: it cannot be.
+        CannotBuild, CannotBuildImage, Missing, CannotInstall, NoAddresses: it cannot be.
     """
     packages.ensure()
-    programs.ensure(programs.NODE_FAMILIES)
+    programs.ensure((*programs.NODE_FAMILIES, *families))
     with tempfile.TemporaryDirectory(prefix="ark-images-", ignore_cleanup_errors=True) as folder:
-        images.build(Path(folder))
+        images.build(Path(folder), os.environ.get(BASE))
         return sandbox.run([sys.executable, "-m", module, *arguments], {**os.environ, _IMAGES: folder})
 
 

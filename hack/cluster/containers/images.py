@@ -8,13 +8,14 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from hack.cluster import manifests
-from hack.cluster.programs import cache_folder
+from hack.cluster.programs import cache_folder, locked
 from hack.cluster.progress import Progress
 from hack.local.redis_binary import packaged_valkey
 
@@ -32,7 +33,7 @@ _PACKAGES = "python3,python3-venv,python3-pip,ca-certificates"
 _LEFT_OUT = ("doc/*", "groff/*", "info/*", "lintian/*", "locale/*", "man/*")
 """Of /usr/share, as Debian's and Docker's own slim images leave it out."""
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_PULL_SECONDS = 120.0
+_PULL_SECONDS = 60.0
 _SECONDS = 1800.0
 
 
@@ -50,11 +51,14 @@ def build(folder: Path, base: str | None = None) -> None:
     Raises:
         CannotBuildImage: a tool failed.
     """
-    base = base or _base()
-    _build_project(PROJECT, base)
-    _build_redis(REDIS, base)
-    _archive(PROJECT, folder / PROJECT_ARCHIVE)
-    _archive(REDIS, folder / "redis.tar")
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    with locked(cache_folder() / "images.lock"):  # another checkout's image has the same name
+        _buildah("rm", "--all")  # of a build that was killed
+        base = base or _base()
+        _build_project(PROJECT, base)
+        _build_redis(REDIS, base)
+        _archive(PROJECT, folder / PROJECT_ARCHIVE)
+        _archive(REDIS, folder / "redis.tar")
 
 
 def lay_out(folder: Path) -> int:
@@ -84,7 +88,8 @@ def _build_project(name: str, base: str) -> None:
 def _base() -> str:
     try:
         _buildah("pull", "--quiet", "--retry=0", _BASE, seconds=_PULL_SECONDS)
-    except CannotBuildImage:
+    except CannotBuildImage as error:
+        print(f"{_BASE} cannot be pulled: {str(error).strip().splitlines()[-1]}", file=sys.stderr, flush=True)
         return _stand_in()
     return _BASE
 
@@ -102,7 +107,7 @@ def _stand_in() -> str:
         pass
     else:
         return name
-    progress = Progress("no registry of images in reach: making a base image out of Debian's packages, once")
+    progress = Progress("making a base image out of Debian's packages in its place, once")
     with tempfile.TemporaryDirectory(prefix="ark-base-") as folder:
         tar = Path(folder) / "base.tar"
         _run(["mmdebstrap", "--quiet", "--variant=minbase", *options, _SUITE, str(tar)])
@@ -147,7 +152,8 @@ def _storage() -> Iterator[list[str]]:
     store = cache_folder().parent / "images"
     store.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="ark-images-") as run:
-        yield ["buildah", f"--root={store}", f"--runroot={run}"]
+        # Mounts of a build that is killed go with their namespace.
+        yield ["unshare", "--mount", "--fork", "--kill-child", "buildah", f"--root={store}", f"--runroot={run}"]
 
 
 def _buildah(*arguments: str, seconds: float = _SECONDS) -> str:

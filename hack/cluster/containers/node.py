@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ _PODS = "10.244.0.0/16"
 _MOST_PODS = 250
 _SOCKET = Path("/run/containerd/containerd.sock")
 _STATE = "/run/containerd"
-_IMPORT_SECONDS = 300.0
+_CALL_SECONDS = 120.0
 _DNS_USER = "coredns"
 
 
@@ -43,6 +44,7 @@ class RealNode:
         self._control_plane = control_plane
         self._archives = images
         self._logs = folder / "pods"
+        self._kubelets_logs = self._folder / "pods"
 
     def start(self, components: Components) -> None:
         """Start the programs, and wait until the node takes Pods.
@@ -60,6 +62,15 @@ class RealNode:
             components.wait(name)
         kubectl = self._control_plane.kubectl
         kubectl.run("wait", "--for=condition=Ready", "--timeout=60s", f"node/{NAME}")
+
+    def keep_logs(self) -> None:
+        """Keep what Pods print: a kubelet removes their logs with them. To be called again and again."""
+        for log in self._kubelets_logs.glob("*/*/*.log"):
+            kept = self._logs / log.relative_to(self._kubelets_logs)
+            if not kept.exists():
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                with suppress(FileNotFoundError):  # it has gone meanwhile
+                    kept.hardlink_to(log)
 
     def _containerd(self) -> Component:
         networks = self._folder / "networks"
@@ -128,7 +139,7 @@ state = "{_STATE}"
                 "failCgroupV1": False,
                 "failSwapOn": False,
                 "containerRuntimeEndpoint": f"unix://{_SOCKET}",
-                "podLogsDir": str(self._logs),
+                "podLogsDir": str(self._kubelets_logs),
                 "maxPods": _MOST_PODS,
                 # The machine's disk is not this node's to tidy up.
                 "evictionHard": {"memory.available": "100Mi"},
@@ -252,6 +263,9 @@ def _dns_rights() -> list[dict[str, Any]]:
 
 
 def _call(*command: str) -> None:
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=_IMPORT_SECONDS, check=False)
+    try:
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=_CALL_SECONDS, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise StartFailed(f"{' '.join(command)} took longer than {_CALL_SECONDS:g} s") from error
     if ended.returncode != 0:
         raise StartFailed(f"{' '.join(command)}: {ended.stderr.strip()}")

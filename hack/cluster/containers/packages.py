@@ -50,14 +50,17 @@ def ensure() -> None:
         raise Missing(f"CLUSTER=node needs what Debian has in the packages {', '.join(packages)}: install them")
     print(f"installing {', '.join(packages)}", file=sys.stderr, flush=True)
     for command in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", *packages]):
-        ended = subprocess.run(
-            ["apt-get", *command],  # noqa: S607
-            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-            capture_output=True,
-            text=True,
-            timeout=_SECONDS,
-            check=False,
-        )
+        try:
+            ended = subprocess.run(
+                ["apt-get", *command],  # noqa: S607
+                env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+                capture_output=True,
+                text=True,
+                timeout=_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise CannotInstall(f"apt-get {' '.join(command)} took longer than {_SECONDS:g} s") from error
         if ended.returncode != 0:
             raise CannotInstall(f"apt-get {' '.join(command)} failed:\n{(ended.stdout + ended.stderr)[-2000:]}")
 

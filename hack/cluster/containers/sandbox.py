@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from hack.cluster import addresses
@@ -38,6 +39,16 @@ _KERNEL = (
 )
 """What a kubelet sets for the whole machine; here it sets copies."""
 _CLEAN_SECONDS = 20.0
+_MODULES = ("br_netfilter", "overlay")
+_TRIAL = """
+mount -t tmpfs tmpfs /run
+mkdir "$1/lower" "$1/upper" "$1/work" "$1/merged"
+mount -t overlay -o "lowerdir=$1/lower,upperdir=$1/upper,workdir=$1/work" overlay "$1/merged"
+umount "$1/merged"
+[ -e /proc/sys/net/bridge/bridge-nf-call-iptables ] || { echo "the kernel has no br_netfilter" >&2; exit 1; }
+"""
+"""What a node needs of the kernel, in namespaces; gets a folder for temporary files, where containers will lie."""
+_TRIAL_SECONDS = 30.0
 
 
 def run(command: Sequence[str], environment: Mapping[str, str]) -> int:
@@ -65,6 +76,26 @@ def run(command: Sequence[str], environment: Mapping[str, str]) -> int:
             _remove_cgroups(name)
 
 
+def refusal() -> str | None:
+    """Return why this machine lets nobody make a sandbox; None where it does."""
+    if shutil.which("modprobe") is not None:
+        for module in _MODULES:  # where they are built in, or may not be loaded, the trial below tells
+            subprocess.run(["modprobe", module], capture_output=True, timeout=_TRIAL_SECONDS, check=False)  # noqa: S607
+    with tempfile.TemporaryDirectory(prefix="ark-trial-") as folder:
+        line = ["unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc", "sh", "-euc", _TRIAL, "sh", folder]
+        ended = subprocess.run(line, capture_output=True, text=True, timeout=_TRIAL_SECONDS, check=False)
+    if ended.returncode != 0:
+        return f"namespaces and mounts cannot be made here: {ended.stderr.strip()}"
+    for hierarchy in hierarchies():
+        trial = hierarchy / f"{_CGROUP}-trial-{os.getpid()}"
+        try:
+            trial.mkdir()
+            trial.rmdir()
+        except OSError as error:
+            return f"cgroups cannot be made here: {error}"
+    return None
+
+
 def inside() -> bool:
     """Return whether this process is in a sandbox."""
     return _NAME in os.environ
@@ -79,8 +110,12 @@ def _waited(held: subprocess.Popen[bytes]) -> int:
     """Wait for the end; hand on what asks for it, to the first process of the namespace: unshare itself does not."""
 
     def hand_on(number: int, _frame: object) -> None:
-        for child in _children(held.pid):
-            os.kill(child, number)
+        children = _children(held.pid)
+        for child in children:
+            with suppress(ProcessLookupError):
+                os.kill(child, number)
+        if not children:
+            held.kill()
 
     before = {number: signal.signal(number, hand_on) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
@@ -139,10 +174,11 @@ def _enter(name: str) -> None:
     for folder in _PRIVATE:
         _call("mount", "-t", "tmpfs", "tmpfs", folder)
     own = Path(tempfile.mkdtemp(dir="/run", prefix="ark-"))
-    for path in _KERNEL:
-        copy = own / path.replace("/", "-")
-        shutil.copyfile(f"/proc/sys/{path}", copy)
-        _call("mount", "--bind", str(copy), f"/proc/sys/{path}")
+    for setting in (Path("/proc/sys", path) for path in _KERNEL):
+        if setting.exists():
+            copy = own / setting.name
+            shutil.copyfile(setting, copy)
+            _call("mount", "--bind", str(copy), str(setting))
     # Programs beside the Pods find Services by their names, too.
     text = f"nameserver {NODE_ADDRESS}\nsearch svc.{DOMAIN} {DOMAIN}\noptions ndots:5 timeout:1\n"
     (own / "resolv.conf").write_text(text)
@@ -155,8 +191,7 @@ def _enter(name: str) -> None:
     for end in ("node", "gateway"):
         _call("ip", "link", "set", end, "up")
     _call("ip", "route", "add", "default", "via", _GATEWAY, "dev", "node")
-    for path in ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"):
-        Path("/proc/sys", path).write_text("1")
+    Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
     make_cgroups(name)
 
 
@@ -165,10 +200,18 @@ def _call(*command: str) -> None:
 
 
 def _main(name: str, *command: str) -> int:
+    program: subprocess.Popen[bytes] | None = None
+
+    def hand_on(number: int, _frame: object) -> None:
+        if program is None:
+            os._exit(128 + number)  # as the first process it would not end by a signal
+        with suppress(ProcessLookupError):
+            os.kill(program.pid, number)  # its own method may take its exit code away
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, hand_on)
     _enter(name)
     program = subprocess.Popen(command, env=os.environ)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, _frame: program.send_signal(number))
     # The first process of a namespace inherits whatever others leave behind.
     while True:
         pid, status = os.wait()

@@ -19,7 +19,7 @@ def test_each_cluster_claims_a_block_of_its_own_and_gives_it_back(tmp_path: Path
     with ExitStack() as stack:
         blocks = {stack.enter_context(claimed(tmp_path)) for _ in range(32)}
         assert len(blocks) == 32
-        with pytest.raises(NoAddresses, match="32 process clusters run on this machine already"):
+        with pytest.raises(NoAddresses, match="32 clusters run on this machine already"):
             stack.enter_context(claimed(tmp_path))
 
 

@@ -6,13 +6,15 @@ import asyncio
 import os
 import re
 import sys
-import time
+from pathlib import Path
 from xml.etree import ElementTree
 
+import psutil
 import pytest
 
 from hack.record import picture, terminal
 from hack.record.terminal import Frame, NotRecorded, Run
+from tests.eventually import eventually
 
 SHOWS = """
 import os
@@ -36,18 +38,21 @@ async def test_a_program_that_fails_is_an_error_with_what_it_said() -> None:
         await terminal.record([sys.executable, "-c", "print('broken'); exit(3)"], os.environ, rows=5, every=0.05)
 
 
-async def test_a_program_that_never_ends_is_ended() -> None:
+async def test_a_program_that_never_ends_is_ended(tmp_path: Path) -> None:
     """At the limit, and when the recording is cancelled."""
-    line = [sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(600)"]
-    with pytest.raises(NotRecorded, match=r"still running after 0.5 s"):
-        await terminal.record(line, os.environ, rows=5, every=0.05, limit=0.5)
-    before = time.monotonic()
+    note = tmp_path / "pid"
+    program = f"import os, time; open({str(note)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+    line = [sys.executable, "-c", program]
+    with pytest.raises(NotRecorded, match=r"still running after 3 s"):
+        await terminal.record(line, os.environ, rows=5, every=0.05, limit=3)
+    assert not psutil.pid_exists(int(note.read_text()))
+    note.unlink()
     recording = asyncio.create_task(terminal.record(line, os.environ, rows=5, every=0.05))
-    await asyncio.sleep(0.2)
+    await eventually(lambda: note.exists() and note.read_text() != "", "the program")
     recording.cancel()
     with pytest.raises(asyncio.CancelledError):
         await recording
-    assert time.monotonic() - before < 300
+    assert not psutil.pid_exists(int(note.read_text()))
 
 
 def test_the_picture_shows_each_frame_at_its_time_and_draws_a_row_once() -> None:
