@@ -25,8 +25,8 @@ COPY operator operator
 COPY cli cli
 RUN /opt/build/bin/hatchling build -t wheel -d /dist \
  && pip --python /opt/ark install --no-cache-dir --no-deps --no-index /dist/*.whl
-COPY hack/image/prune.sh ./
-RUN sh prune.sh /opt/ark
+COPY hack/image/prune.sh hack/image/first.sh ./
+RUN sh prune.sh /opt/ark && sh first.sh /opt/ark
 
 FROM ${BASE}
 LABEL org.opencontainers.image.title="ark" \
@@ -36,7 +36,8 @@ LABEL org.opencontainers.image.title="ark" \
 COPY --from=build /opt/ark /opt/ark
 # Libraries look up the user's name and home; any other user will do too, as on OpenShift.
 RUN echo "ark:x:65532:" >>/etc/group && echo "ark:x:65532:65532:ark:/tmp:/usr/sbin/nologin" >>/etc/passwd
-ENV PATH=/opt/ark/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+# dumb-init (hack/image/first.sh) is to signal our program alone: an agent's own child processes are the agent's to end.
+ENV PATH=/opt/ark/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 DUMB_INIT_SETSID=0
 USER 65532:65532
 # Not /tmp: Pods mount a volume there, and what an image based on this one copies to its working folder must be seen.
 WORKDIR /app

@@ -27,7 +27,7 @@ _ROOT = Path(__file__).resolve().parents[1]
 _DOCKERFILE = _ROOT / "Dockerfile"
 _COPIED = re.compile(r"^COPY (?!--from)(.*)$", re.MULTILINE)
 _PYTHON = re.compile(r"^ARG BASE=python:(\d+\.\d+)", re.MULTILINE)
-_PRUNE = "hack/image/prune.sh"
+_SCRIPTS = _ROOT / "hack" / "image"
 _PLATFORMS = ("x86_64-manylinux_2_28", "aarch64-manylinux_2_28")
 _PROGRAMS = ("ark-scaler", "ark-operator", "ark-agent", "kubectl-ark")
 _SECONDS = 60.0
@@ -111,7 +111,9 @@ def _install(folder: Path, wheel: Path) -> Path:
     _environment(folder / "ark", "requirements-image.lock")
     python = str(folder / "ark" / "bin" / "python")
     _run(_uv(), "pip", "install", "--quiet", "--python", python, "--no-deps", "--no-index", str(wheel))
-    _run("sh", str(_ROOT / _PRUNE), str(folder / "ark"))
+    _run("sh", str(_SCRIPTS / "prune.sh"), str(folder / "ark"))
+    if sys.platform == "linux":
+        _run("sh", str(_SCRIPTS / "first.sh"), str(folder / "ark"))
     return folder / "ark" / "bin"
 
 

@@ -61,3 +61,17 @@ def test_pruning_something_else_is_refused(tmp_path: Path) -> None:
     assert ended.returncode == 1
     assert "is not as expected" in ended.stderr
     assert kept.exists()
+
+
+def test_the_programs_of_the_image_run_below_an_init(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    programs = [tmp_path / "bin" / name for name in ("ark-scaler", "ark-operator", "ark-agent")]
+    for program in programs:
+        program.write_text(f"#!{tmp_path}/bin/python3\nimport sys\n")
+    command = ["sh", str(SCRIPTS / "first.sh"), str(tmp_path)]
+    subprocess.run(command, check=True)
+    first = f"#!{tmp_path}/bin/dumb-init {tmp_path}/bin/python3\nimport sys\n"
+    assert [program.read_text() for program in programs] == [first] * 3
+    again = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert again.returncode == 1
+    assert "does not begin with its Python" in again.stderr

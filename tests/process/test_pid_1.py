@@ -64,6 +64,23 @@ def _handles(pid: int, number: signal.Signals) -> bool:
     return bool(int(caught.split()[1], 16) & (1 << (number - 1)))
 
 
+def test_below_the_images_init_a_program_may_take_its_time_to_listen(folder: Path) -> None:
+    init = str(Path(sys.executable).with_name("dumb-init"))
+    command = [init, sys.executable, "-c", "import time; time.sleep(600)"]
+    with first_of_a_namespace(command, folder / "log") as (outer, pid):
+        children = Path(f"/proc/{pid}/task/{pid}/children")
+
+        def begun() -> bool:
+            """Return whether the program is there; it will never have a handler."""
+            if not (child := children.read_text().strip()):
+                return False
+            return Path(f"/proc/{child}/cmdline").read_bytes().startswith(sys.executable.encode())
+
+        outer.wait_until(begun, 30, "the program", every=0.002)
+        os.kill(pid, signal.SIGTERM)
+        assert outer.wait(30) == 128 + signal.SIGTERM
+
+
 @pytest.mark.parametrize("delay", [0.1, 0.3, 0.6, 1.0, 2.0])
 @pytest.mark.parametrize("program", list(_FLAGS))
 async def test_a_signal_while_it_starts_ends_a_program(
