@@ -12,7 +12,7 @@ from hack.cluster import addresses, programs
 from hack.cluster.containers import images, packages, sandbox
 from hack.cluster.process_cluster import ProcessCluster
 
-BASE = "ARK_NODE_BASE"
+_BASE = "ARK_NODE_BASE"
 """Names the image to build on, as a mirror has it."""
 _IMAGES = "ARK_NODE_IMAGES"
 """Tells the command in the sandbox where the images are."""
@@ -40,7 +40,7 @@ def run_again(module: str, arguments: Sequence[str], families: Sequence[programs
     packages.ensure()
     programs.ensure((*programs.NODE_FAMILIES, *families))
     with tempfile.TemporaryDirectory(prefix="ark-images-", ignore_cleanup_errors=True) as folder:
-        images.build(Path(folder), os.environ.get(BASE))
+        images.build(Path(folder), os.environ.get(_BASE))
         return sandbox.run([sys.executable, "-m", module, *arguments], {**os.environ, _IMAGES: folder})
 
 

@@ -65,11 +65,11 @@ class RealNode:
 
     def keep_logs(self) -> None:
         """Keep what Pods print: a kubelet removes their logs with them. To be called again and again."""
-        for log in self._kubelets_logs.glob("*/*/*.log"):
-            kept = self._logs / log.relative_to(self._kubelets_logs)
-            if not kept.exists():
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                with suppress(FileNotFoundError):  # it has gone meanwhile
+        with suppress(FileNotFoundError):  # a Pod has gone meanwhile; the others get their turn with the next call
+            for log in self._kubelets_logs.glob("*/*/*.log"):
+                kept = self._logs / log.relative_to(self._kubelets_logs)
+                if not kept.exists():
+                    kept.parent.mkdir(parents=True, exist_ok=True)
                     kept.hardlink_to(log)
 
     def _containerd(self) -> Component:
