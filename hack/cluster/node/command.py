@@ -9,6 +9,7 @@ from typing import Any
 
 from hack.cluster.node.environment import expand
 
+_INIT = "dumb-init"
 REDIS_PROGRAMS = frozenset({"redis-server", "valkey-server"})
 
 
@@ -18,7 +19,7 @@ def command_line(
     """Return program and arguments.
 
     Redis listens on its Pod's address only: in a Pod of its own a program listens on every address, here all Pods share
-    this machine's. Our own programs are told by variables.
+    this machine's. Our own programs are told by variables. An init is left out, since no process is the first here.
 
     Args:
         container: the container of a Pod.
@@ -27,6 +28,8 @@ def command_line(
         mounts: folders by the path that they are mounted at.
     """
     words = [*container["command"], *container.get("args", [])]
+    if words[0] == _INIT:
+        words = words[1:]
     if words[0] in REDIS_PROGRAMS and "--bind" not in words:
         words += ["--bind", ip]
     return [relocated(expand(word, values), mounts) for word in words]

@@ -18,6 +18,11 @@ def test_arguments_follow_the_command_with_variables_and_mounts_in_place() -> No
     assert found == ["ark-scaler", "--host=127.64.0.1", "--tls-cert=/pods/1/certs/tls.crt"]
 
 
+def test_an_init_is_left_out() -> None:
+    spec = container(command=["dumb-init", "python", "/app/review.py"])
+    assert command_line(spec, "127.64.0.1", {}, {}) == ["python", "/app/review.py"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "found"),
     [
