@@ -168,7 +168,7 @@ async def _work(folder: Path, programs: Path) -> None:
 
 def _program(folder: Path, programs: Path, name: str, flags: dict[str, str]) -> ChildProcess:
     command = [str(programs / name), *(f"--{flag}={value}" for flag, value in flags.items())]
-    return ChildProcess(command, folder / f"{name}.log")
+    return ChildProcess(command, folder / f"{name}.log", environment={"DUMB_INIT_SETSID": "0"})  # as in the image
 
 
 def _uv() -> str:

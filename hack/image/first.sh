@@ -3,7 +3,7 @@
 #
 # The first process of a container is sent no signal that it has no handler for. Python takes its time until our first
 # line can set one, on a busy node for seconds: SIGTERM is lost then, and an agent goes on taking tasks until it is killed.
-# dumb-init listens from the start. Programs are started by their names, in Deployments that others write too, so it
+# dumb-init listens after a millisecond. Programs are started by their names, in Deployments that others write too, so it
 # stands in their first line and not in an ENTRYPOINT, which a Deployment's command overrides.
 set -eu
 for program in ark-scaler ark-operator ark-agent; do

@@ -25,11 +25,13 @@ _SPDX = {
     "License :: OSI Approved :: MIT License": "MIT",
 }
 """What packages say without SPDX's names."""
+_UNSAID = {"dumb-init": "MIT"}
+"""What the licence file of a package says whose metadata say nothing."""
 _PERMITTED = frozenset({"Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT", "MIT-0", "MPL-2.0", "PSF-2.0"})
 """Licences that software under Apache-2.0 may be distributed with, unchanged, in one image."""
 _INTRODUCTION = """\
-Every Python package in the image, with the licence that its metadata names. Ark itself is under Apache-2.0. The base
-image brings Debian's packages and Python, whose licences are in its `/usr/share/doc`."""
+Every Python package in the image, with the licence that its metadata or its licence file names. Ark itself is under
+Apache-2.0. The base image brings Debian's packages and Python, whose licences are in its `/usr/share/doc`."""
 
 
 class NotPermitted(Exception):
@@ -60,9 +62,8 @@ def _packages(lock: str) -> Iterator[tuple[str, str, str]]:
 def _said(name: str) -> str:
     said = metadata.metadata(name).json
     classifiers = [text for text in said.get("classifier", []) if text.startswith("License ::")]
-    return next(
-        (str(text) for text in (said.get("license_expression"), said.get("license"), *classifiers) if text), "nothing"
-    )
+    texts = (said.get("license_expression"), said.get("license"), *classifiers, _UNSAID.get(name))
+    return next((str(text) for text in texts if text not in (None, "", "UNKNOWN")), "nothing")
 
 
 def checked(name: str, said: str) -> str:

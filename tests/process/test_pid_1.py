@@ -1,4 +1,4 @@
-"""Each program as PID 1, as it is in a container: a SIGTERM while it starts ends it, and it takes no task.
+"""Each program as PID 1, as in a container without an init: SIGTERM while it starts ends it, and it takes no task.
 
 The kernel delivers no signal to PID 1 that has no handler. A Pod that was deleted during its imports went on for the
 whole of its grace period, and an agent went on taking tasks for minutes.
@@ -45,7 +45,7 @@ contexts: [{name: none, context: {cluster: none, user: none}}]
 def first_of_a_namespace(command: list[str], log: Path) -> Iterator[tuple[ChildProcess, int]]:
     """Run a command as PID 1 of a namespace; gives the process around it, and the command's own PID out here."""
     unshare = _AS_ROOT if os.geteuid() == 0 else _AS_USER
-    with ChildProcess([*unshare, *command], log) as outer:
+    with ChildProcess([*unshare, *command], log, environment={"DUMB_INIT_SETSID": "0"}) as outer:  # as in the image
         yield outer, _child_of(outer)
 
 

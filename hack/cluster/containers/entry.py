@@ -38,6 +38,8 @@ def run_again(module: str, arguments: Sequence[str], families: Sequence[programs
         CannotBuild, CannotBuildImage, Missing, CannotInstall, NoAddresses: it cannot be.
     """
     packages.ensure()
+    if (why := sandbox.refusal()) is not None:
+        raise packages.Missing(why)
     programs.ensure((*programs.NODE_FAMILIES, *families))
     with tempfile.TemporaryDirectory(prefix="ark-images-", ignore_cleanup_errors=True) as folder:
         images.build(Path(folder), os.environ.get(_BASE))

@@ -45,10 +45,13 @@ mount -t tmpfs tmpfs /run
 mkdir "$1/lower" "$1/upper" "$1/work" "$1/merged"
 mount -t overlay -o "lowerdir=$1/lower,upperdir=$1/upper,workdir=$1/work" overlay "$1/merged"
 umount "$1/merged"
+ip link add node type veth peer name gateway
 [ -e /proc/sys/net/bridge/bridge-nf-call-iptables ] || { echo "the kernel has no br_netfilter" >&2; exit 1; }
 """
 """What a node needs of the kernel, in namespaces; gets a folder for temporary files, where containers will lie."""
 _TRIAL_SECONDS = 30.0
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What asks for the end."""
 
 
 def run(command: Sequence[str], environment: Mapping[str, str]) -> int:
@@ -69,11 +72,17 @@ def run(command: Sequence[str], environment: Mapping[str, str]) -> int:
                 cwd=_ROOT,
                 env={**environment, _NAME: name},
                 start_new_session=True,  # Ctrl-C reaches this process alone
-                preexec_fn=die_with_parent,  # noqa: PLW1509 - one call
+                preexec_fn=_held,  # noqa: PLW1509 - two calls
             ) as held:
                 return _waited(held)
         finally:
             _remove_cgroups(name)
+
+
+def _held() -> None:
+    """Let the first process end with this one, and have signals wait until it has its handlers: it would lose them."""
+    die_with_parent()
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
 
 
 def refusal() -> str | None:
@@ -86,13 +95,13 @@ def refusal() -> str | None:
         ended = subprocess.run(line, capture_output=True, text=True, timeout=_TRIAL_SECONDS, check=False)
     if ended.returncode != 0:
         return f"namespaces and mounts cannot be made here: {ended.stderr.strip()}"
-    for hierarchy in hierarchies():
-        trial = hierarchy / f"{_CGROUP}-trial-{os.getpid()}"
-        try:
-            trial.mkdir()
-            trial.rmdir()
-        except OSError as error:
-            return f"cgroups cannot be made here: {error}"
+    trial = f"{_CGROUP}-trial-{os.getpid()}"
+    try:
+        make_cgroups(trial)
+        for hierarchy in hierarchies():
+            (hierarchy / trial).rmdir()
+    except OSError as error:
+        return f"cgroups cannot be made here: {error}"
     return None
 
 
@@ -117,7 +126,7 @@ def _waited(held: subprocess.Popen[bytes]) -> int:
         if not children:
             held.kill()
 
-    before = {number: signal.signal(number, hand_on) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.signal(number, hand_on) for number in _SIGNALS}
     try:
         return held.wait()
     finally:
@@ -208,8 +217,9 @@ def _main(name: str, *command: str) -> int:
         with suppress(ProcessLookupError):
             os.kill(program.pid, number)  # its own method may take its exit code away
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in _SIGNALS:
         signal.signal(number, hand_on)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     _enter(name)
     program = subprocess.Popen(command, env=os.environ)
     # The first process of a namespace inherits whatever others leave behind.

@@ -28,7 +28,7 @@ def command_line(
         mounts: folders by the path that they are mounted at.
     """
     words = [*container["command"], *container.get("args", [])]
-    if words[0] == _INIT:
+    if words[0] == _INIT and len(words) > 1:
         words = words[1:]
     if words[0] in REDIS_PROGRAMS and "--bind" not in words:
         words += ["--bind", ip]
