@@ -19,13 +19,12 @@ from hack.cluster.programs import cache_folder, locked
 from hack.cluster.progress import Progress
 from hack.local.redis_binary import packaged_valkey
 
-PROJECT, NEXT = (f"docker.io/library/{name}" for name in (manifests.IMAGE, manifests.NEXT_IMAGE))
-REDIS = f"docker.io/{manifests.REDIS_IMAGE}"
+PROJECT, NEXT, REDIS = manifests.IMAGE, manifests.NEXT_IMAGE, manifests.REDIS_IMAGE
 PAUSE = "localhost/ark-pause:1"
 """Holds a Pod's namespaces; the Redis image under another name, since its command without arguments sleeps."""
 PROJECT_ARCHIVE = "ark.tar"
 _BUILD = Path(__file__).resolve().parents[2] / "image" / "build.sh"
-_BASE = "docker.io/library/python:3.13-slim"
+_BASE = "python:3.13-slim"
 """The Dockerfile's own default."""
 _STAND_IN = "localhost/ark-base"
 _SUITE = "trixie"

@@ -109,8 +109,13 @@ state = "{_STATE}"
         ctr = ["ctr", f"--address={_SOCKET}", "--namespace=k8s.io", "images"]
         for archive in sorted(self._archives.glob("*.tar")):
             _call(*ctr, "import", str(archive))
-        _call(*ctr, "tag", images.REDIS, images.PAUSE)
-        _call(*ctr, "tag", images.PROJECT, images.NEXT)
+        # containerd has put the usual registry before their names, as a kubelet does.
+        names = _call(*ctr, "list", "--quiet").split()
+        redis, project = (
+            next(name for name in names if name.endswith(f"/{image}")) for image in (images.REDIS, images.PROJECT)
+        )
+        _call(*ctr, "tag", redis, images.PAUSE)
+        _call(*ctr, "tag", project, project.removesuffix(images.PROJECT) + images.NEXT)
 
     def _kubelet(self) -> Component:
         authority = self._control_plane.authority
@@ -262,10 +267,11 @@ def _dns_rights() -> list[dict[str, Any]]:
     return [role, binding]
 
 
-def _call(*command: str) -> None:
+def _call(*command: str) -> str:
     try:
         ended = subprocess.run(command, capture_output=True, text=True, timeout=_CALL_SECONDS, check=False)
     except subprocess.TimeoutExpired as error:
         raise StartFailed(f"{' '.join(command)} took longer than {_CALL_SECONDS:g} s") from error
     if ended.returncode != 0:
         raise StartFailed(f"{' '.join(command)}: {ended.stderr.strip()}")
+    return ended.stdout
