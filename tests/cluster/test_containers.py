@@ -162,7 +162,7 @@ def starting(stack: Stack, name: str, program: str) -> Object:
 async def test_a_rolling_restart_of_the_operator_turns_nobody_away(real: Stack) -> None:
     if not real.access.near:
         pytest.skip("a port-forward leads to one Pod and not through the Service, so this cluster's is out of reach")
-    # On a busy machine kube-proxy takes longer than the default; what is asked here is whether the operator waits.
+    # On a saturated machine 3 s were too short (ADR 14); what is asked here is whether the operator waits at all.
     async with with_operator(real, **{"drain-seconds": "15"}) as governed:
         name = operator_manifests.ACCOUNT
         await governed.apply(manifests.service(governed.namespace, name, HTTP_PORT))

@@ -78,7 +78,7 @@ async def test_a_rolling_restart_turns_nobody_away_and_wakes_every_pool(access: 
         pytest.skip("a port-forward leads to one Pod and not through the Service, so this cluster's is out of reach")
     settings = {"redis-timeout-seconds": "10"}  # on a busy machine Redis may take its time while new scalers start
     if access.local is None:
-        settings["drain-seconds"] = "10"  # and kube-proxy, to hear of those that end; the default is 3
+        settings["drain-seconds"] = "10"  # on a saturated machine the default of 3 s may be too short (ADR 14)
     async with deployed(access, settings=settings) as stack:
         await restart_under_load(stack)
 

@@ -147,7 +147,7 @@ def _archive(name: str, path: Path) -> None:
 
 @contextmanager
 def _storage() -> Iterator[list[str]]:
-    """Give the command of buildah for images in the user's cache folder."""
+    """Yield the command that runs buildah on the images in the user's cache folder."""
     store = cache_folder().parent / "images"
     store.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="ark-images-") as run:
@@ -172,7 +172,7 @@ def _run(command: Sequence[str], seconds: float = _SECONDS, *, variables: Mappin
             env={**os.environ, **(variables or {})},
         )
     except subprocess.TimeoutExpired as error:
-        raise CannotBuildImage(f"{command[0]} took longer than {seconds:g} s") from error
+        raise CannotBuildImage(f"{' '.join(command)} took longer than {seconds:g} s") from error
     if ended.returncode != 0:
         raise CannotBuildImage(f"{' '.join(command)} ended with {ended.returncode}:\n{ended.stderr[-3000:]}")
     return ended.stdout
