@@ -19,7 +19,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -211,8 +211,8 @@ async def _sent(many: int, send: Callable[[int], Awaitable[Any]]) -> None:
 async def _all_there(client: Api, path: str, many: int, there: Callable[[Object], bool]) -> float:
     """Wait until so many objects are as they should be; return the moment, monotonic seconds."""
     found: set[str] = set()
-    async with asyncio.timeout(_DEADLINE_SECONDS):
-        async for event in client.watch(path):
+    async with asyncio.timeout(_DEADLINE_SECONDS), aclosing(client.watch(path)) as events:
+        async for event in events:
             if there(event.object):
                 found.add(event.object["metadata"]["name"])
             if len(found) == many:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
 from ark_kube.client import Client, Event, transport
@@ -43,10 +43,11 @@ _GONE = 410
 class Api(Client):
     """One API server."""
 
-    async def watch(self, path: str, **query: str) -> AsyncIterator[Event]:
+    async def watch(self, path: str, **query: str) -> AsyncGenerator[Event, None]:
         """Yield what is there and every change after it, until the caller stops; a broken watch starts anew.
 
-        After a break, what is there comes as added again, and what is gone as deleted.
+        After a break, what is there comes as added again, and what is gone as deleted. Who stops before being cancelled
+        closes it (`contextlib.aclosing`), so that its connection does not outlive the caller.
 
         Raises:
             ApiError: the list is refused.
@@ -61,15 +62,16 @@ class Api(Client):
                 for uid, item in there.items():
                     known[uid] = item
                     yield Event("ADDED", item)
-                async for event in self.changes(path, listed["metadata"]["resourceVersion"], query):
-                    if event.type == "BOOKMARK":
-                        continue
-                    uid = event.object["metadata"]["uid"]
-                    if event.type == "DELETED":
-                        known.pop(uid, None)
-                    else:
-                        known[uid] = event.object
-                    yield event
+                async with aclosing(self.changes(path, listed["metadata"]["resourceVersion"], query)) as changes:
+                    async for event in changes:
+                        if event.type == "BOOKMARK":
+                            continue
+                        uid = event.object["metadata"]["uid"]
+                        if event.type == "DELETED":
+                            known.pop(uid, None)
+                        else:
+                            known[uid] = event.object
+                        yield event
             except ApiUnavailable:
                 await asyncio.sleep(_PAUSE_SECONDS)
             except ApiError as error:

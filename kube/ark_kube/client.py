@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,7 +121,7 @@ class Client:
         *,
         watch_seconds: float = _WATCH_SECONDS,
         idle_seconds: float = _IDLE_SECONDS,
-    ) -> AsyncIterator[Event]:
+    ) -> AsyncGenerator[Event, None]:
         """Yield the changes after a resource version, bookmarks among them, until the server ends the watch.
 
         Args:
@@ -272,7 +272,9 @@ async def transport(kubeconfig: Path | None, context: str | None = None) -> Asyn
     # Python 3.13 refuses a CA without an authority key identifier, as many clusters have one; kubectl does not.
     configuration.disable_strict_ssl_verification = True
     configuration.connection_pool_maxsize = 0  # no bound: every watch keeps a connection
-    async with ApiClient(configuration) as client:
-        yield client
-    # What was closed last still has to leave the event loop (aiohttp, "Graceful shutdown").
-    await asyncio.sleep(_LINGER_SECONDS)
+    try:
+        async with ApiClient(configuration) as client:
+            yield client
+    finally:
+        # What was closed last still has to leave the event loop (aiohttp, "Graceful shutdown").
+        await asyncio.sleep(_LINGER_SECONDS)

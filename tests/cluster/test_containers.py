@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 import uuid
+from contextlib import aclosing
 
 import aiohttp
 import pytest
@@ -133,11 +134,13 @@ async def deleted_after(stack: Stack, program: str, delay: float) -> int | None:
 async def exit_code(stack: Stack, name: str) -> int | None:
     """Return how a Pod's container has ended, when the Pod is gone."""
     code: int | None = None
-    async for event in stack.api.watch(PODS.path(stack.namespace), fieldSelector=f"metadata.name={name}"):
-        for status in event.object.get("status", {}).get("containerStatuses", []):
-            code = status["state"].get("terminated", {}).get("exitCode", code)
-        if event.type == "DELETED":
-            break
+    watch = stack.api.watch(PODS.path(stack.namespace), fieldSelector=f"metadata.name={name}")
+    async with aclosing(watch) as events:
+        async for event in events:
+            for status in event.object.get("status", {}).get("containerStatuses", []):
+                code = status["state"].get("terminated", {}).get("exitCode", code)
+            if event.type == "DELETED":
+                break
     return code
 
 

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -259,11 +260,12 @@ async def test_a_deleted_pod_gets_sigterm_then_its_grace_period_then_sigkill(
     ended: list[int] = []
 
     async def watch() -> None:
-        async for event in stack.api.watch(PODS.path(stack.namespace), fieldSelector="metadata.name=ends"):
-            statuses = event.object["status"].get("containerStatuses", [])
-            ended.extend(s["state"]["terminated"]["exitCode"] for s in statuses if "terminated" in s["state"])
-            if event.type == "DELETED":
-                return
+        async with aclosing(stack.api.watch(PODS.path(stack.namespace), fieldSelector="metadata.name=ends")) as events:
+            async for event in events:
+                statuses = event.object["status"].get("containerStatuses", [])
+                ended.extend(s["state"]["terminated"]["exitCode"] for s in statuses if "terminated" in s["state"])
+                if event.type == "DELETED":
+                    return
 
     async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         group.create_task(watch())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import aclosing
 
 import grpc
 import pytest
@@ -66,9 +67,10 @@ def stand_in(pool: Pool, channel: grpc.aio.Channel, group: asyncio.TaskGroup) ->
 async def first_look(pool: Pool) -> float:
     """Wait for the real HPA's first look at a pool, after which it looks every sync period; return its time."""
     name = f"metadata.name=keda-hpa-{pool.agent}"
-    async for event in pool.stack.api.watch(AUTOSCALERS.path(pool.stack.namespace), fieldSelector=name):
-        if event.object.get("status", {}).get("conditions"):
-            return time.monotonic()
+    async with aclosing(pool.stack.api.watch(AUTOSCALERS.path(pool.stack.namespace), fieldSelector=name)) as events:
+        async for event in events:
+            if event.object.get("status", {}).get("conditions"):
+                return time.monotonic()
     raise AssertionError("a watch has no end")
 
 
