@@ -164,6 +164,7 @@ def _consumer(config: AgentSettings, connections: int) -> tuple[Client, Consumer
         leases=Leases(config.lease_seconds, config.result_seconds),
         retries=RetryPolicy(max_failures=config.max_retries),
         letters=LettersKept(config.dead_letters_kept, config.dead_letter_seconds),
+        record_seconds=config.demand_record_seconds,
     )
     return client, consumer
 

@@ -127,6 +127,13 @@ class AgentSettings(ProgramSettings):
     dead_letter_seconds: float = Field(
         2_592_000, gt=0, description="How long a dead letter, with the prompt in it, is kept; 30 days by default"
     )
+    demand_record_seconds: float = Field(
+        86_400,
+        ge=0,
+        le=2_592_000,
+        description="How long the queue's demand is kept on record, in spans of ten seconds; 0 for no record. The same "
+        "for all workers",
+    )
     log_error_texts: bool = Field(
         False,
         description="Whether logs have the full text of a task's error, which may quote prompts and answers; the dead "

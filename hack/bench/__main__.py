@@ -14,7 +14,20 @@ from hack.cluster import programs
 from hack.cluster.containers import entry, sandbox
 from hack.local import command
 
-BENCHMARKS = ("cap", "defaults", "ledger", "node", "operator", "scale", "scaler", "soak", "status", "trace", "wake")
+BENCHMARKS = (
+    "cap",
+    "defaults",
+    "ledger",
+    "node",
+    "operator",
+    "record",
+    "scale",
+    "scaler",
+    "soak",
+    "status",
+    "trace",
+    "wake",
+)
 _FOLDER = Path(__file__).resolve().parents[2] / ".bench"
 
 

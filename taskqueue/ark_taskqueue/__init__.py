@@ -28,6 +28,7 @@ from ark_taskqueue.tasks.answers import Counting, Ended, Reclaimed
 from ark_taskqueue.tasks.consumer import Consumer
 from ark_taskqueue.tasks.counts import Counts, read_counts
 from ark_taskqueue.tasks.dead_letters import DeadLetters, count_dead_letters
+from ark_taskqueue.tasks.demand import DemandSpan, read_demand
 from ark_taskqueue.tasks.depth import Depth
 from ark_taskqueue.tasks.measure import read_depth, read_depths
 from ark_taskqueue.tasks.policy import Leases, LettersKept, RetryPolicy
@@ -47,6 +48,7 @@ __all__ = [
     "Counts",
     "DeadLetter",
     "DeadLetters",
+    "DemandSpan",
     "Depth",
     "Ended",
     "InvalidAddress",
@@ -80,6 +82,7 @@ __all__ = [
     "parse_address",
     "parse_connections",
     "read_counts",
+    "read_demand",
     "read_depth",
     "read_depths",
     "read_server",

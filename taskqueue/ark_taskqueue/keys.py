@@ -9,6 +9,7 @@ use them together::
     ark:{<namespace>/<agent>}:once:<key>     string, the task submitted under an idempotency key
     ark:{<namespace>/<agent>}:once-digest:<key>  string, what was submitted under it
     ark:{<namespace>/<agent>}:stats          hash, service times, counts, and the number of the format
+    ark:{<namespace>/<agent>}:demand         list, the record of the last day's demand (contract C8)
     ark:{<namespace>/<agent>}:refused        hash, when tasks that the LLM's provider refuses were refused first, and
                                              which delivery of a suspect was a worker's only task
     ark:{<namespace>/<agent>}:tokens         hash, sums of the token ledger
@@ -125,6 +126,11 @@ class QueueKeys:
     def refused(self) -> str:
         """Key of the hash with the first refusal of tasks that are refused."""
         return f"{self.base}:refused"
+
+    @property
+    def demand(self) -> str:
+        """Key of the list with the record of the queue's demand."""
+        return f"{self.base}:demand"
 
     @property
     def tokens(self) -> str:

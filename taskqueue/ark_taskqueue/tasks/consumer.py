@@ -19,6 +19,7 @@ from ark_taskqueue.redis.script import Script
 from ark_taskqueue.redis.translation import from_response, translated
 from ark_taskqueue.tasks.answers import Counting, Ended, Reclaimed, ended_from
 from ark_taskqueue.tasks.policy import (
+    DEFAULT_RECORD_SECONDS,
     REFUSED_REMEMBER_SECONDS,
     REFUSED_WAIT_SECONDS,
     SUSPECT_WAIT_SECONDS,
@@ -59,6 +60,7 @@ class Consumer:
         leases: the same for all workers of the queue; its defaults where None.
         retries: when failed tasks are tried again; its defaults where None.
         letters: how many dead letters are kept; its defaults where None.
+        record_seconds: for how long the queue's demand is kept on record; 0 for no record.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Consumer:
         leases: Leases | None = None,
         retries: RetryPolicy | None = None,
         letters: LettersKept | None = None,
+        record_seconds: float = DEFAULT_RECORD_SECONDS,
     ) -> None:
         self.name = name
         self.leases = leases or Leases()
@@ -77,6 +80,7 @@ class Consumer:
         self._queue = queue
         self._retries = retries or RetryPolicy()
         self._letters = letters or LettersKept()
+        self._record_seconds = record_seconds
         self._server_minus_local_ms = 0.0
 
     @property
@@ -293,6 +297,7 @@ class Consumer:
                 self._queue.result(""),
                 self._queue.refused,
                 self._queue.once(""),
+                self._queue.demand,
             ),
             self._queue.group,
             _ms(self.leases.seconds),
@@ -308,6 +313,7 @@ class Consumer:
             SUSPECT,
             self._letters.count,
             _ms(self._letters.seconds),
+            _ms(self._record_seconds),
         )
         return None if reply is None else Reclaimed(*(int(number) for number in reply))
 

@@ -11,6 +11,8 @@ DEFAULT_LEASE_SECONDS = 60.0
 DEFAULT_RESULT_SECONDS = 3600.0
 DEFAULT_LETTERS_KEPT = 10_000
 DEFAULT_LETTERS_SECONDS = 30 * 24 * 3600.0
+DEFAULT_RECORD_SECONDS = 24 * 3600.0
+"""For so long a queue's demand is kept on record."""
 REFUSED_WAIT_SECONDS = 300.0
 """A refused task that has waited for so long behind all others is offered before them."""
 REFUSED_REMEMBER_SECONDS = 7 * 24 * 3600.0

@@ -6,9 +6,13 @@
 --
 -- Workers call this about once a second each; between them it runs once per interval. Where very many consumers hold
 -- tasks, a call judges the next ones after those of the call before.
+--
+-- It also writes the record of the queue's demand: it knows what the workers hold, and runs once a second wherever there
+-- is one. What arrived is what the queue has more now, and what has left it, so whoever added it counts.
 -- uses: redis/clock
 -- uses: tasks/group
 -- uses: tasks/burial
+-- uses: tasks/demand_record
 -- uses: format
 --
 -- KEYS[1]  stream of tasks
@@ -17,6 +21,7 @@
 -- KEYS[4]  prefix of the results' keys: a key is this and the task's id (same hash tag, hence the same slot)
 -- KEYS[5]  hash, the refused tasks, and the suspects that were taken alone (claim.lua)
 -- KEYS[6]  prefix of the keys that remember submissions
+-- KEYS[7]  list, the record of the queue's demand
 -- ARGV[1]  consumer group
 -- ARGV[2]  lease, milliseconds
 -- ARGV[3]  failures after which a task is a dead letter
@@ -31,10 +36,12 @@
 -- ARGV[12] reserved consumer that holds the suspects
 -- ARGV[13] greatest number of dead letters
 -- ARGV[14] greatest age of a dead letter, milliseconds
+-- ARGV[15] time for which demand is kept on record, milliseconds; 0 for no record
 --
 -- Returns {tasks made claimable after a backoff, after a lease, moved to the dead letters, dead letters that had to go},
 -- or false when another worker did this less than an interval ago.
 local MOST_JUDGED = 1000 -- consumers that hold tasks, some 15 ms
+local UNSEEN_MS = 3000 -- more than workers let pass between two calls
 local tasks, group, lease, ready, backoff, limit = KEYS[1], ARGV[1], tonumber(ARGV[2]), ARGV[4], ARGV[5], ARGV[10]
 local reserved = {[ready] = true, [backoff] = true, [ARGV[11]] = true, [ARGV[12]] = true}
 local refusal = unknown_format(KEYS[3])
@@ -42,16 +49,38 @@ if refusal then
   return refusal
 end
 local now = now_in_ms()
-local stored = redis.pcall('HGET', KEYS[3], 'reclaimed_at_ms')
-local last = type(stored) == 'string' and tonumber(stored) or 0
-stored = redis.pcall('HGET', KEYS[3], 'consumers')
+-- An error has no elements.
+local stored = redis.pcall('HMGET', KEYS[3], 'reclaimed_at_ms', 'consumers', 'completed', 'dead', 'seen')
+local function number(position)
+  return type(stored[position]) == 'string' and tonumber(stored[position]) or 0
+end
+local last = number(1)
 -- Listing 20,000 consumers takes Redis some 20 ms: with many of them it is done less often (a hundredth of its time).
-local interval = math.max(tonumber(ARGV[8]), 0.1 * (type(stored) == 'string' and tonumber(stored) or 0))
+local interval = math.max(tonumber(ARGV[8]), 0.1 * number(2))
 if now >= last and now - last < interval then
   return false
 end
 -- Without memory this is refused, and what follows is needed all the more.
 redis.pcall('HSET', KEYS[3], 'reclaimed_at_ms', string.format('%.0f', now))
+
+-- See demand_record.lua. `busy` is the number of slots that have a task.
+local function note_demand(busy)
+  local length = redis.call('XLEN', tasks)
+  local seen = number(3) + number(4) + length
+  -- A queue from before there was a record: what has been done by then arrived at no known time.
+  local arrivals = (last > 0 and not stored[5]) and length or math.max(0, seen - number(5))
+  redis.call('HSET', KEYS[3], 'seen', string.format('%.0f', seen))
+  if tonumber(ARGV[15]) == 0 or (arrivals == 0 and length == 0) then
+    return
+  end
+  local from = last
+  if now - last > math.max(UNSEEN_MS, 2 * interval) then
+    -- Nobody has looked for a while. What has arrived since then and is done is not to be seen; the rest begins here.
+    local oldest = redis.call('XRANGE', tasks, '-', '+', 'COUNT', 1)[1]
+    from = math.max(last, oldest and tonumber(string.match(oldest[1], '^%d+')) or now)
+  end
+  record_demand(KEYS[7], tonumber(ARGV[15]), from, now, arrivals, busy, math.max(0, length - busy))
+end
 
 -- What keeps this from being done, a right or a key of another type, must not keep tasks from coming back.
 local bounded, dropped = pcall(bound_dead_letters, KEYS[2], KEYS[3], ARGV[13], ARGV[14], now)
@@ -63,6 +92,7 @@ end
 
 local rested, no_group = pending(tasks, group, 'IDLE', ARGV[6], '-', '+', limit, backoff)
 if no_group then
+  pcall(note_demand, 0)
   return {0, 0, 0, dropped}
 end
 for _, entry in ipairs(rested) do
@@ -96,12 +126,16 @@ end
 local consumers = redis.call('XINFO', 'CONSUMERS', tasks, group) -- in one order at each call
 redis.pcall('HSET', KEYS[3], 'consumers', #consumers)
 local after = redis.pcall('HGET', KEYS[3], 'reclaimed_up_to')
-local begin, judged, up_to = 1, 0, nil
+local begin, judged, up_to, busy = 1, 0, nil, 0
 for position, consumer in ipairs(consumers) do
   if consumer[2] == after then
     begin = position + 1
   end
+  if not reserved[consumer[2]] then
+    busy = busy + consumer[4]
+  end
 end
+pcall(note_demand, busy) -- nor must this keep tasks from coming back
 for position, consumer in ipairs(consumers) do
   local name, held, idle = consumer[2], consumer[4], consumer[6]
   if reserved[name] then

@@ -27,6 +27,7 @@ from ark_taskqueue import (
     RetryPolicy,
     Task,
     connect,
+    read_demand,
     read_depth,
 )
 from hack.local.redis_server import RedisServer
@@ -251,6 +252,9 @@ class QueueMachine(RuleBasedStateMachine):
             result = self.play(self.producer.result(task_id))
             assert result is not None
             assert result.status == "completed"
+        self.play(self.workers["c"].reclaim(interval_seconds=0))
+        record = self.play(read_demand(self.client, self.queue))
+        assert sum(span.arrivals for span in record) == len(self.entries), "the record has other arrivals"
         lasting = {self.queue.stream, self.queue.stats, self.queue.dead}
         for key in self.play(self.client.execute_command("KEYS", "*")):
             time_to_live = self.play(self.client.execute_command("PTTL", key))
