@@ -23,6 +23,8 @@ _CHANCE = random.SystemRandom()
 """Not the one that Hypothesis gives a fixed seed: processes beside each other would ask for the same ports."""
 _given: set[int] = set()
 """Ports that this process has handed out."""
+_GRACE_SECONDS = 30.0
+"""Kubernetes' own: programs serve on for some seconds after SIGTERM, and a busy machine adds to that."""
 _PR_SET_PDEATHSIG = 1
 """From linux/prctl.h."""
 _PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
@@ -112,7 +114,7 @@ class ChildProcess:
         self.send(signal.SIGKILL)
         self._process.wait()
 
-    def stop(self, grace_seconds: float = 5.0) -> int:
+    def stop(self, grace_seconds: float = _GRACE_SECONDS) -> int:
         """Ask it to end, and kill it after the grace period; return the exit code."""
         self.send(self._stop_signal)
         self.send(signal.SIGCONT)
