@@ -17,6 +17,7 @@ RUN python -m venv /opt/build && python -m venv --without-pip /opt/ark \
 COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY process process
 COPY api api
+COPY sizing sizing
 COPY taskqueue taskqueue
 COPY kube kube
 COPY scaler scaler

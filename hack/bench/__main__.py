@@ -16,13 +16,13 @@ from hack.local import command
 
 BENCHMARKS = (
     "cap",
-    "defaults",
     "ledger",
     "node",
     "operator",
     "record",
     "scale",
     "scaler",
+    "sizing",
     "soak",
     "status",
     "trace",

@@ -16,9 +16,10 @@ from rich.console import Console
 from rich.table import Table
 
 from ark_scaler.wire import externalscaler_pb2 as wire
+from ark_sizing import hpa
 from ark_taskqueue import Budget, Client, Producer, QueueKeys, TokenLedger, read_depth
 from ark_taskqueue.ledger.token_ledger import ledger_keys
-from hack.demo import chart, hpa, picture
+from hack.demo import chart, picture
 from hack.demo.clock import DemoClock
 from hack.demo.keda import KedaStandIn, ScaledObject
 from hack.demo.measure import Sample, outcomes

@@ -15,7 +15,7 @@ import grpc
 
 from ark_scaler.wire import externalscaler_pb2 as wire
 from ark_scaler.wire.externalscaler_pb2_grpc import ExternalScalerStub
-from hack.demo import hpa
+from ark_sizing import hpa
 from hack.demo.clock import DemoClock
 
 _FIRST_RECONNECT_SECONDS = 2.0

@@ -10,10 +10,10 @@ import grpc
 import pytest
 
 from ark_scaler.wire import externalscaler_pb2 as wire
+from ark_sizing import hpa
 from hack.cluster import manifests
 from hack.cluster.api import AUTOSCALERS
 from hack.cluster.manifests import Scaling
-from hack.demo import hpa
 from hack.demo.clock import DemoClock
 from hack.demo.keda import KedaStandIn, ScaledObject
 from tests.cluster.curves import Curve, differences

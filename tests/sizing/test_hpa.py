@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hack.demo.hpa import UNTHROTTLED_UP, Behavior, History, Policy, Rules, decide, wanted
+from ark_sizing.hpa import UNTHROTTLED_UP, Behavior, History, Policy, Rules, decide, wanted
 
 FREE = Behavior(scale_up=UNTHROTTLED_UP, scale_down=Rules(0, (Policy("Percent", 100),)))
 

@@ -1,0 +1,149 @@
+"""What sizing by the record is worth (ADR 18): whole pools, simulated, against KEDA's redis-streams scaler.
+
+A sizing is chosen by what the record has of the first half of a trace, and judged on the second one, which it has not
+seen. redis-streams is set up as well as its documentation allows, and does not change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+
+from ark_sizing.bound import clairvoyant_seconds
+from ark_sizing.choice import size
+from ark_sizing.record import spans_of
+from ark_sizing.setting import FIXED, TUNED_REDIS_STREAMS
+from ark_sizing.simulation import Pool, Task, averaged
+from hack.bench import generated
+from hack.bench.report import Bar, Report
+from hack.demo import trace
+
+_TRACE = Path(__file__).resolve().parents[1] / "demo" / "azure-llm-2023-code-by-second.csv"
+_SLOTS = 5
+_FIXED = replace(FIXED, tasks_per_replica=3)
+"""70 % of five slots."""
+_SYNCS = 5
+_STEADY_SECONDS = 3000.0
+_SHORT_WAIT = 0.5
+"""Seconds at p95. A ratio of waits below that says little."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One pool, and the bars of its ratios."""
+
+    name: str
+    pool: Pool
+    first: Sequence[Task]
+    second: Sequence[Task]
+    wait: float
+    cost: float
+    short_wait: float = 0.0
+    """A wait at p95 that is good whatever redis-streams has, seconds."""
+    target_wait_seconds: float | None = None
+    bound: float | None = None
+    """Bar of the replica-seconds by those of a pool that knows the future."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What came of a row."""
+
+    setting: str
+    wait: float
+    expected_wait: float
+    replica_seconds: float
+    terminating_seconds: float
+    fixed: tuple[float, float]
+    rival: tuple[float, float]
+    """Wait at p95 and replica-seconds."""
+    bound: float
+
+
+def judge(row: Row) -> Found:
+    """Choose by the first half, judge on the second."""
+    sizing = size(spans_of(row.first), row.pool, _FIXED, row.target_wait_seconds)
+    setting = sizing.setting
+    ours, fixed, rival = (
+        averaged(row.second, each, row.pool, _SYNCS) for each in (setting, _FIXED, TUNED_REDIS_STREAMS)
+    )
+    said = f"reserve {setting.reserve:g}, patience {setting.patience_seconds:g} s, base {setting.base or 'none'}"
+    if setting.target_wait_seconds is not None:
+        said += f", scaled for a wait of {setting.target_wait_seconds:g} s"
+    return Found(
+        said,
+        ours.wait(95),
+        sizing.expected.wait(95) if sizing.expected else 0.0,
+        ours.replica_seconds,
+        ours.terminating_seconds,
+        (fixed.wait(95), fixed.replica_seconds),
+        (rival.wait(95), rival.replica_seconds),
+        clairvoyant_seconds(row.second, row.pool.slots, row.pool.start_seconds),
+    )
+
+
+def rows(quick: bool) -> Iterator[Row]:
+    """Yield the rows, those that take longest first."""
+    steady_pools = (30,) if quick else (60, 30)
+    for replicas in steady_pools:
+        tasks = generated.steady(replicas, _SLOTS, _STEADY_SECONDS)
+        first, second = generated.halves(tasks, _STEADY_SECONDS / 2)
+        for start in (2.0, 10.0):
+            pool = Pool(_SLOTS, start, max_replicas=2 * replicas)
+            name = f"steady, {replicas} replicas, start {start:g} s"
+            yield Row(name, pool, first, second, 0.7, 0.88, short_wait=_SHORT_WAIT)
+    if not quick:
+        tasks = generated.daily(2, night=0.2, noon=3.0)
+        first, second = generated.halves(tasks, generated.DAY_SECONDS)
+        yield Row("daily pattern, start 10 s", Pool(_SLOTS, 10.0, max_replicas=20), first, second, 0.8, 0.85)
+    arrivals = trace.read(_TRACE)
+    tasks = [Task(arrival.at, generated.service_seconds(arrival.output_tokens)) for arrival in arrivals]
+    first, second = generated.halves(tasks, tasks[-1].at / 2)
+    for start, wait, cost, bound in ((2.0, 0.45, 0.45, 1.6), (10.0, 0.65, 0.65, None), (30.0, 0.85, 0.95, None)):
+        pool = Pool(_SLOTS, start, max_replicas=20)
+        yield Row(f"bursty, start {start:g} s", pool, first, second, wait, cost, bound=bound)
+    yield Row(
+        "bursty, start 2 s, wanted wait 30 s",
+        Pool(_SLOTS, 2.0, max_replicas=20),
+        first,
+        second,
+        0.0,
+        1.0,
+        target_wait_seconds=30.0,
+        bound=1.2,
+    )
+
+
+async def run(report: Report) -> None:
+    """Run the simulations, two at a time."""
+    todo = list(rows(report.quick))
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as processes:
+        loop = asyncio.get_running_loop()
+        jobs = [loop.run_in_executor(processes, judge, row) for row in todo]
+        found = [await job for job in jobs]
+    for row, one in zip(todo, found, strict=True):
+        _report(report, row, one)
+    largest = max(one.terminating_seconds / (one.replica_seconds + one.terminating_seconds) for one in found)
+    report.add("pod-seconds of Pods that finish their tasks, of all; the largest", largest, "ratio", Bar("<=", 0.05))
+
+
+def _report(report: Report, row: Row, found: Found) -> None:
+    name = f"{row.name} ({found.setting}): wait, p95"
+    if row.target_wait_seconds is None:
+        limit = max(row.short_wait, row.wait * found.rival[0])
+        report.add(name, found.wait, "s", Bar("<=", round(limit, 3)))
+        report.add(f"{row.name}: wait, p95 / redis-streams", found.wait / found.rival[0], "ratio")
+    else:
+        report.add(name, found.wait, "s", Bar("<=", row.target_wait_seconds))
+    report.add(f"{row.name}: wait, p95, expected by the first half", found.expected_wait, "s")
+    cost = found.replica_seconds / found.rival[1]
+    report.add(f"{row.name}: replica-seconds / redis-streams", cost, "ratio", Bar("<=", row.cost))
+    bar = None if row.bound is None else Bar("<=", row.bound)
+    report.add(f"{row.name}: replica-seconds / clairvoyant", found.replica_seconds / found.bound, "ratio", bar)
+    if row.target_wait_seconds is None:
+        report.add(f"{row.name}, fixed: wait, p95 / redis-streams", found.fixed[0] / found.rival[0], "ratio")
+        report.add(f"{row.name}, fixed: replica-seconds / redis-streams", found.fixed[1] / found.rival[1], "ratio")

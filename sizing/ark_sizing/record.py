@@ -1,0 +1,58 @@
+"""Tasks like those that the record of a queue's demand has seen (contract C8)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from ark_sizing.setting import SPAN_SECONDS
+from ark_sizing.simulation import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Ten seconds of a queue; those without tasks may be left out of a record."""
+
+    at: float
+    """When they began, seconds."""
+    arrivals: int
+    """Tasks that were added in them."""
+    busy_seconds: float
+    """Slots that had a task, times the time that they had one."""
+
+
+def spans_of(tasks: Iterable[Task]) -> list[Span]:
+    """Return the record of tasks that did not wait."""
+    arrivals: dict[int, int] = {}
+    busy: dict[int, float] = {}
+    for task in tasks:
+        first = int(task.at // SPAN_SECONDS)
+        arrivals[first] = arrivals.get(first, 0) + 1
+        ends = task.at + task.seconds
+        for number in range(first, int(ends // SPAN_SECONDS) + 1):
+            begin = number * SPAN_SECONDS
+            inside = min(ends, begin + SPAN_SECONDS) - max(task.at, begin)
+            busy[number] = busy.get(number, 0.0) + inside
+    return [Span(number * SPAN_SECONDS, arrivals.get(number, 0), busy[number]) for number in sorted(busy)]
+
+
+def service_seconds(spans: Sequence[Span]) -> float:
+    """Return how long a task works on average; 0 where none was added."""
+    arrivals = sum(span.arrivals for span in spans)
+    return sum(span.busy_seconds for span in spans) / arrivals if arrivals else 0.0
+
+
+def tasks_of(spans: Sequence[Span], seed: int = 0) -> list[Task]:
+    """Return tasks that could have made a record, the same ones each time.
+
+    A span does not say when in it its tasks came, so any moment of it is as likely as another; and of what they took
+    nothing but the mean is known, so the times are exponential, which is what is likeliest then.
+    """
+    chance = random.Random(seed)  # noqa: S311 - no secret
+    mean = service_seconds(spans)
+    tasks = []
+    for span in spans:
+        moments = sorted(chance.random() for _ in range(span.arrivals))
+        tasks += [Task(span.at + SPAN_SECONDS * moment, chance.expovariate(1 / mean)) for moment in moments]
+    return tasks
