@@ -8,11 +8,12 @@
 | redis-streams, tuned | pendingEntriesCount + lagCount by scalingModifiers, pollingInterval 5, raised at once |
 
 Each has a process cluster of its own with the real Kubernetes, HPA and KEDA, the same Redis, the same workers
-(`hack.bench.trace.nursery`: 5 tasks at a time, two seconds until one is there), at most 20 of them, and the same
-arrivals at their own pace. A run ends when the pool is at zero again; the next contender is set up while a pool without
-tasks is on its way there, which is some five minutes of next to nothing. ``STRETCH=from-to`` in minutes of the trace
-takes another stretch, ``TRACE=file.csv`` another trace, ``ONLY=name,name`` some of the contenders. ``TOGETHER=1`` runs
-them at the same time, still each on a cluster of its own: the machine is all but idle, and four hours become one.
+(`hack.bench.trace.nursery`: 5 tasks at a time, two seconds until one is there, or ``START=10``), at most 20 of them,
+and the same arrivals at their own pace. What a simulation makes of the same arrivals stands beside it. A run ends when
+the pool is at zero again; the next contender is set up while a pool without tasks is on its way there, which is some
+five minutes of next to nothing. ``STRETCH=from-to`` in minutes of the trace takes another stretch, ``TRACE=file.csv``
+another trace, ``ONLY=name,name`` some of the contenders. ``TOGETHER=1`` runs them at the same time, still each on a
+cluster of its own: the machine is all but idle, and four hours become one.
 """
 
 from __future__ import annotations
@@ -21,11 +22,15 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from ark_sizing.bound import clairvoyant_seconds
+from ark_sizing.simulation import Pool, Task, averaged
+from hack.bench.generated import service_seconds
 from hack.bench.report import Bar, Report
 from hack.bench.trace import picture
-from hack.bench.trace.contenders import CONTENDERS, TARGET_WAIT_SECONDS, Contender
+from hack.bench.trace.contenders import CONTENDERS, MAX_REPLICAS, SLOTS, TARGET_WAIT_SECONDS, Contender
 from hack.bench.trace.result import Run
 from hack.bench.trace.run import play
 from hack.cluster import programs
@@ -37,6 +42,9 @@ _TRACE = _ROOT / "hack" / "demo" / "azure-llm-2023-code-by-second.csv"
 _STRETCH = "14-32"
 """Minutes, from the trace's largest burst on, with gaps of up to 139 s; the whole trace takes an hour for each."""
 _QUICK_STRETCH = "14.0-14.6"
+_LONGEST_START_SECONDS = 60.0
+_SYNCS = 5
+"""Moments at which a simulated HPA looks first."""
 _FOLDER = _ROOT / ".bench"
 
 
@@ -56,11 +64,13 @@ async def run(report: Report) -> None:
     }
     together = os.environ.get("TOGETHER", "") not in ("", "0")
     report.software["one after the other"] = "no, at the same time" if together else "yes"
+    start_seconds = _start_seconds()
+    report.software["start of a Pod, seconds"] = f"{start_seconds:g}"
     runs: dict[str, Run] = {}
 
     async def one(contender: Contender, worked: asyncio.Event) -> None:
         print(f"{contender.name}: {len(arrivals)} requests in {arrivals[-1].at:.0f} s", file=sys.stderr, flush=True)
-        runs[contender.key] = await play(contender, arrivals, worked)
+        runs[contender.key] = await play(contender, arrivals, start_seconds, worked)
         _keep(runs, arrivals)
 
     async with asyncio.TaskGroup() as group:
@@ -71,7 +81,24 @@ async def run(report: Report) -> None:
                 await worked.wait()
     for contender in contenders:
         _figures(report, contender.name, runs[contender.key])
+        _simulated(report, contender, runs[contender.key], arrivals, start_seconds)
     _compare(report, runs)
+
+
+def _start_seconds() -> float:
+    """Return how long Pods start.
+
+    Raises:
+        SystemExit: it is no number of seconds.
+    """
+    given = os.environ.get("START") or "2"
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= _LONGEST_START_SECONDS:
+        raise SystemExit(f"START is {given!r}, not a number of seconds from 0 to {_LONGEST_START_SECONDS:g}")
+    return seconds
 
 
 def _cut(arrivals: list[Arrival], stretch: str) -> list[Arrival]:
@@ -97,10 +124,26 @@ def _figures(report: Report, name: str, run: Run) -> None:
         report.add(f"{name}: wait, p{share}", run.wait(share), "s")
     report.add(f"{name}: tasks that waited over 30 s", run.over(30.0), "tasks")
     report.add(f"{name}: replica-seconds", run.replica_seconds, "s")
+    report.add(f"{name}: pod-seconds, with Pods that finish their tasks", run.pod_seconds, "s")
     report.add(f"{name}: from the last task's end to zero", run.zero_seconds, "s")
     report.add(f"{name}: tasks broken off by scale-in", run.broken_off, "tasks", none)
     report.add(f"{name}: tasks completed twice", run.twice, "tasks", none)
     report.add(f"{name}: tasks lost", run.lost, "tasks", none)
+
+
+def _simulated(
+    report: Report, contender: Contender, run: Run, arrivals: Sequence[Arrival], start_seconds: float
+) -> None:
+    """Hold the simulation against the cluster, and the cluster against a pool that knows the future."""
+    tasks = [Task(arrival.at, service_seconds(arrival.output_tokens)) for arrival in arrivals]
+    bound = clairvoyant_seconds(tasks, SLOTS, start_seconds)
+    report.add(f"{contender.name}: replica-seconds / clairvoyant", run.replica_seconds / bound, "ratio")
+    if contender.setting is not None:
+        pool = Pool(SLOTS, start_seconds, max_replicas=MAX_REPLICAS)
+        found = averaged(tasks, contender.setting, pool, _SYNCS)
+        report.add(f"{contender.name}: wait, p95 / simulated", run.wait(95) / found.wait(95), "ratio")
+        ratio = run.replica_seconds / found.replica_seconds
+        report.add(f"{contender.name}: replica-seconds / simulated", ratio, "ratio")
 
 
 def _compare(report: Report, runs: dict[str, Run]) -> None:

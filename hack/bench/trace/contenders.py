@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ark_sizing.setting import FIXED, TUNED_REDIS_STREAMS, Setting
 from ark_taskqueue import QueueKeys
 from hack.cluster import manifests, operator_manifests
 from hack.cluster.manifests import Object, Scaling
@@ -33,6 +34,8 @@ class Contender:
     name: str
     objects: Callable[[str, Path], list[Object]]
     """Returns what is to be applied, for Redis' ``host:port`` and the nursery's socket; it makes ``pool-agent``."""
+    setting: Setting | None
+    """The same for the simulation; None where it cannot do it."""
 
 
 def _ark(target_wait_seconds: float | None) -> Callable[[str, Path], list[Object]]:
@@ -45,7 +48,9 @@ def _ark(target_wait_seconds: float | None) -> Callable[[str, Path], list[Object
             "timeoutSeconds": TIMEOUT_SECONDS,
             "maxTokensPerCall": _TOKENS,
         }
-        container = {"name": "agent", "command": _command(nursery)}
+        # This machine's /tmp: nursery and program may lie there.
+        no_volume = {"mountPath": "/tmp", "$patch": "delete"}  # noqa: S108
+        container = {"name": "agent", "command": _command(nursery), "volumeMounts": [no_volume]}
         spec = {
             "model": "echo",
             "systemPrompt": "p",
@@ -98,8 +103,13 @@ def _redis_streams_tuned(redis: str, nursery: Path) -> list[Object]:
 
 
 CONTENDERS = (
-    Contender("ark", "ark", _ark(None)),
-    Contender("ark-wait", "ark, targetWaitSeconds", _ark(TARGET_WAIT_SECONDS)),
-    Contender("keda", "redis-streams", _redis_streams),
-    Contender("keda-tuned", "redis-streams, tuned", _redis_streams_tuned),
+    Contender("ark", "ark", _ark(None), replace(FIXED, tasks_per_replica=SLOTS * 70 // 100)),
+    Contender(
+        "ark-wait",
+        "ark, targetWaitSeconds",
+        _ark(TARGET_WAIT_SECONDS),
+        replace(FIXED, target_wait_seconds=TARGET_WAIT_SECONDS),
+    ),
+    Contender("keda", "redis-streams", _redis_streams, None),
+    Contender("keda-tuned", "redis-streams, tuned", _redis_streams_tuned, TUNED_REDIS_STREAMS),
 )

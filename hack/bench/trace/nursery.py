@@ -2,7 +2,7 @@
 
 On a cluster a Pod starts on a machine of its own. Here twenty of them would share two cores with the control plane,
 and their imports alone take ten seconds of both: what the benchmark would show then is this machine. A worker of the
-nursery costs a few milliseconds, and works `START_SECONDS` after its Pod was started.
+nursery costs a few milliseconds, and works so many seconds after its Pod was started as the nursery is told.
 """
 
 from __future__ import annotations
@@ -20,14 +20,18 @@ from typing import Any
 import ark_agent
 from hack.bench.trace.worker import work
 
-START_SECONDS = 2.0
 _LOOK_SECONDS = 0.2
 _READ = 65_536
 _HEAD = 4
 
 
-def serve(path: Path) -> None:
-    """Fork a worker for each Pod that asks, until SIGTERM."""
+def serve(path: Path, start_seconds: float) -> None:
+    """Fork a worker for each Pod that asks, until SIGTERM.
+
+    Args:
+        path: of the socket that Pods ask at.
+        start_seconds: from the start of a Pod until it takes tasks.
+    """
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel takes the dead away
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(path))
@@ -37,18 +41,18 @@ def serve(path: Path) -> None:
             pod, _ = listening.accept()
             if os.fork() == 0:
                 listening.close()
-                _keep(pod)
+                _keep(pod, start_seconds)
             pod.close()
 
 
-def _keep(pod: socket.socket) -> None:
+def _keep(pod: socket.socket, start_seconds: float) -> None:
     """Be the keeper of one Pod's worker; does not return."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     born, descriptors = _received(pod)
     worker = os.fork()
     if worker == 0:
         pod.close()
-        _work(born, descriptors)
+        _work(born, descriptors, start_seconds)
     for descriptor in descriptors:
         os.close(descriptor)
     ended, status = 0, 0
@@ -76,13 +80,13 @@ def _received(pod: socket.socket) -> tuple[dict[str, Any], list[int]]:
     return born, list(descriptors)
 
 
-def _work(born: dict[str, Any], descriptors: list[int]) -> None:
+def _work(born: dict[str, Any], descriptors: list[int], start_seconds: float) -> None:
     for target, descriptor in zip((1, 2), descriptors, strict=True):
         os.dup2(descriptor, target)
     os.environ.clear()
     os.environ.update(born["environment"])
     sys.argv = ["ark-agent"]
-    time.sleep(max(0.0, START_SECONDS - (time.time() - born["at"])))
+    time.sleep(max(0.0, start_seconds - (time.time() - born["at"])))
     code: Any = 1
     try:
         ark_agent.run(work)
@@ -96,4 +100,4 @@ def _work(born: dict[str, Any], descriptors: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    serve(Path(sys.argv[1]))
+    serve(Path(sys.argv[1]), float(sys.argv[2]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -20,6 +20,8 @@ class Sample:
     replicas: int
     """Pods that there are (``status.replicas``), terminating ones not counted."""
     ready: int
+    pods: int
+    """Those that end but still work too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +64,12 @@ class Run:
     @property
     def replica_seconds(self) -> float:
         """Pods times the time that they were there."""
-        return sum(
-            before.replicas * (after.at - before.at)
-            for before, after in zip(self.samples, self.samples[1:], strict=False)
-        )
+        return self._seconds(lambda sample: sample.replicas)
+
+    @property
+    def pod_seconds(self) -> float:
+        """The same with the Pods that end but still work: what is paid for."""
+        return self._seconds(lambda sample: sample.pods)
 
     @property
     def zero_seconds(self) -> float:
@@ -98,10 +102,15 @@ class Run:
         return {
             "waits": [round(wait, 3) for wait in self._waits],
             "samples": [
-                [round(one.at, 2), one.waiting, one.in_flight, one.replicas, one.ready] for one in self.samples
+                [round(one.at, 2), one.waiting, one.in_flight, one.replicas, one.ready, one.pods]
+                for one in self.samples
             ],
-            "sample columns": ["seconds", "waiting", "in flight", "replicas", "ready"],
+            "sample columns": ["seconds", "waiting", "in flight", "replicas", "ready", "pods"],
             "lost": self.lost,
             "broken off": self.broken_off,
             "twice": self.twice,
         }
+
+    def _seconds(self, counted: Callable[[Sample], int]) -> float:
+        pairs = zip(self.samples, self.samples[1:], strict=False)
+        return sum(counted(before) * (after.at - before.at) for before, after in pairs)

@@ -15,12 +15,13 @@ from typing import Any
 from ark_taskqueue import Client, Producer, TaskQueueError, connect, read_depths
 from ark_taskqueue.tasks.task import decoded, milliseconds_of, text
 from hack.bench.deploy import deploy
+from hack.bench.generated import service_seconds
 from hack.bench.trace.contenders import AGENT, NAMESPACE, QUEUE, Contender
 from hack.bench.trace.result import Note, Run, Sample
 from hack.bench.trace.worker import NOTES
 from hack.cluster import api
 from hack.cluster.access import Access, local
-from hack.cluster.api import DEPLOYMENTS, SCALED_OBJECTS, Api
+from hack.cluster.api import DEPLOYMENTS, PODS, SCALED_OBJECTS, Api
 from hack.cluster.process_cluster import ProcessCluster
 from hack.demo.clock import DemoClock
 from hack.demo.load import Load
@@ -37,22 +38,21 @@ _ZERO_SECONDS = 700.0
 """From there to zero: the cooldown and the HPA's window are 300 s each."""
 
 
-def service_seconds(arrival: Arrival) -> float:
-    """Return how long a request takes a worker: 2 s, and 0.1 s for each token that is written."""
-    return 2.0 + 0.1 * arrival.output_tokens
-
-
-async def play(contender: Contender, arrivals: Sequence[Arrival], worked: asyncio.Event) -> Run:
+async def play(contender: Contender, arrivals: Sequence[Arrival], start_seconds: float, worked: asyncio.Event) -> Run:
     """Play a stretch, and return what came of it.
 
-    ``worked`` is set once every task is done and all that is left is the pool's way to zero.
+    Args:
+        contender: who scales the pool.
+        arrivals: of the stretch.
+        start_seconds: from a Pod's start until it takes tasks.
+        worked: set once every task is done and all that is left is the pool's way to zero.
 
     Raises:
         TimeoutError: tasks were left over, or the pool did not go to zero.
     """
     with (
         tempfile.TemporaryDirectory(prefix="ark-bench-", ignore_cleanup_errors=True) as folder,
-        _nursery(folder) as socket,
+        _nursery(folder, start_seconds) as socket,
     ):
         cluster = ProcessCluster(Path(folder) / "cluster")
         try:
@@ -70,9 +70,9 @@ async def play(contender: Contender, arrivals: Sequence[Arrival], worked: asynci
 
 
 @contextmanager
-def _nursery(folder: str) -> Iterator[Path]:
+def _nursery(folder: str, start_seconds: float) -> Iterator[Path]:
     socket = Path(folder) / "nursery"
-    command = [sys.executable, "-m", "hack.bench.trace.nursery", str(socket)]
+    command = [sys.executable, "-m", "hack.bench.trace.nursery", str(socket), f"{start_seconds:g}"]
     with ChildProcess(command, Path(folder) / "nursery.log") as process:
         process.wait_until(lambda: "ready" in process.output(), _SET_UP_SECONDS, "the nursery")
         yield socket
@@ -85,6 +85,15 @@ class _Pool:
     wanted: int = 0
     replicas: int = 0
     ready: int = 0
+    pods: set[str] = field(default_factory=set)
+    """Those that end but still work too."""
+
+    async def follow_pods(self, connected: Api) -> None:
+        """Follow the Pods until cancelled."""
+        async for event in connected.watch(PODS.path(NAMESPACE)):
+            name = event.object["metadata"]["name"]
+            if name.startswith(f"{AGENT}-agent-"):
+                (self.pods.discard if event.type == "DELETED" else self.pods.add)(name)
 
     async def follow(self, connected: Api) -> None:
         """Follow the Deployment until cancelled."""
@@ -114,7 +123,9 @@ class _Recorder:
             if isinstance(depth, TaskQueueError):
                 raise depth
             at = time.monotonic() - self.began
-            self.samples.append(Sample(at, depth.waiting, depth.in_flight, self.pool.replicas, self.pool.ready))
+            pool = self.pool
+            taken = Sample(at, depth.waiting, depth.in_flight, pool.replicas, pool.ready, len(pool.pods))
+            self.samples.append(taken)
             number += 1
             if number % 60 == 0:
                 print(f"  {self.name}: {self.samples[-1]}", file=sys.stderr, flush=True)
@@ -137,9 +148,9 @@ async def _played(
     await _taken(connected)
     await asyncio.sleep(_SETTLE_SECONDS)
     pool, producer = _Pool(), Producer(client, QUEUE)
-    load = Load(producer, arrivals, DemoClock(1.0), service_seconds)
+    load = Load(producer, arrivals, DemoClock(1.0), lambda arrival: service_seconds(arrival.output_tokens))
     async with asyncio.TaskGroup() as group:
-        following = group.create_task(pool.follow(connected))
+        following = [group.create_task(follow(connected)) for follow in (pool.follow, pool.follow_pods)]
         recorder = _Recorder(client, pool, time.monotonic(), contender.key)
         recording = group.create_task(recorder.run())
         await load.run()
@@ -148,7 +159,8 @@ async def _played(
         await _until(lambda: not pool.wanted + pool.replicas, _ZERO_SECONDS)
         await asyncio.sleep(2 * _SAMPLE_SECONDS)
         recording.cancel()
-        following.cancel()
+        for task in following:
+            task.cancel()
     submitted = {task: milliseconds_of(task) / 1000 for task in load.task_ids}
     completed = [task for task in submitted if await producer.result(task) is not None]
     return Run(submitted, await _notes(client), recorder.samples, frozenset(completed))

@@ -24,7 +24,7 @@ QUEUE = QueueKeys.for_agent("bench", "pool")
 @pytest.fixture
 def nursery(tmp_path: Path) -> Iterator[tuple[Path, ChildProcess]]:
     socket = tmp_path / "n"
-    command = [sys.executable, "-m", "hack.bench.trace.nursery", str(socket)]
+    command = [sys.executable, "-m", "hack.bench.trace.nursery", str(socket), "0.5"]
     with ChildProcess(command, tmp_path / "nursery.log") as process:
         process.wait_until(lambda: "ready" in process.output(), 30, "the nursery")
         yield socket, process

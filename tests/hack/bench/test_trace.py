@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 
+from ark_operator.decision import deployment
+from ark_operator.decision.agent import Agent
+from ark_operator.decision.options import Options
 from hack.bench.trace import _cut
+from hack.bench.trace.contenders import CONTENDERS
 from hack.bench.trace.result import Note, Run, Sample
+from hack.cluster.node.command import relocated
 from hack.demo.trace import Arrival
 
 SUBMITTED = {"1": 100.0, "2": 100.0, "3": 101.0, "4": 102.0}
@@ -35,7 +41,12 @@ def test_what_is_broken_off_done_twice_or_lost_is_counted() -> None:
 
 
 def test_replica_seconds_and_the_way_to_zero() -> None:
-    samples = (Sample(0, 5, 0, 0, 0), Sample(2, 0, 5, 3, 1), Sample(6, 0, 0, 1, 1), Sample(10, 0, 0, 0, 0))
+    samples = (
+        Sample(0, 5, 0, 0, 0, 0),
+        Sample(2, 0, 5, 3, 1, 3),
+        Sample(6, 0, 0, 1, 1, 2),
+        Sample(10, 0, 0, 0, 0, 0),
+    )
     found = run(samples=samples)
     assert found.replica_seconds == 3 * 4 + 1 * 4
     assert found.zero_seconds == 4
@@ -51,3 +62,12 @@ def test_a_stretch_is_cut_out_and_begins_at_its_own_zero() -> None:
 def test_a_stretch_that_cannot_be_is_refused(stretch: str, told: str) -> None:
     with pytest.raises(SystemExit, match=told):
         _cut([Arrival(0.0, 1, 2)], stretch)
+
+
+def test_an_agents_pods_find_their_program_where_it_is() -> None:
+    [agent] = next(one for one in CONTENDERS if one.key == "ark").objects("127.0.0.1:6379", Path("/tmp/nursery"))
+    agent["metadata"]["uid"] = "any"
+    made = deployment.build(Agent(agent), Options("ark", "scaler:6000"))
+    [container] = made["spec"]["template"]["spec"]["containers"]
+    mounts = {mount["mountPath"]: Path("/elsewhere") for mount in container.get("volumeMounts", [])}
+    assert [relocated(word, mounts) for word in container["command"]] == container["command"]
