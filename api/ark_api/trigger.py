@@ -44,6 +44,9 @@ KEYS: Mapping[str, TriggerKey] = {
     ),
     "activationTasks": TriggerKey("0", "The pool is woken when there are more tasks than this"),
     "targetWaitSeconds": TriggerKey("", "Waiting time to scale for, in seconds, instead of the number of tasks alone"),
+    "reserve": TriggerKey(
+        "0", "Free slots to keep while there are tasks, as a multiple of the root of the slots that they ask for"
+    ),
     "maxDailyTokens": TriggerKey(
         "", "There is no demand while a full call does not fit into the tokens of the last 24 hours"
     ),
@@ -109,6 +112,8 @@ class TriggerMetadata:
     """The pool is woken when there are more tasks than this."""
     target_wait_seconds: float | None = None
     """How long a task may wait; None scales by the number of tasks alone."""
+    reserve: float = 0.0
+    """Free slots to keep while there are tasks, as a multiple of the root of the slots that they ask for."""
     max_daily_tokens: int | None = None
     """Budget of tokens in 24 hours: there is no demand while it is exceeded. None for none."""
     max_tokens_per_call: int = DEFAULT_TOKENS_PER_CALL
@@ -126,6 +131,7 @@ class TriggerMetadata:
             "redis": self.redis,
             "activationTasks": str(self.activation_tasks) if self.activation_tasks else None,
             "targetWaitSeconds": _text(self.target_wait_seconds),
+            "reserve": _text(self.reserve) if self.reserve else None,
             "tasks": _WAITING if self.waiting_only else None,
         }
         if self.max_daily_tokens is not None:
@@ -147,6 +153,12 @@ class TriggerMetadata:
         if ("queue" in given) == ("stream" in given):
             problem = "both 'queue' and 'stream'" if "queue" in given else "neither 'queue' nor 'stream'"
             raise InvalidTrigger(f"trigger metadata has {problem}: give queue: <namespace>/<agent>, or stream: <key>")
+        waiting_only = _one_of(given, "tasks", (_ALL, _WAITING)) == _WAITING
+        reserve = _number(given, "reserve", "give a number from 0")
+        if reserve and waiting_only:
+            raise InvalidTrigger(
+                "trigger metadata has 'reserve' with tasks 'waiting': a Job is made for each task, so none can be free"
+            )
         daily_tokens, tokens_per_call = _budget(given)
         return cls(
             queue=given.get("queue"),
@@ -156,17 +168,18 @@ class TriggerMetadata:
             tasks_per_replica=_whole_number(given, "tasksPerReplica", 1, DEFAULT_TASKS_PER_REPLICA),
             activation_tasks=_whole_number(given, "activationTasks", 0, 0),
             target_wait_seconds=_seconds(given, "targetWaitSeconds"),
+            reserve=reserve or 0.0,
             max_daily_tokens=daily_tokens,
             max_tokens_per_call=tokens_per_call,
-            waiting_only=_one_of(given, "tasks", (_ALL, _WAITING)) == _WAITING,
+            waiting_only=waiting_only,
         )
 
 
-def _text(seconds: float | None) -> str | None:
-    """Return a number that `_seconds` reads as the same one."""
-    if seconds is None:
+def _text(number: float | None) -> str | None:
+    """Return a number that `_number` reads as the same one."""
+    if number is None:
         return None
-    return str(int(seconds)) if seconds < LARGEST_NUMBER and seconds == int(seconds) else repr(seconds)
+    return str(int(number)) if number < LARGEST_NUMBER and number == int(number) else repr(number)
 
 
 def _own_values(metadata: Mapping[str, str]) -> dict[str, str]:
@@ -219,12 +232,21 @@ def _one_of(given: Mapping[str, str], key: str, allowed: Sequence[str]) -> str:
 
 
 def _seconds(given: Mapping[str, str], key: str) -> float | None:
+    allowed = "give a number of seconds above 0"
+    seconds = _number(given, key, allowed)
+    if seconds == 0:
+        raise BadValue(key, given[key], allowed)
+    return seconds
+
+
+def _number(given: Mapping[str, str], key: str, allowed: str) -> float | None:
+    """Return a number from 0; None where it is not given."""
     value = given.get(key)
     if value is None:
         return None
     # float() takes more than people mean: 1_0, nan, digits of other scripts.
     is_number = len(value) <= _LONGEST_NUMBER and _NUMBER.fullmatch(value)
-    seconds = float(value) if is_number else math.nan
-    if not 0 < seconds < math.inf:
-        raise BadValue(key, value, "give a number of seconds above 0")
-    return seconds
+    number = float(value) if is_number else math.inf
+    if number == math.inf:
+        raise BadValue(key, value, allowed)
+    return number

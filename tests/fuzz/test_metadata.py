@@ -62,6 +62,7 @@ _NUMBERS = st.integers(1, LARGEST_NUMBER)
 def _sound(draw: st.DrawFn) -> TriggerMetadata:
     queue, stream = draw(st.sampled_from([("a/b", None), (None, "orders"), (None, "jobs:{a}")]))
     daily = draw(st.none() | _NUMBERS)
+    waiting_only = draw(st.booleans())
     return TriggerMetadata(
         queue=queue,
         stream=stream,
@@ -70,9 +71,10 @@ def _sound(draw: st.DrawFn) -> TriggerMetadata:
         tasks_per_replica=draw(_NUMBERS),
         activation_tasks=draw(st.integers(0, LARGEST_NUMBER)),
         target_wait_seconds=draw(st.none() | st.floats(0, exclude_min=True, allow_infinity=False)),
+        reserve=0.0 if waiting_only else draw(st.floats(0, allow_infinity=False)),
         max_daily_tokens=daily,
         max_tokens_per_call=8000 if daily is None else draw(st.integers(1, daily)),
-        waiting_only=draw(st.booleans()),
+        waiting_only=waiting_only,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ark_scaler.decision.trigger import Trigger
+from ark_sizing.setting import with_reserve
 from ark_taskqueue.tasks.depth import Depth
 
 METRIC_NAME = "ark-demand"
@@ -26,7 +27,8 @@ def is_active(depth: Depth, trigger: Trigger) -> bool:
 def value(depth: Depth, trigger: Trigger) -> float:
     """Return the demand in slots; KEDA divides it by the target, ``tasksPerReplica``, and rounds up.
 
-    See `Depth.slots`.
+    See `Depth.slots`, and `with_reserve` for the free ones.
     """
-    slots = depth.slots(trigger.metadata.target_wait_seconds)
-    return slots - depth.in_flight if trigger.metadata.waiting_only else slots
+    metadata = trigger.metadata
+    slots = depth.slots(metadata.target_wait_seconds)
+    return slots - depth.in_flight if metadata.waiting_only else with_reserve(slots, metadata.reserve)

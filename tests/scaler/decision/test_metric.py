@@ -38,6 +38,19 @@ def test_demand_in_slots(found: Depth, wait: float | None, slots: float) -> None
 
 
 @pytest.mark.parametrize(
+    ("found", "wait", "slots"),
+    [
+        (depth(0, 0), None, 0),  # free slots are no reason to run
+        (depth(7, 2), None, 9 + 1.5 * 3),
+        (depth(8, 2, 2000), 8.0, 4 + 1.5 * 2),
+    ],
+)
+def test_a_reserve_is_a_multiple_of_the_root_of_the_slots(found: Depth, wait: float | None, slots: float) -> None:
+    asked = TriggerMetadata("a/b", target_wait_seconds=wait, reserve=1.5)
+    assert metric.value(found, Trigger(QueueKeys.for_queue("a/b"), asked)) == pytest.approx(slots)
+
+
+@pytest.mark.parametrize(
     ("found", "activation", "active"),
     [
         (depth(0, 0), 0, False),

@@ -27,6 +27,7 @@ def test_every_key() -> None:
         "tasksPerReplica": "12",
         "activationTasks": "3",
         "targetWaitSeconds": "2.5",
+        "reserve": "1.5",
         "maxDailyTokens": "1000000",
         "maxTokensPerCall": "4000",
         "redis": "eu-west",
@@ -36,7 +37,7 @@ def test_every_key() -> None:
     }
     queue = QueueKeys.for_stream("agent-tasks", "old-workers")
     trigger = parse(metadata, CONNECTIONS)
-    asked = TriggerMetadata(None, "agent-tasks", "old-workers", "eu-west", 12, 3, 2.5, 1_000_000, 4000)
+    asked = TriggerMetadata(None, "agent-tasks", "old-workers", "eu-west", 12, 3, 2.5, 1.5, 1_000_000, 4000)
     assert trigger == Trigger(queue, asked)
     assert (trigger.redis, trigger.budget) == ("eu-west", Budget(1_000_000, 4000))
 
@@ -71,6 +72,9 @@ def test_a_small_budget_has_a_smaller_call_by_default() -> None:
         ({**WRITER, "tasksPerReplica": "9" * 400}, "tasksPerReplica is '999"),
         ({**WRITER, "activationTasks": "-1"}, "activationTasks is '-1': give a whole number from 0"),
         ({**WRITER, "activationTasks": ""}, "activationTasks is ''"),
+        ({**WRITER, "reserve": "-1"}, "reserve is '-1': give a number from 0"),
+        ({**WRITER, "reserve": "inf"}, "reserve is 'inf': give a number from 0"),
+        ({**WRITER, "reserve": "1", "tasks": "waiting"}, "'reserve' with tasks 'waiting'"),
         ({**WRITER, "targetWaitSeconds": "0"}, "targetWaitSeconds is '0': give a number of seconds above 0"),
         ({**WRITER, "targetWaitSeconds": "nan"}, "targetWaitSeconds is 'nan'"),
         ({**WRITER, "targetWaitSeconds": "1_0"}, "targetWaitSeconds is '1_0': give a number of seconds above 0"),
