@@ -199,7 +199,8 @@ class Agent:
             return None
         fields = _fields(given, AUTOSCALING)
         if not fields.get("tasks_per_replica"):
-            fields["tasks_per_replica"] = _tasks_per_replica(self.limits, given.get("targetWaitSeconds"))
+            wait = given.get("targetWaitSeconds")
+            fields["tasks_per_replica"] = default_tasks_per_replica(self.limits.concurrent_tasks, wait)
         return Autoscaling(**fields)
 
     @property
@@ -244,11 +245,10 @@ def _fields(given: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any
     return {names[name]: value for name, value in given.items() if name in names and value is not None}
 
 
-def _tasks_per_replica(limits: Limits, target_wait_seconds: float | None) -> int:
+def default_tasks_per_replica(slots: int, target_wait_seconds: float | None) -> int:
     """Return how many tasks one replica should have where nobody says so (ADR 11).
 
     Three slots in ten are left free, so that the next tasks need not wait for a Pod's start; Knative Serving has the
     same default (container-concurrency-target-percentage). Who sets a waiting time lets tasks wait, and needs none.
     """
-    slots = limits.concurrent_tasks
     return slots if target_wait_seconds is not None else max(1, slots * _TARGET_PERCENT // 100)

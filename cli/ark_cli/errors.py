@@ -6,7 +6,7 @@
 | 1 | done, and the answer is bad: the task failed, `doctor` found a fault |
 | 2 | usage error |
 | 3 | not done: not there, not allowed, refused, or out of reach |
-| 4 | not yet: the time to wait is over |
+| 4 | not yet: the time to wait is over, or a record is too short |
 | 130 | Ctrl-C |
 """
 

@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from ark_cli import budget, dead, doctor, output, sizing, status, tasks, top
+from ark_cli import advise, budget, dead, doctor, output, sizing, status, tasks, top
 from ark_cli.errors import CliError, Exit, shown
 from ark_cli.options import where_options
 from ark_taskqueue import TaskQueueError
@@ -20,7 +20,7 @@ NAME = "kubectl ark"
     name=NAME,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 success; 1 a task failed, or doctor found a fault; 2 usage error; 3 not done: not found, "
-    "not allowed, refused or unreachable; 4 no result yet.",
+    "not allowed, refused or unreachable; 4 not yet: no result so far, or too short a record.",
 )
 @click.version_option(package_name="ark", prog_name=NAME)
 @where_options
@@ -40,6 +40,7 @@ for command in (
     sizing.pin,
     sizing.auto,
     budget.budget,
+    advise.command,
     dead.dead,
     doctor.doctor,
 ):

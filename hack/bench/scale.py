@@ -19,6 +19,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from ark_cli import trace
 from ark_taskqueue import (
     Budget,
     Client,
@@ -31,7 +32,6 @@ from ark_taskqueue import (
     read_depths,
 )
 from hack.bench.report import Report
-from hack.demo import trace
 from hack.local.redis_server import RedisServer
 
 _TRACE = Path(__file__).resolve().parents[1] / "demo" / "azure-llm-2023-code-by-second.csv"

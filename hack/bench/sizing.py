@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
+from ark_cli import trace
 from ark_sizing.bound import clairvoyant_seconds
 from ark_sizing.choice import size
 from ark_sizing.record import spans_of
@@ -20,7 +21,6 @@ from ark_sizing.setting import FIXED, TUNED_REDIS_STREAMS
 from ark_sizing.simulation import Pool, Task, averaged
 from hack.bench import generated
 from hack.bench.report import Bar, Report
-from hack.demo import trace
 
 _TRACE = Path(__file__).resolve().parents[1] / "demo" / "azure-llm-2023-code-by-second.csv"
 _SLOTS = 5

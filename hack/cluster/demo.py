@@ -17,6 +17,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from ark_cli import trace
 from ark_process.exceptions import leaves
 from ark_taskqueue import Producer, QueueKeys, TaskQueueError, connect
 from hack.cluster import api, manifests, programs
@@ -25,7 +26,7 @@ from hack.cluster.api import DEPLOYMENTS, PODS, Api, ApiError
 from hack.cluster.kubectl import KubectlFailed
 from hack.cluster.manifests import REDIS, SCALER, Scaling
 from hack.cluster.process_cluster import CannotStart, ProcessCluster
-from hack.demo import chart, picture, player, program, result, summary, trace
+from hack.demo import chart, picture, player, program, result, summary
 from hack.demo.clock import DemoClock
 from hack.demo.load import Load
 from hack.demo.measure import Sampler, outcomes

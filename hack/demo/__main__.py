@@ -14,11 +14,12 @@ from pathlib import Path
 import grpc
 from rich.console import Console
 
+from ark_cli import trace
 from ark_process.exceptions import leaves
 from ark_scaler.wire import externalscaler_pb2 as wire
 from ark_sizing import hpa
 from ark_taskqueue import Producer, QueueKeys, TaskQueueError, connect
-from hack.demo import budget_act, chart, picture, player, program, result, summary, trace
+from hack.demo import budget_act, chart, picture, player, program, result, summary
 from hack.demo.clock import DemoClock
 from hack.demo.keda import KedaStandIn, ScaledObject
 from hack.demo.load import Load

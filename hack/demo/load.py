@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+from ark_cli.trace import Arrival
 from ark_taskqueue import Producer
 from hack.demo.clock import DemoClock
-from hack.demo.trace import Arrival
 
 
 def service_seconds(arrival: Arrival) -> float:

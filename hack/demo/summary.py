@@ -11,7 +11,7 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-from hack.demo.trace import SUMMARY_COLUMNS, BadTrace, read
+from ark_cli.trace import SUMMARY_COLUMNS, BadTrace, read
 
 DEFAULT = Path(__file__).with_name("azure-llm-2023-code-by-second.csv")
 _ATTRIBUTION = """\

@@ -39,6 +39,7 @@ class Pool:
     """Tasks that one replica works on at a time."""
     start_seconds: float = 2.0
     """From the request for a replica until it takes tasks."""
+    min_replicas: int = 0
     max_replicas: int = 20
     cooldown_seconds: float = 300.0
     """Without a task, until the last replica goes."""
@@ -68,11 +69,11 @@ class Outcome:
 
 
 def simulate(tasks: Sequence[Task], setting: Setting, pool: Pool) -> Outcome:
-    """Play tasks, in the order in which they are added, until all are done and the pool is at zero."""
+    """Play tasks, in the order in which they are added, until all are done and the pool is as small as it may be."""
     run = _Run(tasks, setting, pool)
     for second in itertools.count():
         run.until(float(second))
-        if not (run.demand or run.coming or run.replicas):
+        if not (run.demand or run.coming or run.replicas > pool.min_replicas):
             break
         run.look(float(second))
     return Outcome(sorted(run.waits), run.replica_seconds, run.terminating_seconds)
@@ -124,6 +125,9 @@ class _Run:
         self._active_at = -math.inf
         self._next_poll, self._next_sync = 0.0, pool.first_sync
         self._rules = hpa.Behavior(hpa.UNTHROTTLED_UP, hpa.Rules(setting.patience_seconds, _DOWN))
+        self._least = max(1, pool.min_replicas)
+        """The HPA's; KEDA alone goes to zero."""
+        self._scale(pool.min_replicas, -pool.start_seconds)
 
     @property
     def coming(self) -> bool:
@@ -172,8 +176,9 @@ class _Run:
                 self._scale(max(len(self._pods), min(wanted, self.pool.max_replicas)), now)
             if now >= self._next_sync:
                 self._next_sync += hpa.SYNC_SECONDS
+                wanted = max(self._least, wanted)
                 decided = hpa.decide(
-                    max(1, wanted), len(self._pods), 1, self.pool.max_replicas, self._rules, self._history, now
+                    wanted, len(self._pods), self._least, self.pool.max_replicas, self._rules, self._history, now
                 )
                 self._scale(decided, now)
         elif now >= self._next_sync:
@@ -184,10 +189,11 @@ class _Run:
         polls = now >= self._next_poll
         if polls:
             self._next_poll = now + self.setting.polling_seconds
+        over = not self.pool.min_replicas and now - self._active_at >= self.pool.cooldown_seconds
         if active and (polls or self.setting.pushes):
             self._active_at = now
             self._scale(max(1, len(self._pods)), now)
-        elif polls and self._pods and now - self._active_at >= self.pool.cooldown_seconds:
+        elif polls and over and self._pods:
             self._scale(0, now)
             self._history = hpa.History()
 

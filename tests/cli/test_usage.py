@@ -68,6 +68,10 @@ def test_each_command_explains_itself_in_80_columns(command: tuple[str, ...]) ->
         (("budget", "--limit", "5"), "one AGENT"),
         (("budget", "writer", "--limit", "some"), "neither a number of tokens"),
         (("status", "-o", "xml"), "xml"),
+        (("advise",), "either AGENT or --trace"),
+        (("advise", "writer", "--trace", "x.csv", "--start", "2"), "either AGENT or --trace"),
+        (("advise", "--trace", "x.csv"), "--trace needs --start"),
+        (("advise", "--trace", "x.csv", "--start", "0"), "--start"),
     ],
 )
 def test_wrong_use_ends_with_2_and_says_what(arguments: tuple[str, ...], told: str) -> None:

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -211,6 +212,33 @@ async def test_a_budget_is_shown_and_another_one_set(ark: Ark) -> None:
     assert (await ark("budget", agent, "--limit", "none")).code == 0
     await ark.has_mode("Auto")
     assert await ark.data("budget", agent) is None
+
+
+async def test_other_sizings_are_advised_by_the_record(ark: Ark) -> None:
+    agent, client = ark.pool.agent, ark.pool.stack.redis
+    early = await ark("advise", agent, "--start", "2")
+    assert early.code == 4
+    assert f"the record of {ark.pool.stack.namespace}/{agent} has 0 tasks" in early.err
+    # Forty minutes up to an hour ago, each with two full spans of thirty tasks that work for five seconds.
+    minute = "{tonumber(ARGV[1]) + number, 30, 1500, 0, 30, 1500, 0}"
+    script = f"for number = 0, 39 do redis.call('RPUSH', KEYS[1], cmsgpack.pack({minute})) end"
+    await client.execute_command("EVAL", script, 1, ark.pool.queue.demand, int(time.time() // 60) - 100)
+    no_pod = await ark("advise", agent)
+    assert no_pod.code == 3
+    assert "say how long Pods start with --start" in no_pod.err
+    table = (await ark("advise", agent, "--start", "2")).out.splitlines()
+    assert table[0].split() == ["SIZING", "P95", "P99", "HOURS", "COST", "HOW"]
+    await ark.pool.submit([30.0])
+    await ark.pool.reaches(1)
+
+    async def is_ready() -> bool:
+        return bool((await ark.data("status", agent))["replicas"]["ready"])
+
+    await eventually(is_ready, "a Pod that is ready", 60, every=0.3)
+    found = await ark.data("advise", agent)
+    assert (found["of"], found["tasks"] >= 2400) == (f"{ark.pool.stack.namespace}/{agent}", True)
+    assert 1.0 <= found["startSeconds"] < 60
+    assert found["sizings"][0]["sizing"]["tasksPerReplica"] == 3
 
 
 async def test_dead_letters_are_listed_shown_requeued_and_dropped(ark: Ark) -> None:

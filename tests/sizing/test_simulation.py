@@ -34,6 +34,12 @@ def test_a_task_wakes_the_pool_and_waits_for_a_pods_start() -> None:
     assert 300 <= found.replica_seconds <= 340, "until the cooldown is over, at a poll"
 
 
+def test_a_pool_that_is_never_at_zero_has_a_pod_for_the_first_task() -> None:
+    found = simulate(burst(1, at=700.0), PUSHED, replace(POOL, min_replicas=2))
+    assert found.waits == [0.0]
+    assert 2 * 700 <= found.replica_seconds <= 2 * 710
+
+
 def test_polling_finds_a_burst_later_than_a_push() -> None:
     assert simulate(burst(50), TUNED_REDIS_STREAMS, POOL).wait(95) > simulate(burst(50), PUSHED, POOL).wait(95)
 

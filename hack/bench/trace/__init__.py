@@ -25,6 +25,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ark_cli import trace
+from ark_cli.trace import Arrival
 from ark_sizing.bound import clairvoyant_seconds
 from ark_sizing.simulation import Pool, Task, averaged
 from hack.bench.generated import service_seconds
@@ -34,8 +36,6 @@ from hack.bench.trace.contenders import CONTENDERS, MAX_REPLICAS, SLOTS, TARGET_
 from hack.bench.trace.result import Run
 from hack.bench.trace.run import play
 from hack.cluster import programs
-from hack.demo import trace
-from hack.demo.trace import Arrival
 
 _ROOT = Path(__file__).resolve().parents[3]
 _TRACE = _ROOT / "hack" / "demo" / "azure-llm-2023-code-by-second.csv"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from ark_cli.trace import Arrival
 from hack.bench.trace.result import Run
-from hack.demo.trace import Arrival
 
 _BIN_SECONDS = 5
 

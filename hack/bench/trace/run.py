@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ark_cli.trace import Arrival
 from ark_taskqueue import Client, Producer, TaskQueueError, connect, read_depths
 from ark_taskqueue.tasks.task import decoded, milliseconds_of, text
 from hack.bench.deploy import deploy
@@ -25,7 +26,6 @@ from hack.cluster.api import DEPLOYMENTS, PODS, SCALED_OBJECTS, Api
 from hack.cluster.process_cluster import ProcessCluster
 from hack.demo.clock import DemoClock
 from hack.demo.load import Load
-from hack.demo.trace import Arrival
 from hack.local.process import ChildProcess
 
 _SAMPLE_SECONDS = 1.0

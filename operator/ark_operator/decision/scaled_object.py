@@ -12,6 +12,7 @@ from ark_kube.objects import Object
 from ark_operator.decision.agent import Agent
 from ark_operator.decision.deployment import hash_of, labels
 from ark_operator.decision.options import Options
+from ark_sizing.setting import FIXED
 
 PAUSED = "autoscaling.keda.sh/paused"
 """Annotation with which KEDA holds whatever number is set, and deletes its HPA."""
@@ -23,7 +24,7 @@ UNTHROTTLED: Mapping[str, Any] = {
     "policies": [{"type": "Pods", "value": 1000, "periodSeconds": 15}],
 }
 """A scale-up rule that adds whatever is wanted at once; Kubernetes' default adds four Pods, or doubles, in 15 s."""
-_PATIENCE_SECONDS = 60
+_PATIENCE_SECONDS = round(FIXED.patience_seconds)
 """How long less must be wanted before the pool is lowered (ADR 11); Kubernetes' default is 300 s."""
 _BEHAVIOR: Mapping[str, Any] = {
     "scaleUp": UNTHROTTLED,

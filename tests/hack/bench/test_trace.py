@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ark_cli.trace import Arrival
 from ark_operator.decision import deployment
 from ark_operator.decision.agent import Agent
 from ark_operator.decision.options import Options
@@ -14,7 +15,6 @@ from hack.bench.trace import _cut
 from hack.bench.trace.contenders import CONTENDERS
 from hack.bench.trace.result import Note, Run, Sample
 from hack.cluster.node.command import relocated
-from hack.demo.trace import Arrival
 
 SUBMITTED = {"1": 100.0, "2": 100.0, "3": 101.0, "4": 102.0}
 
