@@ -92,16 +92,14 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], numbers:
     """
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", collapse_padding=True)
     for name in columns:
-        last = name == columns[-1]
+        # Rich makes those narrower that may be wrapped, and else all alike; the cells keep the last one to a line.
         made.add_column(
-            name,
-            justify="right" if name in numbers else "left",
-            no_wrap=True,
-            overflow="ellipsis",
-            ratio=1 if last else None,
+            name, justify="right" if name in numbers else "left", no_wrap=name != columns[-1], overflow="ellipsis"
         )
     for row in rows:
-        made.add_row(*(clean(cell) if isinstance(cell, str) else cell for cell in row))
+        cells = [Text(clean(cell)) if isinstance(cell, str) else cell for cell in row]
+        cells[-1].no_wrap, cells[-1].overflow = True, "ellipsis"
+        made.add_row(*cells)
     return made
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from io import StringIO
+from typing import Any, cast
 
 import pytest
 import yaml
+from rich.console import Console
 
 from ark_cli import output
 
@@ -31,3 +33,12 @@ def test_what_is_no_text_is_printed_all_the_same(kind: str, capsys: pytest.Captu
 def test_a_program_gets_the_bytes_that_were_stored(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     output.show("caf\udcff")
     assert capfdbinary.readouterr().out == b"caf\xff\n"
+
+
+def test_a_long_last_column_leaves_the_others_their_room() -> None:
+    wide = Console(width=60, file=StringIO())
+    wide.print(output.table(["NAME", "WAITING", "WHY"], [["writer", "12", "follows the queue " * 9]], ["WAITING"]))
+    [head, row] = cast("StringIO", wide.file).getvalue().splitlines()
+    assert head.split() == ["NAME", "WAITING", "WHY"]
+    assert row.startswith("writer       12  follows the queue")
+    assert row.rstrip().endswith("\u2026")
