@@ -224,6 +224,12 @@ class Agent:
         return self.spec.get("queue") or {}
 
     @property
+    def start_seconds(self) -> float | None:
+        """How long its Pods start, as the operator has measured it; None where it has not."""
+        seconds = (self.status.get("sizing") or {}).get("startSeconds")
+        return None if seconds is None else float(seconds)
+
+    @property
     def owner_reference(self) -> dict[str, Any]:
         """What makes a child go with this agent."""
         return {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,10 +10,9 @@ from typing import Any
 import click
 
 from ark_api.agent import Autoscaling, default_tasks_per_replica
-from ark_api.moment import moment
 from ark_cli import output, plot, trace
-from ark_cli.agents import Agent, read_agent, span
-from ark_cli.errors import CliError, Exit, Forbidden
+from ark_cli.agents import read_agent, span
+from ark_cli.errors import CliError, Exit
 from ark_cli.kubectl import Kubectl
 from ark_cli.options import Number, WholeNumber, complete_agents, connected, output_option, redis_option, where_options
 from ark_cli.redis_access import RedisAccess
@@ -45,7 +43,7 @@ _KUBERNETES_PATIENCE_SECONDS = 300.0
 @click.option(
     "--start",
     type=Number(0.1, 3600),
-    help="Seconds from asking for a Pod until it takes tasks; default: what AGENT's Pods took.",
+    help="Seconds from asking for a Pod until it takes tasks; default: as the operator has measured it for AGENT.",
 )
 @click.option("--slots", type=WholeNumber(1, 1000), default=5, show_default=True, help="With --trace: tasks of a Pod.")
 @click.option(
@@ -130,9 +128,12 @@ async def _of_agent(kubectl: Kubectl, access: RedisAccess, name: str, start: flo
             f"it takes {LEAST_TASKS} in {span(LEAST_SECONDS)} to go by",
             Exit.NOT_YET,
         )
+    starts = start or agent.start_seconds
+    if starts is None:
+        raise CliError(f"the operator has not seen a Pod of {shown} start yet: say how long it takes with --start")
     pool = Pool(
         agent.limits.concurrent_tasks,
-        start or await _measured_start(kubectl, agent),
+        starts,
         autoscaling.min_replicas,
         autoscaling.max_replicas,
         autoscaling.cooldown_seconds,
@@ -151,29 +152,6 @@ def _present(autoscaling: Autoscaling) -> Setting:
         tasks_per_replica=autoscaling.tasks_per_replica,
         target_wait_seconds=autoscaling.target_wait_seconds,
     )
-
-
-async def _measured_start(kubectl: Kubectl, agent: Agent) -> float:
-    """Return how long the agent's Pods took from their creation to readiness, seconds.
-
-    Raises:
-        CliError: none is ready, or they may not be looked at; the message says what to do.
-    """
-    otherwise = "say how long Pods start with --start"
-    labels = f"app.kubernetes.io%2Fname%3Dagent,app.kubernetes.io%2Finstance%3D{agent.name}"
-    try:
-        listed = await kubectl.get(f"/api/v1/namespaces/{agent.namespace}/pods?labelSelector={labels}")
-    except Forbidden as error:
-        raise CliError(f"{error}; {otherwise}") from error
-    found = [
-        (moment(condition["lastTransitionTime"]) - moment(pod["metadata"]["creationTimestamp"])).total_seconds()
-        for pod in listed["items"]
-        for condition in (pod.get("status") or {}).get("conditions") or []
-        if condition["type"] == "Ready" and condition["status"] == "True"
-    ]
-    if not found:
-        raise CliError(f"no Pod of {agent.namespace}/{agent.name} is ready now: {otherwise}")
-    return max(1.0, statistics.median(found))  # both moments are whole seconds
 
 
 def _tell(case: _Case, given: Mapping[str, Any]) -> None:

@@ -24,6 +24,7 @@ from ark_operator.decision.decide import decide, name_taken
 from ark_operator.decision.observed import Observed, Refusal
 from ark_operator.decision.options import Options
 from ark_operator.decision.plan import Mirror, Note, Plan, Scale
+from ark_operator.decision.pod_starts import PodStarts
 from ark_operator.metrics import OperatorMetrics
 
 _CONFLICT = 409
@@ -78,6 +79,7 @@ class Reconciler:
         self._options = options
         self._metrics = metrics
         self._now = now
+        self._starts = PodStarts()
         self._log = structlog.get_logger(component="reconciler")
 
     async def reconcile(self, key: Key) -> float | None:
@@ -94,10 +96,17 @@ class Reconciler:
             agent = self._cluster.agent(key)
             if agent is None or agent.is_going:
                 self._metrics.forget(key)
+                self._starts.forget(key)
                 return None
             known = self._cluster.observe(agent, self._sources)
-            observed = replace(known, refusals=dict(progress.refusals), applied=frozenset(progress.applied))
-            plan = decide(agent, observed, self._sources.usage(key), self._now(), self._options)
+            now = self._now()
+            observed = replace(
+                known,
+                start_seconds=self._starts.look(agent, known.deployment, now),
+                refusals=dict(progress.refusals),
+                applied=frozenset(progress.applied),
+            )
+            plan = decide(agent, observed, self._sources.usage(key), now, self._options)
             if plan.yields is not None:
                 await self._yield(agent, plan.yields)
                 break

@@ -225,7 +225,7 @@ async def test_other_sizings_are_advised_by_the_record(ark: Ark) -> None:
     await client.execute_command("EVAL", script, 1, ark.pool.queue.demand, int(time.time() // 60) - 100)
     no_pod = await ark("advise", agent)
     assert no_pod.code == 3
-    assert "say how long Pods start with --start" in no_pod.err
+    assert "say how long it takes with --start" in no_pod.err
     table = (await ark("advise", agent, "--start", "2")).out.splitlines()
     assert table[0].split() == ["SIZING", "P95", "P99", "HOURS", "COST", "HOW"]
     await ark.pool.submit([30.0])
@@ -237,8 +237,8 @@ async def test_other_sizings_are_advised_by_the_record(ark: Ark) -> None:
     await eventually(is_ready, "a Pod that is ready", 60, every=0.3)
     found = await ark.data("advise", agent)
     assert (found["of"], found["tasks"] >= 2400) == (f"{ark.pool.stack.namespace}/{agent}", True)
-    assert 1.0 <= found["startSeconds"] < 60
-    assert found["sizings"][0]["sizing"]["tasksPerReplica"] == 3
+    assert 0.1 <= found["startSeconds"] < 60, "as the operator has measured it"
+    assert found["sizings"][0]["sizing"]["tasksPerReplica"] == 5, "as the agent has it"
 
 
 async def test_dead_letters_are_listed_shown_requeued_and_dropped(ark: Ark) -> None:

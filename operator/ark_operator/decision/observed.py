@@ -43,6 +43,8 @@ class Observed:
     """The queue's, as fresh as a burst needs it; None where it is not."""
     shown_depth: Depth | None = None
     """The queue's, for the status; None where it was never read."""
+    start_seconds: float | None = None
+    """How long the pool's Pods start; None where none was seen to."""
     refusals: Mapping[str, Refusal] = field(default_factory=dict)
     """By kind, what the API server has refused in this reconcile."""
     applied: frozenset[str] = frozenset()

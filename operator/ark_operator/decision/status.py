@@ -39,6 +39,8 @@ def build(agent: Agent, found: Assessment, now: datetime) -> Object:
     queue = {"waiting": depth.waiting, "inFlight": depth.in_flight} if depth is not None else before.get("queue")
     if queue is not None:
         content["queue"] = queue
+    if found.observed.start_seconds is not None:
+        content["sizing"] = {"startSeconds": found.observed.start_seconds}
     tokens = _tokens(agent, found.usage)
     if tokens is not None:
         content["dailyTokenUsage"] = tokens
