@@ -17,6 +17,8 @@ DEFAULT_TASKS_PER_REPLICA = 5
 DEFAULT_TOKENS_PER_CALL = 8000
 LARGEST_NUMBER = 2**53
 """Numbers above are not exact in the wire's floating point fields; the ArkAgent's definition has the same bound."""
+LARGEST_RESERVE = 100
+"""Ten times the pool where 100 tasks are there; a mistake."""
 SCALER_ADDRESS = "scalerAddress"
 """Where KEDA finds the scaler: its own key, not the scaler's."""
 _KEDA_KEYS = frozenset({SCALER_ADDRESS, "enableTLS", "unsafeSsl"})
@@ -154,7 +156,7 @@ class TriggerMetadata:
             problem = "both 'queue' and 'stream'" if "queue" in given else "neither 'queue' nor 'stream'"
             raise InvalidTrigger(f"trigger metadata has {problem}: give queue: <namespace>/<agent>, or stream: <key>")
         waiting_only = _one_of(given, "tasks", (_ALL, _WAITING)) == _WAITING
-        reserve = _number(given, "reserve", "give a number from 0")
+        reserve = _reserve(given)
         if reserve and waiting_only:
             raise InvalidTrigger(
                 "trigger metadata has 'reserve' with tasks 'waiting': a Job is made for each task, so none can be free"
@@ -168,7 +170,7 @@ class TriggerMetadata:
             tasks_per_replica=_whole_number(given, "tasksPerReplica", 1, DEFAULT_TASKS_PER_REPLICA),
             activation_tasks=_whole_number(given, "activationTasks", 0, 0),
             target_wait_seconds=_seconds(given, "targetWaitSeconds"),
-            reserve=reserve or 0.0,
+            reserve=reserve,
             max_daily_tokens=daily_tokens,
             max_tokens_per_call=tokens_per_call,
             waiting_only=waiting_only,
@@ -237,6 +239,14 @@ def _seconds(given: Mapping[str, str], key: str) -> float | None:
     if seconds == 0:
         raise BadValue(key, given[key], allowed)
     return seconds
+
+
+def _reserve(given: Mapping[str, str]) -> float:
+    allowed = f"give a number from 0 to {LARGEST_RESERVE}"
+    reserve = _number(given, "reserve", allowed) or 0.0
+    if reserve > LARGEST_RESERVE:
+        raise BadValue("reserve", given["reserve"], allowed)
+    return reserve
 
 
 def _number(given: Mapping[str, str], key: str, allowed: str) -> float | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from ark_api.agent import Autoscaling, default_tasks_per_replica
 from ark_cli import output, plot, trace
@@ -26,6 +27,7 @@ from ark_taskqueue import read_demand
 _WAITS = (5.0, 15.0, 60.0)
 """What p95 is to be, seconds; of the pool's own wanted wait too, if it has one."""
 _PERCENTILES = (95, 99)
+_OF_TRACES = ("slots", "max_replicas", "seconds_per_task", "seconds_per_token")
 _KUBERNETES_PATIENCE_SECONDS = 300.0
 """Of a scaleDown rule that does not say it."""
 
@@ -76,13 +78,18 @@ def command(
             raise click.UsageError("--trace needs --start SECONDS")
         _tell(_of_trace(file, given), given)
         return
+    for name in _OF_TRACES:
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name.replace('_', '-')} is for --trace: an AGENT says it itself")
+    cases: list[_Case] = []
 
     async def work(kubectl: Kubectl, access: RedisAccess) -> int:
         assert agent is not None
-        _tell(await _of_agent(kubectl, access, agent, given["start"]), given)
+        cases.append(await _of_agent(kubectl, access, agent, given["start"]))
         return 0
 
     connected(context, redis_url, work)
+    _tell(cases[0], given)  # outside the event loop, where Ctrl-C ends it at once
 
 
 @dataclass(frozen=True, slots=True)

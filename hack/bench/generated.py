@@ -36,8 +36,8 @@ def daily(days: int, night: float, noon: float, seed: int = 2) -> list[Task]:
         seed: of chance.
     """
     chance = random.Random(seed)  # noqa: S311 - no secret
+    # The rate is one of these multiples, equally likely, for so many seconds on average; their mean is 1.
     levels, mean_hold = (0.4, 0.8, 1.8), 300.0
-    """The rate is one of these multiples, equally likely, for so many seconds on average; their mean is 1."""
     candidates = _poisson(chance, max(night, noon) * max(levels), days * DAY_SECONDS)
     kept, level, changes_at = [], 1.0, 0.0
     for task in candidates:

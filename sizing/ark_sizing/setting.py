@@ -75,7 +75,7 @@ def with_reserve(slots: float, reserve: float) -> float:
 
 
 FIXED = Setting(patience_seconds=60.0)
-"""What an ArkAgent had before any record (ADR 11); `tasks_per_replica` is 70 % of the slots then."""
+"""What an ArkAgent has by default, with 70 % of its slots as `tasks_per_replica` (ADR 11)."""
 TUNED_REDIS_STREAMS = Setting(pushes=False, polling_seconds=5.0)
 """KEDA's redis-streams with pending and waiting tasks added up, looked at every five seconds, and no limit upwards."""
 

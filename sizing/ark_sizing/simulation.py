@@ -19,6 +19,8 @@ from typing import NamedTuple
 from ark_sizing import hpa
 from ark_sizing.setting import RecentDemand, Setting
 
+_LONG_GAP_SECONDS = 3600.0
+"""A multiple of the HPA's period, and longer than any window: a pool without tasks for so long knows of none."""
 _DOWN = (hpa.Policy("Percent", 100),)
 
 
@@ -71,11 +73,14 @@ class Outcome:
 def simulate(tasks: Sequence[Task], setting: Setting, pool: Pool) -> Outcome:
     """Play tasks, in the order in which they are added, until all are done and the pool is as small as it may be."""
     run = _Run(tasks, setting, pool)
-    for second in itertools.count():
-        run.until(float(second))
+    now = 0.0
+    while True:
+        now = run.after_a_long_gap(now)
+        run.until(now)
         if not (run.demand or run.coming or run.replicas > pool.min_replicas):
             break
-        run.look(float(second))
+        run.look(now)
+        now += 1.0
     return Outcome(sorted(run.waits), run.replica_seconds, run.terminating_seconds)
 
 
@@ -159,6 +164,19 @@ class _Run:
                 self._start(*starts.popleft())
             else:
                 self._add(tasks[self._next])
+
+    def after_a_long_gap(self, now: float) -> float:
+        """Return the moment to go on at: shortly before the next task where nothing will have changed until then."""
+        if not self.coming or self.demand or self.replicas > self.pool.min_replicas:
+            return now
+        seconds = math.floor((self._tasks[self._next].at - now) / _LONG_GAP_SECONDS) * _LONG_GAP_SECONDS
+        if seconds <= 0:
+            return now
+        self._recent = None if self.setting.base is None else RecentDemand(self.setting.base)
+        self._next_poll += seconds
+        self._next_sync += seconds
+        self.replica_seconds += seconds * self.replicas
+        return now + seconds
 
     def look(self, now: float) -> None:
         """Scale, as far as somebody looks in this second."""

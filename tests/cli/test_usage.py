@@ -71,6 +71,7 @@ def test_each_command_explains_itself_in_80_columns(command: tuple[str, ...]) ->
         (("advise",), "either AGENT or --trace"),
         (("advise", "writer", "--trace", "x.csv", "--start", "2"), "either AGENT or --trace"),
         (("advise", "--trace", "x.csv"), "--trace needs --start"),
+        (("advise", "writer", "--max-replicas", "3"), "--max-replicas is for --trace"),
         (("advise", "--trace", "x.csv", "--start", "0"), "--start"),
     ],
 )

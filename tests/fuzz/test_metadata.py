@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ark_api.trigger import LARGEST_NUMBER, OWN_KEYS, InvalidTrigger, TriggerMetadata
+from ark_api.trigger import LARGEST_NUMBER, LARGEST_RESERVE, OWN_KEYS, InvalidTrigger, TriggerMetadata
 from ark_scaler.decision.trigger import parse
 from tests.fuzz.corpus import examples, kept
 
@@ -71,7 +71,7 @@ def _sound(draw: st.DrawFn) -> TriggerMetadata:
         tasks_per_replica=draw(_NUMBERS),
         activation_tasks=draw(st.integers(0, LARGEST_NUMBER)),
         target_wait_seconds=draw(st.none() | st.floats(0, exclude_min=True, allow_infinity=False)),
-        reserve=0.0 if waiting_only else draw(st.floats(0, allow_infinity=False)),
+        reserve=0.0 if waiting_only else draw(st.floats(0, LARGEST_RESERVE)),
         max_daily_tokens=daily,
         max_tokens_per_call=8000 if daily is None else draw(st.integers(1, daily)),
         waiting_only=waiting_only,

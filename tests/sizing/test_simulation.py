@@ -40,6 +40,16 @@ def test_a_pool_that_is_never_at_zero_has_a_pod_for_the_first_task() -> None:
     assert 2 * 700 <= found.replica_seconds <= 2 * 710
 
 
+@pytest.mark.parametrize("least", [0, 2])
+@pytest.mark.parametrize("base", [None, Base(0.9, 600)])
+def test_a_gap_of_weeks_takes_no_time_to_play_and_changes_nothing(least: int, base: Base | None) -> None:
+    pool, setting = replace(POOL, min_replicas=least), Setting(reserve=1.0, base=base)
+    hours, weeks = 2 * 3600.0, 1000 * 3600.0
+    near, far = (simulate([*burst(20), *burst(20, at=gap)], setting, pool) for gap in (hours, weeks))
+    assert far.waits == near.waits
+    assert far.replica_seconds == near.replica_seconds + least * (weeks - hours)
+
+
 def test_polling_finds_a_burst_later_than_a_push() -> None:
     assert simulate(burst(50), TUNED_REDIS_STREAMS, POOL).wait(95) > simulate(burst(50), PUSHED, POOL).wait(95)
 
