@@ -110,8 +110,10 @@ def _key(record: Sequence[Span], pool: Pool, target: float | None) -> Callable[[
 
 
 def _clearly_better(found: _Key, present: _Key) -> bool:
-    """Return whether a change is worth it; keeping the wanted wait always is."""
-    return found[0] < present[0] or found[1] < present[1] * (1 - KEEPS_WITHIN)
+    """Return whether a change is worth it: for the wanted wait it always is, and never at its cost."""
+    if found[0] != present[0]:
+        return found[0] < present[0]
+    return found[1] < present[1] * (1 - KEEPS_WITHIN)
 
 
 class _Search:

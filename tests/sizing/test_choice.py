@@ -94,6 +94,12 @@ def test_a_present_sizing_that_misses_the_wanted_wait_goes() -> None:
     assert found.setting != cheap
 
 
+def test_a_present_sizing_that_misses_the_wanted_wait_by_less_stays_though_it_costs_more() -> None:
+    record = bursts(every_seconds=400.0, tasks=100, seconds=4000.0)
+    lavish = Setting(reserve=20.0, patience_seconds=3000.0, base=Base(1.0, 600))
+    assert size(record, POOL, SAFE, 0.001, present=lavish).setting == lavish
+
+
 def test_the_cost_has_no_unit_of_time_and_no_size_of_the_pool() -> None:
     one = relative_cost(Outcome([1.0, 3.0], 40.0, 0.0), 2, 5.0, POOL)
     slower = relative_cost(Outcome([10.0, 30.0], 400.0, 0.0), 2, 50.0, replace(POOL, start_seconds=100.0))
