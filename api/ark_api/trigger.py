@@ -15,10 +15,12 @@ from difflib import get_close_matches
 
 DEFAULT_TASKS_PER_REPLICA = 5
 DEFAULT_TOKENS_PER_CALL = 8000
+DEFAULT_BASE_SECONDS = 600
 LARGEST_NUMBER = 2**53
 """Numbers above are not exact in the wire's floating point fields; the ArkAgent's definition has the same bound."""
 LARGEST_RESERVE = 100
 """Ten times the pool where 100 tasks are there; a mistake."""
+_LEAST_BASE_SECONDS, _MOST_BASE_SECONDS = 60, 3600
 SCALER_ADDRESS = "scalerAddress"
 """Where KEDA finds the scaler: its own key, not the scaler's."""
 _KEDA_KEYS = frozenset({SCALER_ADDRESS, "enableTLS", "unsafeSsl"})
@@ -49,6 +51,11 @@ KEYS: Mapping[str, TriggerKey] = {
     "reserve": TriggerKey(
         "0", "Free slots to keep while there are tasks, as a multiple of the root of the slots that they ask for"
     ),
+    "baseQuantile": TriggerKey(
+        "",
+        "Slots to keep warm: this quantile, above 0 and up to 1, of what tasks asked for in the last `baseSeconds`",
+    ),
+    "baseSeconds": TriggerKey("600", "Window of the base, from 60 to 3600; only with `baseQuantile`"),
     "maxDailyTokens": TriggerKey(
         "", "There is no demand while a full call does not fit into the tokens of the last 24 hours"
     ),
@@ -116,6 +123,10 @@ class TriggerMetadata:
     """How long a task may wait; None scales by the number of tasks alone."""
     reserve: float = 0.0
     """Free slots to keep while there are tasks, as a multiple of the root of the slots that they ask for."""
+    base_quantile: float | None = None
+    """Slots that stay warm, as a quantile of what tasks asked for in the spans of `base_seconds`; None for none."""
+    base_seconds: int = DEFAULT_BASE_SECONDS
+    """How far the base looks back."""
     max_daily_tokens: int | None = None
     """Budget of tokens in 24 hours: there is no demand while it is exceeded. None for none."""
     max_tokens_per_call: int = DEFAULT_TOKENS_PER_CALL
@@ -136,6 +147,9 @@ class TriggerMetadata:
             "reserve": _text(self.reserve) if self.reserve else None,
             "tasks": _WAITING if self.waiting_only else None,
         }
+        if self.base_quantile is not None:
+            given["baseQuantile"] = _text(self.base_quantile)
+            given["baseSeconds"] = str(self.base_seconds)
         if self.max_daily_tokens is not None:
             given["maxDailyTokens"] = str(self.max_daily_tokens)
             given["maxTokensPerCall"] = str(self.max_tokens_per_call)
@@ -157,9 +171,11 @@ class TriggerMetadata:
             raise InvalidTrigger(f"trigger metadata has {problem}: give queue: <namespace>/<agent>, or stream: <key>")
         waiting_only = _one_of(given, "tasks", (_ALL, _WAITING)) == _WAITING
         reserve = _reserve(given)
-        if reserve and waiting_only:
+        base_quantile, base_seconds = _base(given)
+        if waiting_only and (reserve or base_quantile is not None):
+            key = "reserve" if reserve else "baseQuantile"
             raise InvalidTrigger(
-                "trigger metadata has 'reserve' with tasks 'waiting': a Job is made for each task, so none can be free"
+                f"trigger metadata has {key!r} with tasks 'waiting': a Job is made for each task, so none can be free"
             )
         daily_tokens, tokens_per_call = _budget(given)
         return cls(
@@ -171,6 +187,8 @@ class TriggerMetadata:
             activation_tasks=_whole_number(given, "activationTasks", 0, 0),
             target_wait_seconds=_seconds(given, "targetWaitSeconds"),
             reserve=reserve,
+            base_quantile=base_quantile,
+            base_seconds=base_seconds,
             max_daily_tokens=daily_tokens,
             max_tokens_per_call=tokens_per_call,
             waiting_only=waiting_only,
@@ -239,6 +257,23 @@ def _seconds(given: Mapping[str, str], key: str) -> float | None:
     if seconds == 0:
         raise BadValue(key, given[key], allowed)
     return seconds
+
+
+def _base(given: Mapping[str, str]) -> tuple[float | None, int]:
+    """Return the base's quantile and window."""
+    if "baseQuantile" not in given:
+        if "baseSeconds" in given:
+            raise InvalidTrigger("trigger metadata has 'baseSeconds' without 'baseQuantile': give both, or neither")
+        return None, DEFAULT_BASE_SECONDS
+    allowed = "give a number above 0, and up to 1"
+    quantile = _number(given, "baseQuantile", allowed)
+    if quantile is None or not 0 < quantile <= 1:
+        raise BadValue("baseQuantile", given["baseQuantile"], allowed)
+    seconds = _whole_number(given, "baseSeconds", _LEAST_BASE_SECONDS, DEFAULT_BASE_SECONDS)
+    if seconds > _MOST_BASE_SECONDS:
+        allowed = f"give a whole number from {_LEAST_BASE_SECONDS} to {_MOST_BASE_SECONDS}"
+        raise BadValue("baseSeconds", given["baseSeconds"], allowed)
+    return quantile, seconds
 
 
 def _reserve(given: Mapping[str, str]) -> float:

@@ -58,9 +58,13 @@ class ScalerMetrics:
         self.usage_reads = Counter(
             "ark_scaler_usage_reads", "Token ledgers that were asked of Redis", ["redis"], registry=self.registry
         )
+        self.demand_reads = Counter(
+            "ark_scaler_demand_reads", "Records of demand that were asked of Redis", ["redis"], registry=self.registry
+        )
         self.redis_errors = Counter(
             "ark_scaler_redis_errors",
-            "Queue depths and token ledgers that Redis did not answer, and connections of the watch that broke",
+            "Depths, token ledgers and records of demand that Redis did not answer, and connections of the watch that "
+            "broke",
             ["redis"],
             registry=self.registry,
         )

@@ -95,8 +95,9 @@ class ScalerServicer(ExternalScalerServicer):
         """Return the demand, in slots; none while the token budget is exceeded."""
 
         async def answer(trigger: Trigger) -> GetMetricsResponse:
+            began = time.monotonic()
             depth = await self._workable(trigger)
-            slots = 0.0 if depth is None else metric.value(depth, trigger)
+            slots = 0.0 if depth is None else metric.value(depth, trigger, await self._base(trigger, depth, began))
             # Rounded up in the field without a fraction: little demand must not become none.
             value = MetricValue(metricName=request.metricName, metricValue=-int(-slots // 1), metricValueFloat=slots)
             return GetMetricsResponse(metricValues=[value])
@@ -107,8 +108,11 @@ class ScalerServicer(ExternalScalerServicer):
         """Return whether the pool should run at all; not while the token budget is exceeded."""
 
         async def answer(trigger: Trigger) -> IsActiveResponse:
+            began = time.monotonic()
             depth = await self._workable(trigger)
-            return IsActiveResponse(result=depth is not None and metric.is_active(depth, trigger))
+            if depth is None:
+                return IsActiveResponse(result=False)
+            return IsActiveResponse(result=metric.is_active(depth, trigger, await self._base(trigger, depth, began)))
 
         return await self._answered("IsActive", request, context, answer)
 
@@ -140,13 +144,25 @@ class ScalerServicer(ExternalScalerServicer):
             observer.budgets.note(trigger.queue, budget)
         try:
             depth = await observer.depth(trigger.queue)
-            if budget is None or depth.demand == 0:
+            if budget is None or (depth.demand == 0 and trigger.metadata.base_quantile is None):
                 return depth
             within = max(_LEAST_SECONDS, observer.timeout - (time.monotonic() - began))
             exceeded = await observer.budgets.exceeded_for(trigger.queue, budget, within)
         except RedisRefused as error:
             raise UnusableQueue(str(error)) from error
         return None if exceeded else depth
+
+    async def _base(self, trigger: Trigger, depth: Depth, began: float) -> float:
+        """Return the slots that stay warm for a trigger, within what is left of the time of a call."""
+        asked, observer = trigger.metadata, self._observers[trigger.redis]
+        if asked.base_quantile is None:
+            return 0.0
+        within = max(_LEAST_SECONDS, observer.timeout - (time.monotonic() - began))
+        try:
+            spans = await observer.bases.spans(trigger.queue, asked.base_seconds, within)
+        except RedisRefused as error:
+            raise UnusableQueue(str(error)) from error
+        return metric.base_slots(spans, depth.waiting_share(asked.target_wait_seconds), asked.base_quantile)
 
     async def _restored(self, trigger: Trigger, budget: Budget, subscription: Subscription) -> bool:
         """Wait until a call fits into the budget; return whether a pool is still to be woken then."""

@@ -28,7 +28,8 @@ from ark_taskqueue.tasks.answers import Counting, Ended, Reclaimed
 from ark_taskqueue.tasks.consumer import Consumer
 from ark_taskqueue.tasks.counts import Counts, read_counts
 from ark_taskqueue.tasks.dead_letters import DeadLetters, count_dead_letters
-from ark_taskqueue.tasks.demand import DemandSpan, read_demand
+from ark_taskqueue.tasks.demand import read_demand, read_recent_demand
+from ark_taskqueue.tasks.demand_span import DemandSpan
 from ark_taskqueue.tasks.depth import Depth
 from ark_taskqueue.tasks.measure import read_depth, read_depths
 from ark_taskqueue.tasks.policy import Leases, LettersKept, RetryPolicy
@@ -85,6 +86,7 @@ __all__ = [
     "read_demand",
     "read_depth",
     "read_depths",
+    "read_recent_demand",
     "read_server",
     "read_usages",
 ]

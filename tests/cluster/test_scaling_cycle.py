@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
@@ -50,3 +51,15 @@ async def test_from_zero_by_push_out_exactly_in_without_a_kill_and_back_to_zero(
     assert not late, "a task that a worker gave back waits until that worker is stopped"
     # Not of every worker: a kubelet may remove a Pod before a watch has shown how its container ended.
     assert set(codes.values()) == {0}, "a killed worker ends with 137"
+
+
+async def test_what_was_asked_for_of_late_stays_warm_without_a_task(stack: Stack) -> None:
+    """Eleven slots were busy in each span of the last minutes, and a reserve of the root of that comes on top."""
+    warm = {"baseQuantile": "0.9", "baseSeconds": "600", "reserve": "1"}
+    pool = await make_pool(stack, "writer", Scaling(max_replicas=10, polling_seconds=5), metadata=warm)
+    await pool.accepted()
+    minute = "{tonumber(ARGV[1]) + number, " + ", ".join(["22", "1100", "0"] * 6) + "}"
+    script = f"for number = 0, 20 do redis.call('RPUSH', KEYS[1], cmsgpack.pack({minute})) end"
+    await stack.redis.execute_command("EVAL", script, 1, pool.queue.demand, int(time.time() // 60) - 20)
+    await pool.reaches(3)
+    assert await pool.demand() == 0

@@ -63,6 +63,7 @@ def _sound(draw: st.DrawFn) -> TriggerMetadata:
     queue, stream = draw(st.sampled_from([("a/b", None), (None, "orders"), (None, "jobs:{a}")]))
     daily = draw(st.none() | _NUMBERS)
     waiting_only = draw(st.booleans())
+    base = None if waiting_only else draw(st.none() | st.floats(0, 1, exclude_min=True))
     return TriggerMetadata(
         queue=queue,
         stream=stream,
@@ -72,6 +73,8 @@ def _sound(draw: st.DrawFn) -> TriggerMetadata:
         activation_tasks=draw(st.integers(0, LARGEST_NUMBER)),
         target_wait_seconds=draw(st.none() | st.floats(0, exclude_min=True, allow_infinity=False)),
         reserve=0.0 if waiting_only else draw(st.floats(0, LARGEST_RESERVE)),
+        base_quantile=base,
+        base_seconds=600 if base is None else draw(st.integers(60, 3600)),
         max_daily_tokens=daily,
         max_tokens_per_call=8000 if daily is None else draw(st.integers(1, daily)),
         waiting_only=waiting_only,

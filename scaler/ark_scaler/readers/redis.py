@@ -1,4 +1,4 @@
-"""What is read of one Redis for many callers at once: depths and token usage."""
+"""What is read of one Redis for many callers at once: depths, token usage and recent demand."""
 
 from __future__ import annotations
 
@@ -7,10 +7,23 @@ from typing import TypeAlias
 
 from ark_scaler.metrics import ScalerMetrics
 from ark_scaler.readers.batch import BatchReader
-from ark_taskqueue import Budget, Client, Depth, QueueKeys, TaskQueueError, TokenUsage, read_depths, read_usages
+from ark_taskqueue import (
+    Budget,
+    Client,
+    DemandSpan,
+    Depth,
+    QueueKeys,
+    TaskQueueError,
+    TokenUsage,
+    read_depths,
+    read_recent_demand,
+    read_usages,
+)
 
 Ledger: TypeAlias = tuple[QueueKeys, Budget]
 """What is asked about: a queue's ledger, against a budget."""
+Window: TypeAlias = tuple[QueueKeys, int]
+"""What is asked about: a queue's record of demand, so many seconds back."""
 
 
 def depth_reader(name: str, client: Client, timeout: float, metrics: ScalerMetrics) -> BatchReader[QueueKeys, Depth]:
@@ -39,3 +52,14 @@ def usage_reader(name: str, client: Client, timeout: float, metrics: ScalerMetri
         return await read_usages(client, ledgers)
 
     return BatchReader(fetch, timeout, metrics.usage_reads.labels(redis=name), metrics.redis_errors.labels(redis=name))
+
+
+def demand_reader(
+    name: str, client: Client, timeout: float, metrics: ScalerMetrics
+) -> BatchReader[Window, Sequence[DemandSpan]]:
+    """Return what reads the ends of records of demand; see `depth_reader`."""
+
+    async def fetch(windows: Sequence[Window], _: Sequence[int]) -> Sequence[Sequence[DemandSpan] | TaskQueueError]:
+        return await read_recent_demand(client, windows)
+
+    return BatchReader(fetch, timeout, metrics.demand_reads.labels(redis=name), metrics.redis_errors.labels(redis=name))

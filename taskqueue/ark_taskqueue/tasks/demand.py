@@ -8,14 +8,15 @@ one notes what has gathered until then.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from ark_taskqueue.errors import TaskQueueError
 from ark_taskqueue.keys import QueueKeys
 from ark_taskqueue.redis.client import Client
-from ark_taskqueue.redis.script import READS, Script
+from ark_taskqueue.redis.script import READS, Call, Script
+from ark_taskqueue.redis.translation import error_of, translated
+from ark_taskqueue.tasks.demand_span import SPAN_SECONDS, DemandSpan
 
-SPAN_SECONDS = 10
 _MINUTE_SECONDS = 60
 _NUMBERS = 3
 """Of a span."""
@@ -23,20 +24,7 @@ _PAGE = 120
 """Minutes in one reply, so that Redis is never busy for more than a millisecond."""
 
 _DEMAND = Script("tasks/demand", READS)
-
-
-@dataclass(frozen=True, slots=True)
-class DemandSpan:
-    """Ten seconds of a queue."""
-
-    at: int
-    """When they began, seconds since 1970 by Redis' clock; a multiple of ten."""
-    arrivals: int
-    """Tasks that were added in them, by anybody."""
-    busy_seconds: float
-    """Slots of workers that had a task, times the time that they had one."""
-    waiting_seconds: float
-    """Tasks that no worker held, times the time that they waited."""
+_RECENT = Script("tasks/recent_demand", READS)
 
 
 async def read_demand(client: Client, queue: QueueKeys, since: float = 0.0) -> list[DemandSpan]:
@@ -64,6 +52,37 @@ async def read_demand(client: Client, queue: QueueKeys, since: float = 0.0) -> l
             break
     found = (span for number in sorted(minutes) for span in _spans(number, minutes[number]))
     return [span for span in found if span.at // _MINUTE_SECONDS >= since // _MINUTE_SECONDS]
+
+
+async def read_recent_demand(
+    client: Client, windows: Sequence[tuple[QueueKeys, int]]
+) -> list[list[DemandSpan] | TaskQueueError]:
+    """Read the last whole spans of queues' records in one pipeline; an error takes the place of a queue's spans.
+
+    A queue has as many spans as fit into its window, the oldest first, those without tasks too. Writes nothing.
+
+    Args:
+        client: see `ark_taskqueue.redis.client.connect`.
+        windows: queues, and how far back their spans go, seconds.
+
+    Raises:
+        RedisUnavailable: no record could be read.
+    """
+    calls: list[Call] = [((queue.demand,), (seconds // _MINUTE_SECONDS + 2,)) for queue, seconds in windows]
+    with translated("read the record of demand"):
+        replies = await _RECENT.run_each(client, calls)
+    return [
+        error_of(reply, f"read the demand of {queue.name}") or _recent(reply, seconds // SPAN_SECONDS)
+        for (queue, seconds), reply in zip(windows, replies, strict=True)
+    ]
+
+
+def _recent(reply: Sequence[Any], count: int) -> list[DemandSpan]:
+    now, *minutes = reply
+    known = {span.at: span for number, *numbers in minutes for span in _spans(int(number), numbers)}
+    ends = int(now) // SPAN_SECONDS * SPAN_SECONDS
+    moments = range(ends - count * SPAN_SECONDS, ends, SPAN_SECONDS)
+    return [known.get(at) or DemandSpan(at, 0, 0.0, 0.0) for at in moments]
 
 
 def _spans(minute: int, numbers: Sequence[int]) -> Iterator[DemandSpan]:

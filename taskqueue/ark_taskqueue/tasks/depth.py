@@ -40,6 +40,10 @@ class Depth:
         more than one: ``in flight + waiting x min(1, s/T)``. While no task was ever completed s is unknown, and it is
         one slot each.
         """
+        return self.in_flight + self.waiting * self.waiting_share(target_wait_seconds)
+
+    def waiting_share(self, target_wait_seconds: float | None) -> float:
+        """Return what part of a slot a waiting task asks for, see `slots`."""
         if target_wait_seconds is None or self.mean_service_ms is None:
-            return float(self.demand)
-        return self.in_flight + self.waiting * min(1.0, self.mean_service_ms / 1000 / target_wait_seconds)
+            return 1.0
+        return min(1.0, self.mean_service_ms / 1000 / target_wait_seconds)

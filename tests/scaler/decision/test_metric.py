@@ -7,7 +7,7 @@ import pytest
 from ark_api.trigger import TriggerMetadata
 from ark_scaler.decision import metric
 from ark_scaler.decision.trigger import Trigger
-from ark_taskqueue import Depth, QueueKeys
+from ark_taskqueue import DemandSpan, Depth, QueueKeys
 
 
 def depth(waiting: int, in_flight: int, mean_service_ms: float | None = None) -> Depth:
@@ -48,6 +48,27 @@ def test_demand_in_slots(found: Depth, wait: float | None, slots: float) -> None
 def test_a_reserve_is_a_multiple_of_the_root_of_the_slots(found: Depth, wait: float | None, slots: float) -> None:
     asked = TriggerMetadata("a/b", target_wait_seconds=wait, reserve=1.5)
     assert metric.value(found, Trigger(QueueKeys.for_queue("a/b"), asked)) == pytest.approx(slots)
+
+
+def test_a_base_counts_where_it_is_more_than_the_demand() -> None:
+    asked = Trigger(QueueKeys.for_queue("a/b"), TriggerMetadata("a/b", reserve=1.0, base_quantile=0.9))
+    assert metric.value(depth(9, 0), asked, base=4.0) == 9 + 3
+    assert metric.value(depth(1, 0), asked, base=4.0) == 4 + 2
+    assert metric.is_active(depth(0, 0), asked, base=0.1)
+    assert not metric.is_active(depth(0, 0), asked, base=0.0)
+
+
+@pytest.mark.parametrize(
+    ("quantile", "share", "slots"), [(0.25, 1.0, 0.0), (0.75, 1.0, 7.0), (1.0, 1.0, 8.0), (1.0, 0.5, 6.0)]
+)
+def test_a_base_is_a_quantile_of_what_each_span_asked_for(quantile: float, share: float, slots: float) -> None:
+    spans = [
+        DemandSpan(0, 9, 30.0, 0.0),
+        DemandSpan(10, 9, 0.0, 0.0),
+        DemandSpan(20, 9, 40.0, 40.0),
+        DemandSpan(30, 9, 30.0, 40.0),
+    ]
+    assert metric.base_slots(spans, share, quantile) == slots
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,8 @@ def test_every_key() -> None:
         "activationTasks": "3",
         "targetWaitSeconds": "2.5",
         "reserve": "1.5",
+        "baseQuantile": "0.9",
+        "baseSeconds": "300",
         "maxDailyTokens": "1000000",
         "maxTokensPerCall": "4000",
         "redis": "eu-west",
@@ -37,7 +39,7 @@ def test_every_key() -> None:
     }
     queue = QueueKeys.for_stream("agent-tasks", "old-workers")
     trigger = parse(metadata, CONNECTIONS)
-    asked = TriggerMetadata(None, "agent-tasks", "old-workers", "eu-west", 12, 3, 2.5, 1.5, 1_000_000, 4000)
+    asked = TriggerMetadata(None, "agent-tasks", "old-workers", "eu-west", 12, 3, 2.5, 1.5, 0.9, 300, 1_000_000, 4000)
     assert trigger == Trigger(queue, asked)
     assert (trigger.redis, trigger.budget) == ("eu-west", Budget(1_000_000, 4000))
 
@@ -56,7 +58,7 @@ def test_a_small_budget_has_a_smaller_call_by_default() -> None:
     ("metadata", "message"),
     [
         ({**WRITER, "taskPerReplica": "5"}, "unknown key 'taskPerReplica'; did you mean 'tasksPerReplica'?"),
-        ({**WRITER, "address": "redis:6379"}, "unknown key 'address'; allowed: activationTasks, group"),
+        ({**WRITER, "address": "redis:6379"}, "unknown key 'address'; allowed: activationTasks, baseQuantile"),
         ({}, "neither 'queue' nor 'stream'"),
         ({**WRITER, "stream": "s"}, "both 'queue' and 'stream'"),
         ({**WRITER, "queueFromEnv": "a/b"}, "both 'queue' and 'queueFromEnv'"),
@@ -75,6 +77,14 @@ def test_a_small_budget_has_a_smaller_call_by_default() -> None:
         ({**WRITER, "reserve": "-1"}, "reserve is '-1': give a number from 0 to 100"),
         ({**WRITER, "reserve": "101"}, "reserve is '101': give a number from 0 to 100"),
         ({**WRITER, "reserve": "inf"}, "reserve is 'inf': give a number from 0 to 100"),
+        ({**WRITER, "baseQuantile": "0"}, "baseQuantile is '0': give a number above 0, and up to 1"),
+        ({**WRITER, "baseQuantile": "1.1"}, "baseQuantile is '1.1': give a number above 0, and up to 1"),
+        (
+            {**WRITER, "baseQuantile": "0.9", "baseSeconds": "7200"},
+            "baseSeconds is '7200': give a whole number from 60",
+        ),
+        ({**WRITER, "baseQuantile": "0.9", "tasks": "waiting"}, "'baseQuantile' with tasks 'waiting'"),
+        ({**WRITER, "baseSeconds": "300"}, "'baseSeconds' without 'baseQuantile'"),
         ({**WRITER, "reserve": "1", "tasks": "waiting"}, "'reserve' with tasks 'waiting'"),
         ({**WRITER, "targetWaitSeconds": "0"}, "targetWaitSeconds is '0': give a number of seconds above 0"),
         ({**WRITER, "targetWaitSeconds": "nan"}, "targetWaitSeconds is 'nan'"),

@@ -23,7 +23,9 @@ from ark_taskqueue import (
     connect,
     count_dead_letters,
     read_counts,
+    read_demand,
     read_depth,
+    read_recent_demand,
     read_server,
     read_usages,
 )
@@ -72,6 +74,8 @@ async def read(client: Client, queue: QueueKeys) -> None:
     [usage] = await read_usages(client, [(queue, BUDGET)])
     assert not isinstance(usage, Exception)
     assert await count_dead_letters(client, [queue]) == [0]
+    [recent] = await read_recent_demand(client, [(queue, 60)])
+    assert isinstance(recent, list)
 
 
 async def work(client: Client, queue: QueueKeys) -> None:
@@ -105,6 +109,7 @@ async def ask(client: Client, queue: QueueKeys) -> None:
     await letters.requeue_all()
     await letters.delete_all()
     await read_counts(client, [queue])
+    await read_demand(client, queue)
     await read(client, queue)
     await TokenLedger(client, queue).usage(BUDGET)
 

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from ark_taskqueue import Client, Consumer, DemandSpan, Outcome, Producer, QueueKeys, RedisRefused, read_demand
+from ark_taskqueue import (
+    Client,
+    Consumer,
+    DemandSpan,
+    Outcome,
+    Producer,
+    QueueKeys,
+    RedisRefused,
+    read_demand,
+    read_recent_demand,
+)
 
 MINUTE = 60
 DAY = 24 * 3600
@@ -140,3 +150,40 @@ _FILL = "for _, m in ipairs(ARGV) do redis.call('RPUSH', KEYS[1], cmsgpack.pack(
 async def fill(client: Client, queue: QueueKeys, minutes: list[int] | range) -> None:
     """Write minutes with one span each, in which seven tasks arrived."""
     await client.execute_command("EVAL", _FILL, 1, queue.demand, *minutes)
+
+
+async def record(client: Client, queue: QueueKeys, minutes: range, tenths: int) -> None:
+    """Put minutes on record, counted from now, in each span of which slots were busy for so many tenths of a second."""
+    this = int(await now_of(client)) // MINUTE
+    spans = ", ".join(["1", str(tenths), "0"] * 6)
+    script = f"redis.call('RPUSH', KEYS[1], cmsgpack.pack({{tonumber(ARGV[1]), {spans}}}))"
+    for minute in minutes:
+        await client.execute_command("EVAL", script, 1, queue.demand, this + minute)
+
+
+async def test_the_last_spans_are_read_with_those_that_had_no_tasks(each_client: Client, queue: QueueKeys) -> None:
+    await record(each_client, queue, range(-30, -20), 10)
+    await record(each_client, queue, range(-5, 1), 70)
+    [found] = await read_recent_demand(each_client, [(queue, 600)])
+    assert isinstance(found, list)
+    now = await now_of(each_client)
+    assert [span.at for span in found] == list(range(found[0].at, found[0].at + 600, 10))
+    assert 0 <= now - (found[-1].at + 10) < 15, "the span that is now is not among them"
+    assert {span.busy_seconds for span in found[-24:]} == {7.0}
+    assert {span.busy_seconds for span in found[:24]} == {0.0}
+
+
+async def test_of_many_records_one_that_cannot_be_read_keeps_none_of_the_others(
+    each_client: Client, queue: QueueKeys
+) -> None:
+    other = QueueKeys.for_agent("default", "other")
+    await each_client.set(other.demand, "no list")
+    await record(each_client, queue, range(-3, 1), 20)
+    broken, sound, empty = await read_recent_demand(
+        each_client, [(other, 60), (queue, 60), (QueueKeys.for_agent("default", "never"), 60)]
+    )
+    assert isinstance(broken, RedisRefused)
+    assert isinstance(sound, list)
+    assert [span.busy_seconds for span in sound] == [2.0] * 6
+    assert isinstance(empty, list)
+    assert [span.busy_seconds for span in empty] == [0.0] * 6
