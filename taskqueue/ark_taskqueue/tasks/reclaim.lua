@@ -56,7 +56,8 @@ local function number(position)
 end
 local last = number(1)
 -- Listing 20,000 consumers takes Redis some 20 ms: with many of them it is done less often (a hundredth of its time).
-local interval = math.max(tonumber(ARGV[8]), 0.1 * number(2))
+-- Whole milliseconds, as the clock has them: else a handful would keep two calls of one millisecond apart.
+local interval = math.max(tonumber(ARGV[8]), math.floor(0.1 * number(2)))
 if now >= last and now - last < interval then
   return false
 end

@@ -134,6 +134,17 @@ async def test_a_renewed_task_is_not_given_to_another(each_client: Client, queue
     assert await slow.complete(held[0], Outcome("late"), 300)
 
 
+async def test_without_an_interval_every_call_looks_also_those_of_one_millisecond(
+    each_client: Client, queue: QueueKeys
+) -> None:
+    await submit(each_client, queue, 1)
+    worker = Consumer(each_client, queue, "w")
+    assert len(await worker.claim(1)) == 1
+    await worker.reclaim(interval_seconds=0)
+    looked = await asyncio.gather(*(worker.reclaim(interval_seconds=0) for _ in range(100)))
+    assert None not in looked
+
+
 async def test_a_task_that_kills_its_workers_becomes_a_dead_letter(each_client: Client, queue: QueueKeys) -> None:
     [task_id] = await submit(each_client, queue, 1)
     worker = Consumer(each_client, queue, "w", retries=RetryPolicy(max_failures=2))
