@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -46,6 +46,8 @@ class Autoscaling:
     pin_seconds: int | None = None
     """How long a person's number holds; None for until it is taken back."""
     behavior: Mapping[str, Any] = field(default_factory=dict)
+    schedule: Sequence[Mapping[str, Any]] = ()
+    """When at least so many replicas run: ``start``, ``end``, ``timeZone`` and ``minReplicas`` of each."""
 
 
 LIMITS: Mapping[str, str] = {
@@ -65,6 +67,7 @@ AUTOSCALING: Mapping[str, str] = {
     "burst": "burst",
     "pinSeconds": "pin_seconds",
     "behavior": "behavior",
+    "schedule": "schedule",
 }
 """Fields of `Autoscaling` by the names that the resource has for them."""
 

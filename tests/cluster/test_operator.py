@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,20 @@ async def test_an_agent_follows_its_queue_from_zero_and_back(governed: Stack) ->
     described = await governed.kubectl("describe", "arkagent", "writer")
     assert "ScaledBurst" in described
     assert "FollowsQueue" in described
+
+
+async def test_a_schedule_keeps_replicas_while_its_time_lasts(governed: Stack) -> None:
+    now = datetime.now(UTC)
+    began, over = now - timedelta(minutes=2), now + timedelta(hours=2)
+    start, end = (f"{moment.minute} {moment.hour} * * *" for moment in (began, over))
+    schedule = [{"start": start, "end": end, "minReplicas": 2}]
+    pool = await make(governed, autoscaling={"maxReplicas": 4, "cooldownSeconds": 5, "schedule": schedule})
+    await says(pool, "Autoscaling", "FollowsQueue")
+    await pool.reaches(2)
+    assert await pool.demand() == 0
+    patch: Object = {"spec": {"autoscaling": {"schedule": []}}}
+    await governed.kubectl("patch", "arkagent", "writer", "--type=merge", "-p", json.dumps(patch))
+    await pool.reaches(0, 120)
 
 
 @pytest.mark.timeout(300)

@@ -105,7 +105,8 @@ def check(spec: Mapping[str, Any], annotations: Mapping[str, str], usage: TokenU
     assert second.create is None
     assert second.apply is None, "what was just made is as it should be"
     if second.autoscale is not None:
-        [trigger] = second.autoscale["spec"]["triggers"]
+        trigger, *scheduled = second.autoscale["spec"]["triggers"]
+        assert [one["type"] for one in scheduled] == ["cron"] * len(spec["autoscaling"].get("schedule") or [])
         metadata = {key: value for key, value in trigger["metadata"].items() if key != "scalerAddress"}
         found = parse(metadata, OPTIONS.connections)
         assert found.queue == agent(spec, {}, {}).queue

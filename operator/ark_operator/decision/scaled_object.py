@@ -18,6 +18,7 @@ PAUSED = "autoscaling.keda.sh/paused"
 """Annotation with which KEDA holds whatever number is set, and deletes its HPA."""
 _PAUSED_AT = "autoscaling.keda.sh/paused-replicas"
 _PAUSED_OUT = "autoscaling.keda.sh/paused-scale-out"
+_UTC = "Etc/UTC"
 _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 UNTHROTTLED: Mapping[str, Any] = {
     "stabilizationWindowSeconds": 0,
@@ -48,7 +49,7 @@ def build(agent: Agent, autoscaling: Autoscaling, options: Options, *, paused: b
         "pollingInterval": options.polling_seconds,
         "cooldownPeriod": autoscaling.cooldown_seconds,
         "advanced": {"horizontalPodAutoscalerConfig": {"behavior": {**_BEHAVIOR, **autoscaling.behavior}}},
-        "triggers": [_trigger(agent, autoscaling, options)],
+        "triggers": [_trigger(agent, autoscaling, options), *map(_scheduled, autoscaling.schedule)],
     }
     # "false" is not said: the annotation's absence is what KEDA's own tools look for.
     pause = {PAUSED: "true"} if paused else {}
@@ -101,3 +102,14 @@ def _trigger(agent: Agent, autoscaling: Autoscaling, options: Options) -> Object
             "kind": options.scaler_authentication_kind,
         }
     return trigger
+
+
+def _scheduled(time: Mapping[str, Any]) -> Object:
+    """Return KEDA's own trigger for a time at which at least so many replicas run."""
+    metadata = {
+        "timezone": time.get("timeZone", _UTC),
+        "start": time["start"],
+        "end": time["end"],
+        "desiredReplicas": str(time["minReplicas"]),
+    }
+    return {"type": "cron", "metadata": metadata}

@@ -98,6 +98,14 @@ def test_a_template_and_a_behaviour_are_kept_as_they_are(kubectl: Kubectl) -> No
             "autoscaling.minReplicas must be at most autoscaling.maxReplicas",
         ),
         (
+            {"autoscaling": {"schedule": [{"start": "0 8 * * *", "end": "0 8 * * *", "minReplicas": 1}]}},
+            "start and end of a schedule must differ",
+        ),
+        (
+            {"autoscaling": {"schedule": [{"start": "at eight", "end": "0 18 * * *", "minReplicas": 1}]}},
+            "spec.autoscaling.schedule[0].start in body should match",
+        ),
+        (
             {"autoscaling": {"targetWaitSeconds": 0}},
             "spec.autoscaling.targetWaitSeconds in body should be greater than 0",
         ),

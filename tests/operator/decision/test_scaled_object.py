@@ -55,3 +55,16 @@ def test_a_pool_is_lowered_after_a_minute_unless_the_agent_says_otherwise() -> N
     assert down() == {"stabilizationWindowSeconds": 60}
     own = {"stabilizationWindowSeconds": 300, "policies": [{"type": "Pods", "value": 1, "periodSeconds": 60}]}
     assert down(scaleDown=own) == own
+
+
+def test_a_schedule_is_a_cron_trigger_for_each_time_behind_the_scalers() -> None:
+    office = {"start": "0 8 * * 1-5", "end": "0 18 * * 1-5", "timeZone": "Europe/Berlin", "minReplicas": 4}
+    night = {"start": "0 2 * * *", "end": "30 2 * * *", "minReplicas": 1}
+    scaler, *scheduled = built(autoscaling={"schedule": [office, night]})["triggers"]
+    assert scaler["type"] == "external-push"
+    assert [trigger["type"] for trigger in scheduled] == ["cron", "cron"]
+    berlin = {"timezone": "Europe/Berlin", "start": "0 8 * * 1-5", "end": "0 18 * * 1-5", "desiredReplicas": "4"}
+    assert [trigger["metadata"] for trigger in scheduled] == [
+        berlin,
+        {"timezone": "Etc/UTC", "start": "0 2 * * *", "end": "30 2 * * *", "desiredReplicas": "1"},
+    ]
