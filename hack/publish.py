@@ -27,7 +27,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 ICON = "docs/icon.svg"
-_PACKAGES = ("ark_api@api", "ark_cli@cli", "ark_process@process", "ark_taskqueue@taskqueue")
+PACKAGES = ("ark_api@api", "ark_cli@cli", "ark_process@process", "ark_sizing@sizing", "ark_taskqueue@taskqueue")
 """What the plugin has of the project: package and folder."""
 _ARCHIVE = re.compile(r"kubectl-ark_(linux|darwin)_(amd64|arm64)\.tar\.gz")
 _ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
@@ -98,7 +98,7 @@ def plugin(target: Path, pythons: Sequence[str] = ()) -> Path:
         # "python3" and not the oldest one that it is for; and nothing is compiled on the way.
         command += ["--python-shebang", "/usr/bin/env python3", "--no-build"]
         command += ["--requirement", str(ROOT / "requirements-plugin.lock"), "--entry-point", "ark_cli.__main__:main"]
-        for package in _PACKAGES:
+        for package in PACKAGES:
             name, folder = package.split("@")
             command += ["--package", f"{name}@{ROOT / folder}"]
         for python in pythons or (sys.executable,):

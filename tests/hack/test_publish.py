@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+import subprocess
+import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from hack.publish import ICON, ROOT, NotPublished, krew_manifest, published_chart, version
+from hack.publish import ICON, PACKAGES, ROOT, NotPublished, krew_manifest, published_chart, version
 
 REPOSITORY = "https://git.example/ark-authors/ark"
 
@@ -112,3 +114,10 @@ def test_krews_manifest_has_each_archive_with_its_digest(tmp_path: Path) -> None
 def test_a_folder_without_an_archive_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NotPublished, match=r"has no kubectl-ark_<os>_<arch>\.tar\.gz"):
         krew_manifest(REPOSITORY, tmp_path)
+
+
+def test_the_plugin_has_every_package_that_it_imports() -> None:
+    said = "import sys, ark_cli.main; print(*{name.partition('.')[0] for name in sys.modules})"
+    imported = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=True).stdout.split()
+    ours = {name for name in imported if name.startswith("ark_")}
+    assert ours == {package.partition("@")[0] for package in PACKAGES}
