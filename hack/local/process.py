@@ -11,7 +11,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -56,17 +57,19 @@ class ChildProcess:
         self.command = list(command)
         self.log = log
         self._stop_signal = stop_signal
-        with log.open("ab") as output:
-            self._process = subprocess.Popen(
-                self.command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, **(environment or {})},
-                # Its own process group: Ctrl-C reaches the parent alone, which then ends it in order.
-                start_new_session=True,
-            )
-        watch_over(self._process.pid)
+        # Between the two nobody would end it.
+        with signals_wait():
+            with log.open("ab") as output:
+                self._process = subprocess.Popen(
+                    self.command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    env={**os.environ, **(environment or {})},
+                    # Its own process group: Ctrl-C reaches the parent alone, which then ends it in order.
+                    start_new_session=True,
+                )
+            watch_over(self._process.pid)
 
     @property
     def pid(self) -> int:
@@ -131,6 +134,33 @@ class ChildProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+@contextmanager
+def signals_wait() -> Iterator[None]:
+    """Let SIGINT and SIGTERM come after what is done in here, and not in the middle of it.
+
+    Blocking them would do the same, but a child process inherits that; a handler it does not.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # they come to the main thread alone
+        return
+    came: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    waiting = {number: handler for number, handler in before.items() if handler not in (None, signal.SIG_IGN)}
+    for number in waiting:
+        signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in waiting.items():
+            signal.signal(number, handler)
+        for one in came:
+            known = before[signal.Signals(one)]
+            if callable(known):
+                known(one, None)  # raised again, an event loop would hear of it twice
+            else:
+                signal.raise_signal(one)
 
 
 _guards: dict[int, subprocess.Popen[str]] = {}

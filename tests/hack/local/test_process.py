@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from hack.local.command import BROKEN_PIPE
+from hack.local.process import signals_wait
 
 _PROGRAM = textwrap.dedent("""
     import asyncio, sys
@@ -127,3 +128,20 @@ def test_a_child_that_starts_others_takes_them_along(tmp_path: Path) -> None:
         process.kill()
     _, alive = psutil.wait_procs(family, timeout=30)
     assert not alive
+
+
+def test_a_signal_waits_until_a_child_is_looked_after() -> None:
+    steps = []
+
+    def stop(*_: object) -> None:
+        steps.append("signal")
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        with signals_wait():
+            signal.raise_signal(signal.SIGTERM)
+            steps.append("started")
+        assert steps == ["started", "signal"]
+        assert signal.getsignal(signal.SIGTERM) is stop
+    finally:
+        signal.signal(signal.SIGTERM, before)
