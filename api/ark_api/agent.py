@@ -18,6 +18,8 @@ from ark_api.pin import PinEnd, mirrored_number, owns_replicas
 from ark_api.trigger import DEFAULT_TOKENS_PER_CALL
 
 _TARGET_PERCENT = 70
+DEFAULT_TIME_ZONE = "Etc/UTC"
+"""Of a schedule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +230,7 @@ class Agent:
 
     @property
     def start_seconds(self) -> float | None:
-        """How long its Pods start, as the operator has measured it; None where it has not."""
+        """How long its Pods take to start, as the operator has measured it; None where it has not."""
         seconds = (self.status.get("sizing") or {}).get("startSeconds")
         return None if seconds is None else float(seconds)
 

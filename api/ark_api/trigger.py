@@ -19,7 +19,7 @@ DEFAULT_BASE_SECONDS = 600
 LARGEST_NUMBER = 2**53
 """Numbers above are not exact in the wire's floating point fields; the ArkAgent's definition has the same bound."""
 LARGEST_RESERVE = 100
-"""Ten times the pool where 100 tasks are there; a mistake."""
+"""Anything above is a mistake: this much already asks for 1,000 free slots where 100 tasks are in hand."""
 _LEAST_BASE_SECONDS, _MOST_BASE_SECONDS = 60, 3600
 SCALER_ADDRESS = "scalerAddress"
 """Where KEDA finds the scaler: its own key, not the scaler's."""
@@ -53,9 +53,12 @@ KEYS: Mapping[str, TriggerKey] = {
     ),
     "baseQuantile": TriggerKey(
         "",
-        "Slots to keep warm: this quantile, above 0 and up to 1, of what tasks asked for in the last `baseSeconds`",
+        "Slots to keep warm, also without tasks: this quantile, above 0 and up to 1, of the recent demand",
     ),
-    "baseSeconds": TriggerKey("600", "Window of the base, from 60 to 3600; only with `baseQuantile`"),
+    "baseSeconds": TriggerKey(
+        str(DEFAULT_BASE_SECONDS),
+        f"How far the base looks back, from {_LEAST_BASE_SECONDS} to {_MOST_BASE_SECONDS}; only with `baseQuantile`",
+    ),
     "maxDailyTokens": TriggerKey(
         "", "There is no demand while a full call does not fit into the tokens of the last 24 hours"
     ),

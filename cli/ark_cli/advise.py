@@ -67,9 +67,9 @@ _KUBERNETES_PATIENCE_SECONDS = 300.0
 def command(
     context: click.Context, /, agent: str | None, file: Path | None, redis_url: str | None, **given: Any
 ) -> None:
-    """Play AGENT's last day, as its queue's record has it, with other sizings: what they cost, and what tasks wait.
+    """Show what AGENT's last day would have cost, and how long tasks would have waited, with other sizings.
 
-    At most the last 10,000 tasks are played. Nothing is changed.
+    Replays at most the last 10,000 tasks of the queue's record. Changes nothing.
     """
     if (agent is None) == (file is None):
         raise click.UsageError("give either AGENT or --trace FILE")

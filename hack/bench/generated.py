@@ -1,4 +1,4 @@
-"""Made-up arrivals: steady ones, and a daily pattern. The same ones each time."""
+"""Made-up arrivals: steady ones, a daily pattern, and bursts. The same ones each time."""
 
 from __future__ import annotations
 
@@ -50,6 +50,16 @@ def daily(days: int, night: float, noon: float, seed: int = 2) -> list[Task]:
     return kept
 
 
+def bursts(seconds: float, seed: int = 101) -> list[Task]:
+    """Return a low load with bursts of some 25 tasks every 45 s, of very different sizes and lengths."""
+    chance = random.Random(seed)  # noqa: S311 - no secret
+    tasks, at = _poisson(chance, 0.8, seconds), 0.0
+    while (at := at + chance.expovariate(1 / 45)) < seconds:
+        within = chance.uniform(1.0, 15.0)
+        tasks += [_task(chance, at + chance.random() * within) for _ in range(round(chance.lognormvariate(3.2, 0.8)))]
+    return sorted(tasks)
+
+
 def halves(tasks: Sequence[Task], at: float) -> tuple[list[Task], list[Task]]:
     """Return what comes before a moment, and what comes after it as if it were the beginning."""
     return [task for task in tasks if task.at < at], [
@@ -60,6 +70,10 @@ def halves(tasks: Sequence[Task], at: float) -> tuple[list[Task], list[Task]]:
 def _poisson(chance: random.Random, per_second: float, seconds: float) -> list[Task]:
     tasks, at = [], 0.0
     while (at := at + chance.expovariate(per_second)) < seconds:
-        more = chance.expovariate(1 / (_MEAN_SERVICE_SECONDS - _LEAST_SERVICE_SECONDS))
-        tasks.append(Task(at, _LEAST_SERVICE_SECONDS + more))
+        tasks.append(_task(chance, at))
     return tasks
+
+
+def _task(chance: random.Random, at: float) -> Task:
+    more = chance.expovariate(1 / (_MEAN_SERVICE_SECONDS - _LEAST_SERVICE_SECONDS))
+    return Task(at, _LEAST_SERVICE_SECONDS + more)

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
-from pathlib import Path
 
+from ark_api.agent import default_tasks_per_replica
 from ark_cli import trace
 from ark_sizing.bound import clairvoyant_seconds
 from ark_sizing.choice import size
@@ -21,13 +21,12 @@ from ark_sizing.setting import FIXED, TUNED_REDIS_STREAMS
 from ark_sizing.simulation import Pool, Task, averaged
 from hack.bench import generated
 from hack.bench.report import Bar, Report
+from hack.demo import summary
 
-_TRACE = Path(__file__).resolve().parents[1] / "demo" / "azure-llm-2023-code-by-second.csv"
 _SLOTS = 5
-_FIXED = replace(FIXED, tasks_per_replica=3)
-"""70 % of five slots."""
+_FIXED = replace(FIXED, tasks_per_replica=default_tasks_per_replica(_SLOTS, None))
 _SYNCS = 5
-_STEADY_SECONDS = 3000.0
+_STEADY_SECONDS, _BURSTS_SECONDS = 3000.0, 6000.0
 _SHORT_WAIT = 0.5
 """Seconds at p95. A ratio of waits below that says little."""
 
@@ -40,8 +39,10 @@ class Row:
     pool: Pool
     first: Sequence[Task]
     second: Sequence[Task]
-    wait: float
-    cost: float
+    wait: float | None = None
+    """Bar of the wait at p95 by redis-streams'; None for none."""
+    cost: float | None = None
+    """Bar of the replica-seconds by redis-streams'."""
     short_wait: float = 0.0
     """A wait at p95 that is good whatever redis-streams has, seconds."""
     target_wait_seconds: float | None = None
@@ -100,7 +101,7 @@ def rows(quick: bool) -> Iterator[Row]:
         tasks = generated.daily(2, night=0.2, noon=3.0)
         first, second = generated.halves(tasks, generated.DAY_SECONDS)
         yield Row("daily pattern, start 10 s", Pool(_SLOTS, 10.0, max_replicas=20), first, second, 0.8, 0.85)
-    arrivals = trace.read(_TRACE)
+    arrivals = trace.read(summary.DEFAULT)
     tasks = [Task(arrival.at, generated.service_seconds(arrival.output_tokens)) for arrival in arrivals]
     first, second = generated.halves(tasks, tasks[-1].at / 2)
     for start, wait, cost, bound in ((2.0, 0.45, 0.45, 1.6), (10.0, 0.65, 0.65, None), (30.0, 0.85, 0.95, None)):
@@ -111,11 +112,16 @@ def rows(quick: bool) -> Iterator[Row]:
         Pool(_SLOTS, 2.0, max_replicas=20),
         first,
         second,
-        0.0,
-        1.0,
         target_wait_seconds=30.0,
         bound=1.2,
     )
+    # Nothing was chosen by these: what the objective is worth on arrivals that nobody looked at before.
+    swapped = second, first
+    first, second = generated.halves(generated.bursts(_BURSTS_SECONDS), _BURSTS_SECONDS / 2)
+    for start in (2.0, 10.0, 30.0):
+        pool = Pool(_SLOTS, start, max_replicas=40)
+        yield Row(f"other bursts, start {start:g} s", pool, first, second)
+        yield Row(f"bursty, halves exchanged, start {start:g} s", Pool(_SLOTS, start, max_replicas=20), *swapped)
 
 
 async def run(report: Report) -> None:
@@ -134,16 +140,20 @@ async def run(report: Report) -> None:
 def _report(report: Report, row: Row, found: Found) -> None:
     name = f"{row.name} ({found.setting}): wait, p95"
     if row.target_wait_seconds is None:
-        limit = max(row.short_wait, row.wait * found.rival[0])
-        report.add(name, found.wait, "s", Bar("<=", round(limit, 3)))
+        limit = None if row.wait is None else round(max(row.short_wait, row.wait * found.rival[0]), 3)
+        report.add(name, found.wait, "s", _bar(limit))
         report.add(f"{row.name}: wait, p95 / redis-streams", found.wait / found.rival[0], "ratio")
     else:
-        report.add(name, found.wait, "s", Bar("<=", row.target_wait_seconds))
+        report.add(name, found.wait, "s", _bar(row.target_wait_seconds))
     report.add(f"{row.name}: wait, p95, expected by the first half", found.expected_wait, "s")
     cost = found.replica_seconds / found.rival[1]
-    report.add(f"{row.name}: replica-seconds / redis-streams", cost, "ratio", Bar("<=", row.cost))
-    bar = None if row.bound is None else Bar("<=", row.bound)
-    report.add(f"{row.name}: replica-seconds / clairvoyant", found.replica_seconds / found.bound, "ratio", bar)
+    report.add(f"{row.name}: replica-seconds / redis-streams", cost, "ratio", _bar(row.cost))
+    clairvoyant = found.replica_seconds / found.bound
+    report.add(f"{row.name}: replica-seconds / clairvoyant", clairvoyant, "ratio", _bar(row.bound))
     if row.target_wait_seconds is None:
         report.add(f"{row.name}, fixed: wait, p95 / redis-streams", found.fixed[0] / found.rival[0], "ratio")
         report.add(f"{row.name}, fixed: replica-seconds / redis-streams", found.fixed[1] / found.rival[1], "ratio")
+
+
+def _bar(limit: float | None) -> Bar | None:
+    return None if limit is None else Bar("<=", limit)

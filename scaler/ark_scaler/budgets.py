@@ -6,15 +6,14 @@ is held, like a depth.
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 from collections.abc import Callable, Iterator
 
-from ark_scaler.errors import NothingKnown
 from ark_scaler.readers.batch import PAGE, BatchReader
+from ark_scaler.readers.held import HeldReader
 from ark_scaler.readers.redis import Ledger
-from ark_taskqueue import Budget, QueueKeys, RedisUnavailable, TokenUsage
+from ark_taskqueue import Budget, QueueKeys, TokenUsage
 
 _FRESH_SECONDS = 1.0
 _SHOWN_SECONDS = 10.0
@@ -39,11 +38,10 @@ class Budgets:
         hold_seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._name = name
         self._reader = reader
+        self._held = HeldReader(name, reader, _FRESH_SECONDS, hold_seconds, clock)
         self._hold_seconds = hold_seconds
         self._clock = clock
-        self._known: dict[Ledger, tuple[float, TokenUsage]] = {}
         self._asked: dict[Ledger, float] = {}
         """When somebody asked about a queue with this budget last, whether its ledger was read then or not."""
         self._swept_at = 0.0
@@ -58,12 +56,12 @@ class Budgets:
         """Read what a scrape shows, as far as Redis answers: each budget whose reading is old."""
         now = self._clock()
         unread = (float("-inf"), None)
-        old = [key for key in self._asked if now - self._known.get(key, unread)[0] > _SHOWN_SECONDS]
+        old = [key for key in self._asked if now - self._held.known.get(key, unread)[0] > _SHOWN_SECONDS]
         for start in range(0, len(old), PAGE):
             page = old[start : start + PAGE]
             for key, usage in zip(page, await self._reader.read_page([(key, 0) for key in page]), strict=True):
                 if isinstance(usage, TokenUsage):
-                    self._known[key] = (now, usage)
+                    self._held.known[key] = (now, usage)
 
     async def exceeded_for(self, queue: QueueKeys, budget: Budget, within: float | None = None) -> float:
         """Return how long a budget will be exceeded, seconds: 0 where it is not, infinity where it always will be.
@@ -77,12 +75,9 @@ class Budgets:
             NothingKnown: Redis fails and no reading is recent enough.
             RedisRefused: the ledger cannot be read as it is.
         """
-        now, key = self._clock(), (queue, budget)
-        known = self._known.get(key)
-        if known is None or now - known[0] > _FRESH_SECONDS:
-            known = await self._read(key, known, within)
-        left = _left(known[1])
-        return max(0.0, left - (self._clock() - known[0])) if left > 0 else 0.0
+        read_at, usage = await self._held.read((queue, budget), f"the token usage of {queue.name!r}", within)
+        left = _left(usage)
+        return max(0.0, left - (self._clock() - read_at)) if left > 0 else 0.0
 
     def known(self) -> Iterator[tuple[QueueKeys, Budget, TokenUsage]]:
         """Yield queue, budget and usage wherever a reading is not too old to hold.
@@ -90,31 +85,14 @@ class Budgets:
         Each queue once, with the budget that was asked about last: a limit that was changed is known twice for a while.
         """
         oldest = self._clock() - self._hold_seconds
-        recent = {key: (at, usage) for key, (at, usage) in self._known.items() if at >= oldest}
+        recent = {key: (at, usage) for key, (at, usage) in self._held.known.items() if at >= oldest}
         newest = {key[0]: key for key in sorted(recent, key=lambda key: recent[key][0])}
         for queue, (_, budget) in newest.items():
             yield queue, budget, recent[queue, budget][1]
 
     async def run(self) -> None:
         """Return reads until cancelled."""
-        await self._reader.run()
-
-    async def _read(
-        self, key: Ledger, known: tuple[float, TokenUsage] | None, within: float | None
-    ) -> tuple[float, TokenUsage]:
-        asked_at = self._clock()
-        try:
-            async with asyncio.timeout(within):
-                usage = await self._reader.read(key)
-        except (RedisUnavailable, TimeoutError) as error:
-            if known is not None and asked_at - known[0] <= self._hold_seconds:
-                return known
-            reason = str(error) or "no answer in time"
-            raise NothingKnown(
-                f"Redis {self._name!r} is failing and the token usage of {key[0].name!r} is unknown: {reason}"
-            ) from error
-        self._known[key] = (asked_at, usage)
-        return self._known[key]
+        await self._held.run()
 
     def _sweep(self, now: float) -> None:
         if now - self._swept_at < _FORGET_SECONDS:
@@ -122,7 +100,7 @@ class Budgets:
         self._swept_at = now
         for key in [key for key, at in self._asked.items() if now - at > _FORGET_SECONDS]:
             del self._asked[key]
-            self._known.pop(key, None)
+            self._held.known.pop(key, None)
 
 
 def _left(usage: TokenUsage) -> float:

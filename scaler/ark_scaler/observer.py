@@ -25,7 +25,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import structlog
 
 from ark_process.outages import Outages
-from ark_scaler.bases import Bases
 from ark_scaler.budgets import Budgets
 from ark_scaler.contact import Contact
 from ark_scaler.dead_letter_gauge import DeadLetterGauge
@@ -36,9 +35,11 @@ from ark_scaler.known_queue import KnownQueue
 from ark_scaler.metrics import ScalerMetrics
 from ark_scaler.push import Subscription
 from ark_scaler.readers.batch import PAGE
+from ark_scaler.readers.held import HeldReader
 from ark_scaler.readers.redis import demand_reader, depth_reader, usage_reader
 from ark_scaler.watch import watch_of
 from ark_taskqueue import Client, Depth, QueueKeys, RedisUnavailable, TaskQueueError
+from ark_taskqueue.tasks.demand_span import SPAN_SECONDS
 
 _FORGET_SECONDS = 600.0
 """A queue that nobody asked about for so long is forgotten."""
@@ -83,7 +84,8 @@ class QueueObserver:
         self._follower = Follower(self._read_all, lambda: self._contact.is_there, clock)
         self._reader = depth_reader(name, commands, timeout, metrics)
         self.budgets = Budgets(name, usage_reader(name, commands, timeout, metrics), hold_seconds, clock)
-        self.bases = Bases(name, demand_reader(name, commands, timeout, metrics), hold_seconds, clock)
+        demand = demand_reader(name, commands, timeout, metrics)
+        self.recent_demand = HeldReader(name, demand, SPAN_SECONDS, hold_seconds, clock)
         self._dead_letters = DeadLetterGauge(name, commands, metrics)
         self._watch = watch_of(watching, commands, self)
         self._held = metrics.held_values.labels(redis=name)
@@ -160,7 +162,7 @@ class QueueObserver:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._reader.run())
             tasks.create_task(self.budgets.run())
-            tasks.create_task(self.bases.run())
+            tasks.create_task(self.recent_demand.run())
             tasks.create_task(self._watch.run())
             tasks.create_task(self._follower.run())
             tasks.create_task(self._sweep())

@@ -95,9 +95,8 @@ class ScalerServicer(ExternalScalerServicer):
         """Return the demand, in slots; none while the token budget is exceeded."""
 
         async def answer(trigger: Trigger) -> GetMetricsResponse:
-            began = time.monotonic()
-            depth = await self._workable(trigger)
-            slots = 0.0 if depth is None else metric.value(depth, trigger, await self._base(trigger, depth, began))
+            found = await self._workable(trigger)
+            slots = 0.0 if found is None else metric.value(found[0], trigger, found[1])
             # Rounded up in the field without a fraction: little demand must not become none.
             value = MetricValue(metricName=request.metricName, metricValue=-int(-slots // 1), metricValueFloat=slots)
             return GetMetricsResponse(metricValues=[value])
@@ -108,11 +107,8 @@ class ScalerServicer(ExternalScalerServicer):
         """Return whether the pool should run at all; not while the token budget is exceeded."""
 
         async def answer(trigger: Trigger) -> IsActiveResponse:
-            began = time.monotonic()
-            depth = await self._workable(trigger)
-            if depth is None:
-                return IsActiveResponse(result=False)
-            return IsActiveResponse(result=metric.is_active(depth, trigger, await self._base(trigger, depth, began)))
+            found = await self._workable(trigger)
+            return IsActiveResponse(result=found is not None and metric.is_active(found[0], trigger, found[1]))
 
         return await self._answered("IsActive", request, context, answer)
 
@@ -137,32 +133,28 @@ class ScalerServicer(ExternalScalerServicer):
             self._metrics.open_streams.dec()
         self._metrics.requests.labels(method, grpc.StatusCode.OK.name).inc()
 
-    async def _workable(self, trigger: Trigger) -> Depth | None:
-        """Return a queue's depth; None where its tasks cannot be done, for their token budget."""
-        observer, budget, began = self._observers[trigger.redis], trigger.budget, time.monotonic()
+    async def _workable(self, trigger: Trigger) -> tuple[Depth, float] | None:
+        """Return a queue's depth and the base; None where its tasks cannot be done, for their token budget."""
+        observer, asked, budget = self._observers[trigger.redis], trigger.metadata, trigger.budget
+        ends, base = time.monotonic() + observer.timeout, 0.0
+
+        def left() -> float:
+            return max(_LEAST_SECONDS, ends - time.monotonic())
+
         if budget is not None:
             observer.budgets.note(trigger.queue, budget)
         try:
             depth = await observer.depth(trigger.queue)
-            if budget is None or (depth.demand == 0 and trigger.metadata.base_quantile is None):
-                return depth
-            within = max(_LEAST_SECONDS, observer.timeout - (time.monotonic() - began))
-            exceeded = await observer.budgets.exceeded_for(trigger.queue, budget, within)
+            asks = depth.demand > 0 or asked.base_quantile is not None
+            if budget is not None and asks and await observer.budgets.exceeded_for(trigger.queue, budget, left()):
+                return None
+            if asked.base_quantile is not None:
+                window, what = (trigger.queue, asked.base_seconds), f"the recent demand of {trigger.queue.name!r}"
+                _, spans = await observer.recent_demand.read(window, what, left())
+                base = metric.base_slots(spans, depth.waiting_share(asked.target_wait_seconds), asked.base_quantile)
         except RedisRefused as error:
             raise UnusableQueue(str(error)) from error
-        return None if exceeded else depth
-
-    async def _base(self, trigger: Trigger, depth: Depth, began: float) -> float:
-        """Return the slots that stay warm for a trigger, within what is left of the time of a call."""
-        asked, observer = trigger.metadata, self._observers[trigger.redis]
-        if asked.base_quantile is None:
-            return 0.0
-        within = max(_LEAST_SECONDS, observer.timeout - (time.monotonic() - began))
-        try:
-            spans = await observer.bases.spans(trigger.queue, asked.base_seconds, within)
-        except RedisRefused as error:
-            raise UnusableQueue(str(error)) from error
-        return metric.base_slots(spans, depth.waiting_share(asked.target_wait_seconds), asked.base_quantile)
+        return depth, base
 
     async def _restored(self, trigger: Trigger, budget: Budget, subscription: Subscription) -> bool:
         """Wait until a call fits into the budget; return whether a pool is still to be woken then."""

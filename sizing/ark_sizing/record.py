@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from ark_sizing.setting import SPAN_SECONDS
 from ark_sizing.simulation import Task
 
+_LEAST_SERVICE_SECONDS = 0.1
+"""Who writes the record looks once a second: of much shorter tasks it sees none at work."""
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -38,9 +41,9 @@ def spans_of(tasks: Iterable[Task]) -> list[Span]:
 
 
 def service_seconds(spans: Sequence[Span]) -> float:
-    """Return how long a task works on average; 0 where none was added."""
+    """Return how long a task works on average, and no less than a record can tell; that too where none was added."""
     arrivals = sum(span.arrivals for span in spans)
-    return sum(span.busy_seconds for span in spans) / arrivals if arrivals else 0.0
+    return max(_LEAST_SERVICE_SECONDS, sum(span.busy_seconds for span in spans) / max(1, arrivals))
 
 
 def tasks_of(spans: Sequence[Span], seed: int = 0) -> list[Task]:

@@ -11,7 +11,7 @@ import yaml
 
 from ark_agent.settings import AgentSettings
 from ark_api import names, variables
-from ark_api.agent import AUTOSCALING, LIMITS, Agent, Autoscaling, Limits
+from ark_api.agent import AUTOSCALING, DEFAULT_TIME_ZONE, LIMITS, Agent, Autoscaling, Limits
 from ark_api.status import ConditionType, Mode
 from ark_api.trigger import LARGEST_NUMBER
 from ark_taskqueue import DEFAULT_CONNECTION, DEFAULT_GROUP
@@ -47,6 +47,11 @@ def test_the_bounds_of_tokens_are_the_triggers(schema: Any) -> None:
     limits = schema["spec"]["properties"]["limits"]["properties"]
     for name in ("maxTokensPerCall", "maxDailyTokens"):
         assert (limits[name]["minimum"], limits[name]["maximum"]) == (1, LARGEST_NUMBER)
+
+
+def test_a_schedule_without_a_time_zone_has_the_definitions(schema: Any) -> None:
+    time = schema["spec"]["properties"]["autoscaling"]["properties"]["schedule"]["items"]["properties"]
+    assert time["timeZone"]["default"] == DEFAULT_TIME_ZONE
 
 
 def test_modes_are_those_of_the_definition(schema: Any) -> None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from ark_scaler.bases import Bases
 from ark_scaler.errors import NothingKnown
 from ark_scaler.metrics import ScalerMetrics
+from ark_scaler.readers.held import HeldReader
 from ark_scaler.readers.redis import demand_reader
-from ark_taskqueue import Budget, Client, QueueKeys, TokenLedger, connect
+from ark_taskqueue import Budget, Client, DemandSpan, QueueKeys, TokenLedger, connect
 from hack.local.proxy import Proxy
 from hack.local.redis_server import RedisServer
 from tests.scaler.keda import Keda, add_task, failure, scaler_and_keda
@@ -70,16 +70,21 @@ async def test_while_redis_fails_what_was_read_is_held_and_then_unknown(
     now = 1000.0
     async with Proxy(redis_server.port) as proxy, asyncio.TaskGroup() as group:
         through = connect(f"redis://127.0.0.1:{proxy.port}/0", timeout=0.2)
-        bases = Bases("default", demand_reader("default", through, 0.3, ScalerMetrics()), 60.0, lambda: now)
-        reading = group.create_task(bases.run())
-        known = await bases.spans(queue, 120, 5.0)
+        reader = demand_reader("default", through, 0.3, ScalerMetrics())
+        held = HeldReader("default", reader, 10.0, 60.0, lambda: now)
+        reading = group.create_task(held.run())
+
+        async def read(seconds: float) -> Sequence[DemandSpan]:
+            return (await held.read((queue, 120), "the recent demand", seconds))[1]
+
+        known = await read(5.0)
         assert [span.busy_seconds for span in known] == [40.0] * 12
         proxy.hang()
         for later in (1009.0, 1011.0, 1060.0):
             now = later
-            assert await bases.spans(queue, 120, 0.3) == known
+            assert await read(0.3) == known
         now = 1061.0
         with pytest.raises(NothingKnown, match="recent demand"):
-            await bases.spans(queue, 120, 0.3)
+            await read(0.3)
         reading.cancel()
         await through.aclose()

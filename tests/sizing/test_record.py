@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ark_sizing.choice import size
 from ark_sizing.record import Span, service_seconds, spans_of, tasks_of
-from ark_sizing.simulation import Task
+from ark_sizing.setting import Setting
+from ark_sizing.simulation import Pool, Task
 
 TASKS = st.lists(st.tuples(st.floats(0, 300), st.floats(0.1, 60)), max_size=60)
 
@@ -36,6 +38,14 @@ def test_its_tasks_take_as_long_on_average() -> None:
     made = tasks_of(spans)
     assert service_seconds(spans) == pytest.approx(5.0, rel=0.02)
     assert sum(task.seconds for task in made) / len(made) == pytest.approx(5.0, rel=0.03)
+
+
+def test_tasks_too_short_to_be_seen_at_work_have_some_work_all_the_same() -> None:
+    spans = [Span(10.0 * number, 9, 0.0) for number in range(200)]
+    assert service_seconds(spans) == 0.1
+    found = size(spans, Pool(), Setting())
+    assert found.expected is not None
+    assert len(found.expected.waits) == 3 * len(tasks_of(spans)) == 3 * 1800
 
 
 def test_a_record_without_arrivals_has_no_tasks() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ark_api.agent import default_tasks_per_replica
 from ark_sizing.setting import FIXED, TUNED_REDIS_STREAMS, Setting
 from ark_taskqueue import QueueKeys
 from hack.cluster import manifests, operator_manifests
@@ -103,7 +104,7 @@ def _redis_streams_tuned(redis: str, nursery: Path) -> list[Object]:
 
 
 CONTENDERS = (
-    Contender("ark", "ark", _ark(None), replace(FIXED, tasks_per_replica=SLOTS * 70 // 100)),
+    Contender("ark", "ark", _ark(None), replace(FIXED, tasks_per_replica=default_tasks_per_replica(SLOTS, None))),
     Contender(
         "ark-wait",
         "ark, targetWaitSeconds",

@@ -44,7 +44,7 @@ class Observed:
     shown_depth: Depth | None = None
     """The queue's, for the status; None where it was never read."""
     start_seconds: float | None = None
-    """How long the pool's Pods start; None where none was seen to."""
+    """How long the pool's Pods take to start, seconds; None until one was seen starting."""
     refusals: Mapping[str, Refusal] = field(default_factory=dict)
     """By kind, what the API server has refused in this reconcile."""
     applied: frozenset[str] = frozenset()

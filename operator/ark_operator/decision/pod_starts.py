@@ -1,6 +1,6 @@
-"""How long a pool's Pods start: from the moment at which one more is asked for until one more is ready.
+"""How long a pool's Pods take to start: from the request for one more replica until one more is ready.
 
-So the time counts that a node takes to come, and an image. It is kept in the agent's status, where the next leader
+That includes the time for a new node and for pulling the image. It is kept in the agent's status, where the next leader
 finds it; what was asked for before this process looked is not measured.
 """
 
@@ -27,7 +27,7 @@ class _Starting:
     """For each replica when it was asked for; None where one was ready for it since, or nobody knows."""
 
     def look(self, replicas: int, ready: int, now: datetime) -> list[float]:
-        """Return how long those Pods started that are ready now and were not before, seconds."""
+        """Return how long the Pods took that have become ready since the last look, seconds."""
         del self.asked[replicas:]
         self.asked += [now] * (replicas - len(self.asked))
         took = [(now - asked).total_seconds() for asked in self.asked[:ready] if asked is not None]
@@ -43,7 +43,7 @@ class PodStarts:
     _means: dict[Key, float] = field(default_factory=dict)
 
     def look(self, agent: Agent, deployment: Object | None, now: datetime) -> float | None:
-        """Look at a pool, and return how long its Pods start, seconds; None where none was ever seen to.
+        """Look at a pool, and return how long its Pods take to start, seconds; None until one was seen starting.
 
         Args:
             agent: with what its status says.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ark_api.agent import Autoscaling
+from ark_api.agent import DEFAULT_TIME_ZONE, Autoscaling
 from ark_api.names import APPLIED_HASH, DEFAULT_GROUP, DEFAULT_REDIS
 from ark_api.trigger import SCALER_ADDRESS, TriggerMetadata
 from ark_kube.objects import Object
@@ -18,7 +18,6 @@ PAUSED = "autoscaling.keda.sh/paused"
 """Annotation with which KEDA holds whatever number is set, and deletes its HPA."""
 _PAUSED_AT = "autoscaling.keda.sh/paused-replicas"
 _PAUSED_OUT = "autoscaling.keda.sh/paused-scale-out"
-_UTC = "Etc/UTC"
 _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 UNTHROTTLED: Mapping[str, Any] = {
     "stabilizationWindowSeconds": 0,
@@ -107,7 +106,7 @@ def _trigger(agent: Agent, autoscaling: Autoscaling, options: Options) -> Object
 def _scheduled(time: Mapping[str, Any]) -> Object:
     """Return KEDA's own trigger for a time at which at least so many replicas run."""
     metadata = {
-        "timezone": time.get("timeZone", _UTC),
+        "timezone": time.get("timeZone", DEFAULT_TIME_ZONE),
         "start": time["start"],
         "end": time["end"],
         "desiredReplicas": str(time["minReplicas"]),

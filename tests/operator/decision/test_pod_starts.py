@@ -1,4 +1,4 @@
-"""How long Pods start, as the operator sees it."""
+"""How long Pods take to start, as the operator sees it."""
 
 from __future__ import annotations
 
