@@ -70,7 +70,7 @@ def judge(row: Row) -> Found:
     sizing = size(spans_of(row.first), row.pool, _FIXED, row.target_wait_seconds)
     setting = sizing.setting
     ours, fixed, rival = (
-        averaged(row.second, each, row.pool, _SYNCS) for each in (setting, _FIXED, TUNED_REDIS_STREAMS)
+        averaged([row.second] * _SYNCS, each, row.pool) for each in (setting, _FIXED, TUNED_REDIS_STREAMS)
     )
     said = f"reserve {setting.reserve:g}, patience {setting.patience_seconds:g} s, base {setting.base or 'none'}"
     if setting.target_wait_seconds is not None:
@@ -78,7 +78,7 @@ def judge(row: Row) -> Found:
     return Found(
         said,
         ours.wait(95),
-        sizing.expected.wait(95) if sizing.expected else 0.0,
+        sizing.expected.wait_seconds if sizing.expected else 0.0,
         ours.replica_seconds,
         ours.terminating_seconds,
         (fixed.wait(95), fixed.replica_seconds),

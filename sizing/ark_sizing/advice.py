@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from ark_sizing.bound import clairvoyant_seconds
-from ark_sizing.choice import relative_cost
+from ark_sizing.choice import Objective
 from ark_sizing.setting import TUNED_REDIS_STREAMS, Base, Setting
 from ark_sizing.simulation import Outcome, Pool, Task, averaged
 
@@ -43,7 +43,7 @@ class Advice:
     rival: Point
     """KEDA's redis-streams, set up as well as its documentation allows."""
     best: Point
-    """With the least relative cost (ADR 18)."""
+    """By the default objective (ADR 18)."""
     cheapest: Mapping[float, Point | None]
     """By the wait that p95 keeps, seconds; None where none does."""
     tried: Sequence[Point]
@@ -67,16 +67,18 @@ def advise(tasks: Sequence[Task], pool: Pool, present: Setting, waits: Iterable[
     syncs = 3 if seconds < _SHORT_SECONDS else 1
 
     def point(setting: Setting) -> Point:
-        return Point(setting, averaged(played, setting, pool, syncs))
+        return Point(setting, averaged([played] * syncs, setting, pool))
 
     service = fmean(task.seconds for task in played)
+    rival = point(TUNED_REDIS_STREAMS)
+    objective = Objective(len(played), service, pool, rival.outcome)
     tried = [point(setting) for setting in dict.fromkeys([present, *_settings()])]
     return Advice(
         tasks=len(played),
         seconds=seconds,
         present=tried[0],
-        rival=point(TUNED_REDIS_STREAMS),
-        best=min(tried, key=lambda one: relative_cost(one.outcome, len(played), service, pool)),
+        rival=rival,
+        best=min(tried, key=lambda one: objective.key(one.outcome)),
         cheapest={wait: _cheapest(tried, wait) for wait in waits},
         tried=tried,
         bound=clairvoyant_seconds(played, pool.slots, pool.start_seconds),

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ark_sizing.setting import SPAN_SECONDS
 from ark_sizing.simulation import Task
 
 _LEAST_SERVICE_SECONDS = 0.1
 """Who writes the record looks once a second: of much shorter tasks it sees none at work."""
+
+
+MOST_SECONDS = 7200.0
+"""Of a record that a sizing is chosen by, the last ones; more where there are few tasks."""
+MOST_TASKS = 40_000
+"""Played at a time. Of more, one in so many is kept, for a pool that is as much smaller."""
+_PLAYED_SECONDS, _PLAYED_TASKS, _MOST_PLAYS = MOST_SECONDS, 20_000, 3
+"""In all, about: a smaller sample is played several times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,3 +68,43 @@ def tasks_of(spans: Sequence[Span], seed: int = 0) -> list[Task]:
         moments = sorted(chance.random() for _ in range(span.arrivals))
         tasks += [Task(span.at + SPAN_SECONDS * moment, chance.expovariate(1 / mean)) for moment in moments]
     return tasks
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What is played of a record."""
+
+    plays: Sequence[Sequence[Task]]
+    """Tasks that could have made it, once or several times: what chance made of a single play decides less then."""
+    every: int
+    """Of so many tasks one was kept."""
+    service: float
+    """Mean seconds of work of a task."""
+    seconds: float
+    """From the beginning of the first span to the end of the last one."""
+
+
+def sample_of(record: Sequence[Span], least_tasks: int) -> Sample:
+    """Return tasks like the last ones of a record.
+
+    A pool of a thousand slots is played as one of some hundreds: what a reserve of so many roots is worth is about the
+    same at every size (square-root staffing).
+
+    Args:
+        record: the spans, the oldest first; with at least one task.
+        least_tasks: how many the sample must have, however long ago they were added, if the record has so many.
+    """
+    spans: list[Span] = []
+    tasks = 0
+    for span in reversed(record):
+        if tasks >= least_tasks and record[-1].at - span.at >= MOST_SECONDS:
+            break
+        spans.append(span)
+        tasks += span.arrivals
+    began = spans[-1].at
+    spans = [replace(span, at=span.at - began) for span in reversed(spans)]
+    seconds = spans[-1].at + SPAN_SECONDS
+    every = math.ceil(tasks / MOST_TASKS)
+    times = max(1, min(_MOST_PLAYS, int(_PLAYED_SECONDS / seconds), int(_PLAYED_TASKS / tasks)))
+    plays = [tasks_of(spans, seed)[::every] for seed in range(times)]
+    return Sample(plays, every, service_seconds(spans), seconds)

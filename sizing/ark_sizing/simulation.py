@@ -48,6 +48,11 @@ class Pool:
     first_sync: float = 7.5
     """When the HPA looks for the first time. Chance decides that; see `averaged`."""
 
+    def smaller(self, times: int) -> Pool:
+        """Return a pool so many times smaller."""
+        least, most = math.ceil(self.min_replicas / times), math.ceil(self.max_replicas / times)
+        return replace(self, min_replicas=least, max_replicas=most)
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -84,17 +89,19 @@ def simulate(tasks: Sequence[Task], setting: Setting, pool: Pool) -> Outcome:
     return Outcome(sorted(run.waits), run.replica_seconds, run.terminating_seconds)
 
 
-def averaged(tasks: Sequence[Task], setting: Setting, pool: Pool, syncs: int = 3) -> Outcome:
-    """Return what comes of it on average, with the HPA's first look at different moments.
+def averaged(plays: Sequence[Sequence[Task]], setting: Setting, pool: Pool) -> Outcome:
+    """Return what comes of several lists of tasks on average, each with the HPA's first look at a moment of its own.
 
     That moment alone changes the cost of half an hour by up to a quarter.
     """
-    moments = [(number + 0.5) * hpa.SYNC_SECONDS / syncs for number in range(syncs)]
-    outcomes = [simulate(tasks, setting, replace(pool, first_sync=moment)) for moment in moments]
+    moments = [(number + 0.5) * hpa.SYNC_SECONDS / len(plays) for number in range(len(plays))]
+    outcomes = [
+        simulate(tasks, setting, replace(pool, first_sync=moment)) for tasks, moment in zip(plays, moments, strict=True)
+    ]
     return Outcome(
         sorted(itertools.chain.from_iterable(outcome.waits for outcome in outcomes)),
-        sum(outcome.replica_seconds for outcome in outcomes) / syncs,
-        sum(outcome.terminating_seconds for outcome in outcomes) / syncs,
+        sum(outcome.replica_seconds for outcome in outcomes) / len(plays),
+        sum(outcome.terminating_seconds for outcome in outcomes) / len(plays),
     )
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
 from ark_sizing import choice
-from ark_sizing.choice import LEAST_SECONDS, LEAST_TASKS, relative_cost, size
-from ark_sizing.record import Span, service_seconds, spans_of, tasks_of
-from ark_sizing.setting import Base, Setting
+from ark_sizing.choice import LEAST_SECONDS, LEAST_TASKS, Expected, Objective, relative_cost, size
+from ark_sizing.record import Sample, Span, sample_of, spans_of
+from ark_sizing.setting import TUNED_REDIS_STREAMS, Base, Setting
 from ark_sizing.simulation import Outcome, Pool, Task, averaged
 
 POOL = Pool(slots=5, start_seconds=10.0, max_replicas=20)
@@ -40,27 +41,61 @@ def test_a_short_record_leaves_the_safe_setting(record: list[Span], says: str) -
     assert says in found.why
 
 
-def test_it_is_better_than_the_safe_setting_for_what_the_record_has() -> None:
+def objective(record: list[Span]) -> tuple[Objective, Sample]:
+    sample = sample_of(record, LEAST_TASKS)
+    rival = averaged(sample.plays, TUNED_REDIS_STREAMS, POOL)
+    return Objective(len(sample.plays[0]), sample.service, POOL, rival), sample
+
+
+def test_it_costs_less_than_the_safe_setting_and_nobody_waits_longer_than_with_redis_streams() -> None:
     record = bursts()
+    judge, sample = objective(record)
+    found = judge.key(averaged(sample.plays, size(record, POOL, SAFE).setting, POOL))
+    assert found[0] == 0.0
+    assert found < judge.key(averaged(sample.plays, SAFE, POOL))
+
+
+def test_what_is_expected_is_what_its_setting_makes_of_the_record() -> None:
+    record = bursts()
+    _, sample = objective(record)
     found = size(record, POOL, SAFE)
-    assert found.expected is not None
-    tasks, service = tasks_of(record), service_seconds(record)
-    known = averaged(tasks, SAFE, POOL)
-    assert relative_cost(found.expected, len(tasks), service, POOL) < relative_cost(known, len(tasks), service, POOL)
+    outcome = averaged(sample.plays, found.setting, POOL)
+    assert found.expected == Expected(outcome.wait(95), outcome.replica_seconds / sample.seconds)
 
 
 def test_the_search_finds_about_what_a_look_at_everything_does() -> None:
     record = bursts()
-    tasks, service = tasks_of(record), service_seconds(record)
-    found = size(record, POOL, SAFE)
-    assert found.expected is not None
+    judge, sample = objective(record)
+    found = judge.key(averaged(sample.plays, size(record, POOL, SAFE).setting, POOL))
+    bases = [None, *(Base(share, 300) for share in choice._QUANTILES if share)]
+    every = itertools.product(choice._RESERVES, choice._PATIENCE_SECONDS, bases)
+    best = min(judge.key(averaged(sample.plays, Setting(*each), POOL)) for each in every)
+    assert found[0] <= best[0]
+    assert found[1] <= 1.03 * best[1]
 
-    def cost(outcome: Outcome) -> float:
-        return relative_cost(outcome, len(tasks), service, POOL)
 
-    every = itertools.product(choice._RESERVES, choice._PATIENCE_SECONDS, choice._BASES)
-    best = min(cost(averaged(tasks, Setting(*each), POOL)) for each in every)
-    assert cost(found.expected) <= 1.03 * best
+def test_from_a_chosen_sizing_the_search_takes_fewer_replays(monkeypatch: pytest.MonkeyPatch) -> None:
+    replays = []
+
+    def counting(plays: Sequence[Sequence[Task]], setting: Setting, pool: Pool) -> Outcome:
+        replays.append(setting)
+        return averaged(plays, setting, pool)
+
+    monkeypatch.setattr(choice, "averaged", counting)
+    record = bursts()
+    best = size(record, POOL, SAFE).setting
+    first = len(replays)
+    assert size(record, POOL, SAFE, present=best).setting == best
+    assert len(replays) - first < first / 2
+
+
+def test_a_short_record_leaves_a_chosen_sizing_until_it_is_half_as_long() -> None:
+    best = size(bursts(), POOL, SAFE).setting
+    enough = [Span(0, LEAST_TASKS // 2, 50.0), Span(LEAST_SECONDS, 0, 1.0)]
+    assert size(enough, POOL, SAFE, present=best).expected is not None
+    short = [Span(0, LEAST_TASKS // 2 - 1, 50.0), Span(LEAST_SECONDS, 0, 1.0)]
+    assert size(short, POOL, SAFE, present=best).setting == SAFE
+    assert size(enough, POOL, SAFE, present=SAFE).expected is None
 
 
 @pytest.mark.parametrize("target", [15.0, 30.0, 60.0])
@@ -69,8 +104,8 @@ def test_a_wanted_wait_is_kept_and_the_longer_it_is_the_less_is_paid(target: flo
     found, longer = (size(record, POOL, SAFE, seconds).expected for seconds in (target, 2 * target))
     assert found is not None
     assert longer is not None
-    assert found.wait(95) <= target
-    assert longer.replica_seconds <= found.replica_seconds
+    assert found.wait_seconds <= target
+    assert longer.replicas <= found.replicas
 
 
 def test_a_wait_shorter_than_a_start_is_as_short_as_can_be() -> None:
@@ -107,9 +142,30 @@ def test_the_cost_has_no_unit_of_time_and_no_size_of_the_pool() -> None:
     assert one == pytest.approx(slower) == pytest.approx(larger)
 
 
-def test_one_cold_task_in_twenty_counts_as_much_as_the_work() -> None:
-    work = 20 * 5.0
-    warm = Outcome([0.0] * 20, work / POOL.slots, 0.0)
-    cold = Outcome([0.0] * 19 + [POOL.start_seconds + 5.0], work / POOL.slots, 0.0)
-    assert relative_cost(warm, 20, 5.0, POOL) == 1.0
-    assert relative_cost(cold, 20, 5.0, POOL) == pytest.approx(2.0)
+def test_one_cold_task_in_ten_counts_as_much_as_the_work() -> None:
+    work = 10 * 5.0
+    warm = Outcome([0.0] * 10, work / POOL.slots, 0.0)
+    cold = Outcome([0.0] * 9 + [POOL.start_seconds + 5.0], work / POOL.slots, 0.0)
+    assert relative_cost(warm, 10, 5.0, POOL) == 1.0
+    assert relative_cost(cold, 10, 5.0, POOL) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    ("waits", "missed"),
+    [
+        ([0.0] * 100, 0.0),
+        ([0.0] * 94 + [8.0] * 6, 0.0),
+        ([0.0] * 94 + [12.0] * 6, 0.5),  # p95
+        ([1.2] * 100, 0.5),  # the mean
+    ],
+)
+def test_a_setting_must_keep_the_waits_of_redis_streams(waits: list[float], missed: float) -> None:
+    rival = Outcome([0.0] * 90 + [8.0] * 10, 100.0, 0.0)
+    judge = Objective(100, 5.0, POOL, rival)
+    assert judge.key(Outcome(waits, 100.0, 0.0))[0] == pytest.approx(missed)
+
+
+def test_where_redis_streams_lets_nobody_wait_short_waits_are_as_good() -> None:
+    judge = Objective(100, 5.0, POOL, Outcome([0.0] * 100, 100.0, 0.0))
+    assert judge.key(Outcome([0.0] * 90 + [0.4] * 10, 100.0, 0.0))[0] == 0.0
+    assert judge.key(Outcome([0.0] * 90 + [0.6] * 10, 100.0, 0.0))[0] > 0.0

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ark_sizing.choice import size
-from ark_sizing.record import Span, service_seconds, spans_of, tasks_of
+from ark_sizing.record import MOST_SECONDS, Span, sample_of, service_seconds, spans_of, tasks_of
 from ark_sizing.setting import Setting
 from ark_sizing.simulation import Pool, Task
 
@@ -45,9 +45,37 @@ def test_tasks_too_short_to_be_seen_at_work_have_some_work_all_the_same() -> Non
     assert service_seconds(spans) == 0.1
     found = size(spans, Pool(), Setting())
     assert found.expected is not None
-    assert len(found.expected.waits) == 3 * len(tasks_of(spans)) == 3 * 1800
+    assert found.expected.wait_seconds == 0.0
 
 
 def test_a_record_without_arrivals_has_no_tasks() -> None:
     assert tasks_of([Span(0, 0, 12.0)]) == []
     assert tasks_of([]) == []
+
+
+def test_a_sample_is_the_last_two_hours_from_their_beginning() -> None:
+    record = [Span(10.0 * number, 1, 30.0) for number in range(2000)]
+    sample = sample_of(record, 500)
+    assert (sample.seconds, sample.every, len(sample.plays)) == (MOST_SECONDS, 1, 1)
+    assert len(sample.plays[0]) == 720
+    assert 0.0 <= sample.plays[0][0].at < 10.0
+    assert sample.service == 30.0
+
+
+def test_a_sample_of_few_tasks_goes_back_further() -> None:
+    record = [Span(3600.0 * number, 100, 30.0) for number in range(24)]
+    assert len(sample_of(record, 500).plays[0]) == 500
+
+
+def test_a_short_sample_is_played_several_times_with_other_tasks() -> None:
+    record = [Span(10.0 * number, 5, 30.0) for number in range(120)]
+    plays = sample_of(record, 500).plays
+    assert len(plays) == 3
+    assert len({tuple(tasks) for tasks in plays}) == 3
+    assert plays == sample_of(record, 500).plays
+
+
+def test_of_very_many_tasks_one_in_so_many_is_played_once() -> None:
+    record = [Span(10.0 * number, 1000, 3000.0) for number in range(120)]
+    sample = sample_of(record, 500)
+    assert (sample.every, len(sample.plays), len(sample.plays[0])) == (3, 1, 40_000)

@@ -140,7 +140,7 @@ def _simulated(
     report.add(f"{contender.name}: replica-seconds / clairvoyant", run.replica_seconds / bound, "ratio")
     if contender.setting is not None:
         pool = Pool(SLOTS, start_seconds, max_replicas=MAX_REPLICAS)
-        found = averaged(tasks, contender.setting, pool, _SYNCS)
+        found = averaged([tasks] * _SYNCS, contender.setting, pool)
         for what, measured, simulated in (
             ("wait, p95", run.wait(95), found.wait(95)),
             ("replica-seconds", run.replica_seconds, found.replica_seconds),
