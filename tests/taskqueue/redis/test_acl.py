@@ -76,6 +76,7 @@ async def read(client: Client, queue: QueueKeys) -> None:
     assert await count_dead_letters(client, [queue]) == [0]
     [recent] = await read_recent_demand(client, [(queue, 60)])
     assert isinstance(recent, list)
+    assert isinstance(await read_demand(client, queue), list)
 
 
 async def work(client: Client, queue: QueueKeys) -> None:

@@ -187,3 +187,28 @@ async def test_of_many_records_one_that_cannot_be_read_keeps_none_of_the_others(
     assert [span.busy_seconds for span in sound] == [2.0] * 6
     assert isinstance(empty, list)
     assert [span.busy_seconds for span in empty] == [0.0] * 6
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "5",
+        "'text'",
+        "{}",
+        "{1, 2}",
+        "{1, 'a', 3, 4}",
+        "{1, -2, 3, 4}",
+        "{1, 1e15, 3, 4}",
+        "{1, {2}, 3, 4}",
+        "{1" + ", 2, 3, 4" * 7 + "}",
+    ],
+)
+async def test_an_entry_that_is_no_minute_is_refused_by_name(each_client: Client, queue: QueueKeys, entry: str) -> None:
+    await record(each_client, queue, range(-3, 1), 20)
+    await each_client.execute_command(
+        "EVAL", f"return redis.call('RPUSH', KEYS[1], cmsgpack.pack({entry}))", 1, queue.demand
+    )
+    with pytest.raises(RedisRefused, match=r"an entry that is no minute: delete ark:"):
+        await read_demand(each_client, queue)
+    [broken] = await read_recent_demand(each_client, [(queue, 60)])
+    assert isinstance(broken, RedisRefused)
