@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from ark_cli import advise, budget, dead, doctor, output, sizing, status, tasks, top
+from ark_cli import advise, budget, dead, doctor, output, pinning, status, tasks, top
 from ark_cli.errors import CliError, Exit, shown
 from ark_cli.options import where_options
 from ark_taskqueue import TaskQueueError
@@ -37,8 +37,8 @@ for command in (
     top.top,
     tasks.submit,
     tasks.result,
-    sizing.pin,
-    sizing.auto,
+    pinning.pin,
+    pinning.auto,
     budget.budget,
     advise.command,
     dead.dead,

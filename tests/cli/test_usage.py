@@ -14,7 +14,7 @@ from ark_cli.completion import proposals
 from ark_cli.errors import CliError, Forbidden, NotThere
 from ark_cli.kubectl import failure
 from ark_cli.main import cli
-from ark_cli.sizing import Duration
+from ark_cli.pinning import Duration
 
 PROGRAM = Path(sys.executable).parent / "kubectl-ark"
 
