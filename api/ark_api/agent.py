@@ -18,6 +18,8 @@ from ark_api.pin import PinEnd, mirrored_number, owns_replicas
 from ark_api.trigger import DEFAULT_TOKENS_PER_CALL
 
 _TARGET_PERCENT = 70
+ADAPTIVE, FIXED = "Adaptive", "Fixed"
+"""Who says how many slots a pool keeps free, and for how long: the operator, by what the queue does; or the spec."""
 DEFAULT_TIME_ZONE = "Etc/UTC"
 """Of a schedule."""
 
@@ -45,6 +47,8 @@ class Autoscaling:
     cooldown_seconds: int = 300
     burst: bool = True
     """Whether the operator raises the pool at once."""
+    sizing: str = ADAPTIVE
+    """`ADAPTIVE` or `FIXED`."""
     pin_seconds: int | None = None
     """How long a person's number holds; None for until it is taken back."""
     behavior: Mapping[str, Any] = field(default_factory=dict)
@@ -67,6 +71,7 @@ AUTOSCALING: Mapping[str, str] = {
     "targetWaitSeconds": "target_wait_seconds",
     "cooldownSeconds": "cooldown_seconds",
     "burst": "burst",
+    "sizing": "sizing",
     "pinSeconds": "pin_seconds",
     "behavior": "behavior",
     "schedule": "schedule",
@@ -207,6 +212,20 @@ class Agent:
             wait = given.get("targetWaitSeconds")
             fields["tasks_per_replica"] = default_tasks_per_replica(self.limits.concurrent_tasks, wait)
         return Autoscaling(**fields)
+
+    @property
+    def fixed_by(self) -> str | None:
+        """The field of ``spec.autoscaling`` for which the operator chooses no sizing; None where it does.
+
+        What a person sets stays. And what is chosen is chosen for a pool that the operator raises at once.
+        """
+        autoscaling = self.autoscaling
+        if autoscaling is None or autoscaling.sizing == FIXED:
+            return "sizing"
+        given = self.spec["autoscaling"]
+        return next((name for name in ("tasksPerReplica", "behavior") if given.get(name)), None) or (
+            None if autoscaling.burst else "burst"
+        )
 
     @property
     def redis(self) -> str:

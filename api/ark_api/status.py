@@ -76,6 +76,7 @@ class EventReason(StrEnum):
     PINNED = "Pinned"
     UNPINNED = "Unpinned"
     SCALED_BURST = "ScaledBurst"
+    SIZING_CHANGED = "SizingChanged"
 
 
 def condition_of(status: Mapping[str, Any], kind: str) -> Mapping[str, Any] | None:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from ark_api.agent import Autoscaling, default_tasks_per_replica
+from ark_api.agent import default_tasks_per_replica
 from ark_cli import output, plot, trace
 from ark_cli.agents import read_agent, span
 from ark_cli.errors import CliError, Exit
@@ -19,8 +19,9 @@ from ark_cli.options import Number, WholeNumber, complete_agents, connected, out
 from ark_cli.redis_access import RedisAccess
 from ark_sizing.advice import MOST_TASKS, Advice, Point, advise
 from ark_sizing.choice import LEAST_SECONDS, LEAST_TASKS
+from ark_sizing.in_force import setting_of
 from ark_sizing.record import Span, tasks_of
-from ark_sizing.setting import FIXED, Setting
+from ark_sizing.setting import FIXED, Setting, described
 from ark_sizing.simulation import Pool, Task
 from ark_taskqueue import read_demand
 
@@ -28,8 +29,6 @@ _WAITS = (5.0, 15.0, 60.0)
 """What p95 is to be, seconds; of the pool's own wanted wait too, if it has one."""
 _PERCENTILES = (95, 99)
 _OF_TRACES = ("slots", "max_replicas", "seconds_per_task", "seconds_per_token")
-_KUBERNETES_PATIENCE_SECONDS = 300.0
-"""Of a scaleDown rule that does not say it."""
 
 
 @click.command("advise")
@@ -146,19 +145,7 @@ async def _of_agent(kubectl: Kubectl, access: RedisAccess, name: str, start: flo
         autoscaling.cooldown_seconds,
     )
     wanted = [autoscaling.target_wait_seconds] if autoscaling.target_wait_seconds else []
-    return _Case(shown, tasks, pool, _present(autoscaling), sorted({*_WAITS, *wanted}))
-
-
-def _present(autoscaling: Autoscaling) -> Setting:
-    down = autoscaling.behavior.get("scaleDown")
-    patience = FIXED.patience_seconds
-    if down is not None:
-        patience = float(down.get("stabilizationWindowSeconds", _KUBERNETES_PATIENCE_SECONDS))
-    return Setting(
-        patience_seconds=patience,
-        tasks_per_replica=autoscaling.tasks_per_replica,
-        target_wait_seconds=autoscaling.target_wait_seconds,
-    )
+    return _Case(shown, tasks, pool, setting_of(agent), sorted({*_WAITS, *wanted}))
 
 
 def _tell(case: _Case, given: Mapping[str, Any]) -> None:
@@ -217,24 +204,6 @@ def _show(advice: Advice, rows: Sequence[_Row]) -> None:
 
 def _mark(point: Point, sign: str) -> plot.Mark:
     return plot.Mark(point.outcome.replica_seconds / 3600, point.outcome.wait(95), sign)
-
-
-def described(setting: Setting) -> str:
-    """Return a setting as a person reads it."""
-    parts = []
-    if setting.tasks_per_replica is not None:
-        parts.append(f"tasksPerReplica {setting.tasks_per_replica}")
-    if setting.target_wait_seconds is not None:
-        parts.append(f"targetWaitSeconds {setting.target_wait_seconds:g}")
-    if setting.reserve:
-        parts.append(f"reserve {setting.reserve:g}")
-    if setting.base is not None:
-        parts.append(f"base {setting.base.quantile:.0%}/{span(setting.base.window_seconds)}")
-    if not parts and setting.pushes:
-        parts.append("no slots kept free")
-    if not setting.pushes:
-        parts.append(f"polled every {setting.polling_seconds:g}s")
-    return ", ".join([*parts, f"patience {setting.patience_seconds:g}s"])
 
 
 def _seconds(seconds: float) -> str:

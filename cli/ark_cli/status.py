@@ -19,6 +19,8 @@ from ark_cli.live import Live, Reading, read_live
 from ark_cli.options import complete_agents, connected, everywhere_option, output_option, redis_option, where_options
 from ark_cli.redis_access import RedisAccess
 from ark_cli.views import BudgetView, QueueView, number
+from ark_sizing.in_force import setting_of
+from ark_sizing.setting import described
 
 _EVENTS = 5
 _STYLES: dict[str, str] = {Mode.AUTO: "green", Mode.PINNED: "cyan", Mode.STATIC: "", Mode.BUDGET: "red"}
@@ -67,6 +69,7 @@ def as_data(agent: Agent, reading: Reading, now: datetime) -> Object:
         "replicas": {"wanted": agent.wanted, "ready": agent.ready},
         "queue": QueueView.of(agent, reading).as_data(agent.stream_key),
         "budget": None if budget.limit is None else budget.as_data(),
+        "sizing": agent.status.get("sizing"),
         "why": {"reason": why.reason, "message": why.message, "isBad": why.is_bad},
     }
 
@@ -134,6 +137,8 @@ def _facts(agent: Agent, reading: Reading, now: datetime) -> Iterator[tuple[str,
     scaling = agent.autoscaling
     limits = "" if scaling is None else f" (autoscaling {scaling.min_replicas} to {scaling.max_replicas})"
     yield "Agents", f"{agent.ready} ready of {agent.wanted} wanted{limits}"
+    if scaling is not None:
+        yield "Sizing", _sizing(agent, now)
     queue = QueueView.of(agent, reading)
     yield "Queue", f"{number(queue.waiting)} waiting, {number(queue.in_flight)} in flight, oldest {queue.oldest}"
     yield "Stream", agent.stream_key
@@ -149,6 +154,15 @@ def _facts(agent: Agent, reading: Reading, now: datetime) -> Iterator[tuple[str,
     budget = BudgetView.of(agent, reading)
     if budget.limit is not None:
         yield "Budget", _budget(budget, now)
+
+
+def _sizing(agent: Agent, now: datetime) -> str:
+    known = agent.status.get("sizing") or {}
+    text = described(setting_of(agent))
+    if "since" in known:
+        text += f" for {span((now - moment(known['since'])).total_seconds())}"
+    expected = known.get("expectedWaitSeconds")
+    return text if expected is None else f"{text}; p95 of the wait {expected:g}s by the record"
 
 
 def _budget(budget: BudgetView, now: datetime) -> Text:

@@ -23,6 +23,7 @@ from ark_operator.cluster.sources import Sources
 from ark_operator.metrics import OperatorMetrics
 from ark_operator.readers.keda import KedaWatch
 from ark_operator.readers.queues import QueueReader
+from ark_operator.readers.sizings import Sizer
 from ark_operator.readers.usage import UsageReader
 from ark_operator.reconciler import Reconciler
 from ark_operator.replica import Intervals, Parts, Replica
@@ -125,7 +126,8 @@ def _assemble(
         usage_seconds=config.usage_seconds,
         status_seconds=config.status_seconds,
     )
-    sources = Sources(queues, usage or ledgers.usage)
+    sizer = Sizer(redis, cluster, requests.reconcile, config.tenancy, metrics, seconds=config.sizing_seconds)
+    sources = Sources(queues, usage or ledgers.usage, sizer.sizing)
     keda = KedaWatch(
         client,
         config.keda_namespace,
@@ -136,7 +138,7 @@ def _assemble(
     reconciler = Reconciler(client, Events(client, _COMPONENT, identity), cluster, sources, config.options, metrics)
     controller = Controller(queue, reconciler.reconcile, metrics, workers=config.workers)
     election = Election(lease_client, config.namespace, config.lease_name, identity, config.terms)
-    return Parts(cluster, queues, ledgers, keda, controller, election, requests)
+    return Parts(cluster, queues, ledgers, sizer, keda, controller, election, requests)
 
 
 def _redis_clients(config: OperatorSettings, stack: AsyncExitStack) -> dict[str, Redis]:

@@ -148,6 +148,17 @@ class OperatorMetrics(RuntimeMetrics):
         self.usage_pipelines = Counter(
             "ark_operator_usage_pipelines", "Pipelines that token ledgers were read with", ["redis"], registry=registry
         )
+        self.sizings = Counter(
+            "ark_operator_sizings",
+            "Looks at what sizing a pool should have: chosen, short (the record decides nothing yet) or failed",
+            ["result"],
+            registry=registry,
+        )
+        for result in ("chosen", "short", "failed"):
+            self.sizings.labels(result)
+        self.sizing_seconds = Counter(
+            "ark_operator_sizing_cpu_seconds", "CPU time that choosing sizings took", registry=registry
+        )
         self._keda_up = Gauge(
             "ark_operator_keda_up", "Whether KEDA is installed and its operator runs: 1 or 0", registry=registry
         )
@@ -271,8 +282,33 @@ class _Pools(Collector):
             "Tasks of a pool's queue that had failed for good when they were last counted",
             labels=[*labels, "queue"],
         )
+        starts = GaugeMetricFamily(
+            "ark_pool_start_seconds", "How long a pool's Pods take to start, once one was seen starting", labels=labels
+        )
+        reserve = GaugeMetricFamily(
+            "ark_pool_reserve",
+            "Slots that a pool keeps free while there are tasks, as a multiple of the root of those that they ask for; "
+            "there once the operator has chosen a sizing",
+            labels=labels,
+        )
+        patience = GaugeMetricFamily(
+            "ark_pool_patience_seconds", "How long less must be wanted before a pool is lowered", labels=labels
+        )
+        expected = GaugeMetricFamily(
+            "ark_pool_expected_wait_seconds",
+            "Wait of 95 % of the tasks on the queue's record, with the sizing that the operator has chosen",
+            labels=labels,
+        )
         for pool in self._pools():
             place = [pool.namespace, pool.agent]
+            for family, name in (
+                (starts, "startSeconds"),
+                (reserve, "reserve"),
+                (patience, "patienceSeconds"),
+                (expected, "expectedWaitSeconds"),
+            ):
+                if name in pool.sizing:
+                    family.add_metric(place, float(pool.sizing[name]))
             replicas.add_metric([*place, pool.mode], pool.wanted)
             ready.add_metric(place, pool.ready)
             greatest.add_metric(place, pool.greatest)
@@ -283,7 +319,7 @@ class _Pools(Collector):
                 oldest.add_metric([*place, pool.queue], pool.depth.oldest_waiting_ms / 1000)
             if pool.dead_letters is not None:
                 dead_letters.add_metric([*place, pool.queue], pool.dead_letters)
-        return [replicas, ready, greatest, capacity, tasks, oldest, dead_letters]
+        return [replicas, ready, greatest, capacity, tasks, oldest, dead_letters, starts, reserve, patience, expected]
 
 
 class _Silence(Collector):

@@ -15,6 +15,7 @@ from ark_operator.decision.pools import Pool, pool_of
 from ark_operator.metrics import OperatorMetrics
 from ark_operator.readers.keda import KedaWatch
 from ark_operator.readers.queues import QueueReader
+from ark_operator.readers.sizings import Sizer
 from ark_operator.readers.usage import UsageReader
 from ark_operator.requests import Requests
 from ark_process.leaving import Readiness
@@ -37,6 +38,7 @@ class Parts:
     cluster: Cluster
     queues: QueueReader
     usage: UsageReader
+    sizer: Sizer
     keda: KedaWatch
     controller: Controller[Key]
     election: Election
@@ -127,7 +129,7 @@ class Replica:
         try:
             parts.requests.reconcile_all(self.cluster.agents)
             async with asyncio.TaskGroup() as group:
-                for work in (parts.controller, parts.queues, parts.usage, parts.keda):
+                for work in (parts.controller, parts.queues, parts.usage, parts.sizer, parts.keda):
                     group.create_task(work.run())
                 group.create_task(self._resync())
         finally:

@@ -94,6 +94,9 @@ class OperatorSettings(ProgramSettings):
     usage_seconds: float = Field(
         1, gt=0, description="How often token usage is read for budgeted pools, running or stopped by their budget"
     )
+    sizing_seconds: float = Field(
+        300, gt=0, description="Time between two looks at what sizing a pool's queue asks for, at least"
+    )
     stuck_seconds: float = Field(
         300,
         gt=0,

@@ -73,16 +73,13 @@ def size(
         pool: what does not depend on the sizing.
         safe: what to have while the record is too short.
         target_wait_seconds: what 95 % of the tasks may wait; None for the objective of `Objective`.
-        present: the sizing that is in force, which stays unless another is clearly better.
+        present: the sizing that was chosen before, which stays unless another is clearly better; None where none was.
     """
-    chosen = None if present == safe else present
-    tasks, seen = sum(span.arrivals for span in record), record[-1].at - record[0].at if record else 0.0
-    least = 1.0 if chosen is None else _KEEPS_WITH
-    if tasks < least * LEAST_TASKS or seen < least * LEAST_SECONDS:
-        return Sizing(safe, f"the record has {tasks} tasks in {seen / 60:.0f} min, too few to go by", None)
-    sample = sample_of(record, LEAST_TASKS)
-    search = _Search(sample, pool, target_wait_seconds)
-    found = search.best(chosen)
+    short = too_short(record, present)
+    if short is not None:
+        return Sizing(safe, short, None)
+    search = _Search(sample_of(record, LEAST_TASKS), pool, target_wait_seconds)
+    found = search.best(present)
     if present is not None and not _clearly_better(search.key(found), search.key(present)):
         return Sizing(present, "no other sizing is clearly better", search.expected(present))
     missed = search.key(found)[0] > 0
@@ -93,6 +90,20 @@ def size(
     else:
         why = f"cheapest that keeps p95 within {target_wait_seconds:g} s"
     return Sizing(found, why, search.expected(found))
+
+
+def too_short(record: Sequence[Span], present: Setting | None = None) -> str | None:
+    """Return why a record decides nothing, for a person; None where it does.
+
+    Args:
+        record: the queue's spans, the oldest first.
+        present: the sizing that was chosen before, for which half of a record is enough; None where none was.
+    """
+    tasks, seen = sum(span.arrivals for span in record), record[-1].at - record[0].at if record else 0.0
+    least = 1.0 if present is None else _KEEPS_WITH
+    if tasks >= least * LEAST_TASKS and seen >= least * LEAST_SECONDS:
+        return None
+    return f"the record has {tasks} tasks in {seen / 60:.0f} min, too few to go by"
 
 
 def relative_cost(outcome: Outcome, tasks: int, service: float, pool: Pool) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ark_sizing.setting import SPAN_SECONDS
@@ -106,5 +106,16 @@ def sample_of(record: Sequence[Span], least_tasks: int) -> Sample:
     seconds = spans[-1].at + SPAN_SECONDS
     every = math.ceil(tasks / MOST_TASKS)
     times = max(1, min(_MOST_PLAYS, int(_PLAYED_SECONDS / seconds), int(_PLAYED_TASKS / tasks)))
-    plays = [tasks_of(spans, seed)[::every] for seed in range(times)]
-    return Sample(plays, every, service_seconds(spans), seconds)
+    service = service_seconds(spans)
+    if every > 1:
+        spans = list(_thinned(spans, every))
+    plays = [tasks_of(spans, seed) for seed in range(times)]
+    return Sample(plays, every, service, seconds)
+
+
+def _thinned(spans: Iterable[Span], every: int) -> Iterator[Span]:
+    """Yield spans with one in so many of their tasks."""
+    rest = 0
+    for span in spans:
+        arrivals, rest = divmod(span.arrivals + rest, every)
+        yield replace(span, arrivals=arrivals, busy_seconds=span.busy_seconds / every)

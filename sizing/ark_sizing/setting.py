@@ -74,6 +74,24 @@ def with_reserve(slots: float, reserve: float) -> float:
     return slots + reserve * math.sqrt(slots)
 
 
+def described(setting: Setting) -> str:
+    """Return a setting as a person reads it."""
+    parts = []
+    if setting.tasks_per_replica is not None:
+        parts.append(f"tasksPerReplica {setting.tasks_per_replica}")
+    if setting.target_wait_seconds is not None:
+        parts.append(f"targetWaitSeconds {setting.target_wait_seconds:g}")
+    if setting.reserve:
+        parts.append(f"reserve {setting.reserve:g}")
+    if setting.base is not None:
+        parts.append(f"base {setting.base.quantile:.0%}/{setting.base.window_seconds / 60:g}m")
+    if not parts and setting.pushes:
+        parts.append("no slots kept free")
+    if not setting.pushes:
+        parts.append(f"polled every {setting.polling_seconds:g}s")
+    return ", ".join([*parts, f"patience {setting.patience_seconds:g}s"])
+
+
 FIXED = Setting(patience_seconds=60.0)
 """What an ArkAgent has by default, with 70 % of its slots as `tasks_per_replica` (ADR 11)."""
 TUNED_REDIS_STREAMS = Setting(pushes=False, polling_seconds=5.0)

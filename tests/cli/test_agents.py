@@ -15,7 +15,7 @@ from ark_cli.agents import Agent, span
 from ark_cli.errors import CliError
 from ark_cli.live import Reading
 from ark_cli.redis_access import Reference, sources
-from ark_cli.status import as_data
+from ark_cli.status import _facts, as_data
 
 NOW = datetime(2026, 11, 25, 12, 0, 0, tzinfo=UTC)
 
@@ -142,3 +142,18 @@ def test_programs_get_every_mode_and_reason_as_a_string(
     said = capsys.readouterr().out
     content = json.loads(said) if kind == "json" else yaml.safe_load(said)
     assert (content["mode"], content["why"]["reason"]) == (of.mode, str(of.why(NOW).reason))
+
+
+def test_a_sizing_is_shown_with_its_age_and_what_is_expected_of_it() -> None:
+    sizing = {
+        "mode": "Adaptive",
+        "reserve": 1.5,
+        "patienceSeconds": 15.0,
+        "since": (NOW - timedelta(hours=2)).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "expectedWaitSeconds": 1.9,
+    }
+    of = agent({"autoscaling": {}}, READY, FOLLOWS, mode="Auto", sizing=sizing)
+    facts = dict(_facts(of, Reading(), NOW))
+    assert facts["Sizing"] == "reserve 1.5, patience 15s for 2h; p95 of the wait 1.9s by the record"
+    assert as_data(of, Reading(), NOW)["sizing"] == sizing
+    assert "Sizing" not in dict(_facts(agent({}, READY, mode="Static"), Reading(), NOW))

@@ -153,6 +153,8 @@ async def test_status_says_what_agents_do_and_why(ark: Ark) -> None:
     one = (await ark("status", agent)).out
     assert re.search(r"Autoscaling\s+True\s+\S+\s+FollowsQueue", one)
     assert "ScaledBurst" in one
+    assert re.search(r"Sizing\s+tasksPerReplica 5, patience 60s for \d", one)
+    assert found["sizing"]["message"] == "spec.autoscaling.tasksPerReplica is set."
     assert yaml.safe_load((await ark("status", agent, "-o", "yaml")).out)["name"] == agent
     without = await ark.data("status", agent, "--no-redis")
     assert (without["queue"]["oldestWaitingSeconds"], without["queue"]["deadLetters"]) == (None, None)

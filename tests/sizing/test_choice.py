@@ -95,7 +95,7 @@ def test_a_short_record_leaves_a_chosen_sizing_until_it_is_half_as_long() -> Non
     assert size(enough, POOL, SAFE, present=best).expected is not None
     short = [Span(0, LEAST_TASKS // 2 - 1, 50.0), Span(LEAST_SECONDS, 0, 1.0)]
     assert size(short, POOL, SAFE, present=best).setting == SAFE
-    assert size(enough, POOL, SAFE, present=SAFE).expected is None
+    assert size(enough, POOL, SAFE).expected is None
 
 
 @pytest.mark.parametrize("target", [15.0, 30.0, 60.0])

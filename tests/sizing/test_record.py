@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ark_sizing.choice import size
-from ark_sizing.record import MOST_SECONDS, Span, sample_of, service_seconds, spans_of, tasks_of
+from ark_sizing.record import MOST_SECONDS, MOST_TASKS, Span, sample_of, service_seconds, spans_of, tasks_of
 from ark_sizing.setting import Setting
 from ark_sizing.simulation import Pool, Task
 
@@ -79,3 +79,16 @@ def test_of_very_many_tasks_one_in_so_many_is_played_once() -> None:
     record = [Span(10.0 * number, 1000, 3000.0) for number in range(120)]
     sample = sample_of(record, 500)
     assert (sample.every, len(sample.plays), len(sample.plays[0])) == (3, 1, 40_000)
+
+
+def test_numbers_that_no_queue_has_do_not_fill_the_memory() -> None:
+    record = [Span(10.0 * number, 10**9, 10**8) for number in range(120)]
+    sample = sample_of(record, 500)
+    assert len(sample.plays[0]) <= MOST_TASKS
+    assert sample.service == pytest.approx(0.1)
+
+
+def test_a_thinned_sample_works_as_long_on_each_task() -> None:
+    record = [Span(10.0 * number, 1000, 3000.0) for number in range(120)]
+    [tasks] = sample_of(record, 500).plays
+    assert sum(task.seconds for task in tasks) / len(tasks) == pytest.approx(3.0, rel=0.05)

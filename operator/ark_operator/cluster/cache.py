@@ -87,6 +87,7 @@ class Cluster:
             keda=sources.keda,
             depth=sources.depths.fresh(agent),
             shown_depth=sources.depths.shown(agent.key),
+            sizing=sources.sizing(agent),
         )
 
     def _agent_changed(self, key: Key, before: Object | None, now: Object | None) -> None:

@@ -9,7 +9,12 @@ from typing import Protocol
 from ark_kube.objects import Key
 from ark_operator.decision.agent import Agent
 from ark_operator.decision.observed import Keda
+from ark_sizing.choice import Sizing
 from ark_taskqueue import Depth, TokenUsage
+
+
+def _unsized(_: Agent) -> Sizing | None:
+    return None
 
 
 class Depths(Protocol):
@@ -32,4 +37,6 @@ class Sources:
     depths: Depths
     usage: Callable[[Key], TokenUsage | None]
     """Token usage by agent; None where it is unknown."""
+    sizing: Callable[[Agent], Sizing | None] = _unsized
+    """What an agent's record asks for; None where nobody knows."""
     keda: Keda = field(default_factory=Keda)

@@ -10,24 +10,31 @@ from __future__ import annotations
 import math
 
 from ark_api.agent import Autoscaling
+from ark_operator.decision.agent import Agent
+from ark_sizing.in_force import setting_of
+from ark_sizing.setting import with_reserve
 from ark_taskqueue.tasks.depth import Depth
 
 _TOLERANCE = 0.1
 
 
-def burst_replicas(autoscaling: Autoscaling, depth: Depth, spec_replicas: int, status_replicas: int) -> int | None:
+def burst_replicas(agent: Agent, depth: Depth, spec_replicas: int, status_replicas: int) -> int | None:
     """Return the number to raise the pool to; None where it is to be left alone.
 
+    What stays warm whatever there is to do is the HPA's: it changes by the minute, and calls for no haste.
+
     Args:
-        autoscaling: the agent's block.
+        agent: the agent, with the sizing that its status has.
         depth: of its queue.
         spec_replicas: what the Deployment is asked to have; from 0 only KEDA raises it.
         status_replicas: what it has, by which the tolerance goes.
     """
-    if not is_allowed(autoscaling) or spec_replicas == 0:
+    autoscaling = agent.autoscaling
+    if autoscaling is None or not is_allowed(autoscaling) or spec_replicas == 0:
         return None
-    thousandths = int(depth.slots(autoscaling.target_wait_seconds) * 1000)
-    target = autoscaling.tasks_per_replica * 1000
+    setting = setting_of(agent)
+    thousandths = int(with_reserve(depth.slots(setting.target_wait_seconds), setting.reserve) * 1000)
+    target = (setting.tasks_per_replica or agent.limits.concurrent_tasks) * 1000
     asked = math.ceil(thousandths / target)
     if status_replicas > 0 and 1.0 - _TOLERANCE <= thousandths / (target * status_replicas) <= 1.0 + _TOLERANCE:
         asked = status_replicas

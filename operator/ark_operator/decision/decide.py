@@ -27,12 +27,13 @@ from ark_operator.decision.agent import Agent
 from ark_operator.decision.assessment import Assessment, Pin, Problem
 from ark_operator.decision.burst import burst_replicas
 from ark_operator.decision.matches import matches
-from ark_operator.decision.notes import burst_note, notes_of
+from ark_operator.decision.notes import burst_note, notes_of, sizing_notes
 from ark_operator.decision.observed import Observed
 from ark_operator.decision.options import Options
 from ark_operator.decision.plan import Mirror, Plan, Scale
 from ark_operator.decision.previous import pin_of
 from ark_operator.decision.template import InvalidTemplate
+from ark_sizing.in_force import setting_of
 from ark_taskqueue.errors import InvalidQueueName
 from ark_taskqueue.ledger.budget import TokenUsage
 
@@ -71,9 +72,22 @@ def decide(agent: Agent, observed: Observed, usage: TokenUsage | None, now: date
     found = Assessment(mode, pin, problem, observed, usage)
     content = status.build(agent, found, now)
     changed = content if content != dict(agent.status) else None
+    notes = (*notes_of(agent, found), *sizing_notes(agent, content))
+    again_after = 0.0 if _is_sized_anew(agent, content) else plan.again_after
     return replace(
-        plan, status=changed, notes=tuple(notes_of(agent, found)), burst_note=burst_note(agent, observed, plan.scale)
+        plan,
+        status=changed,
+        notes=notes,
+        burst_note=burst_note(agent, observed, plan.scale),
+        again_after=again_after,
     )
+
+
+def _is_sized_anew(agent: Agent, content: Mapping[str, Any]) -> bool:
+    """Return whether a new status has another sizing than the old one, so that the ScaledObject is to follow it."""
+    if agent.autoscaling is None:
+        return False
+    return setting_of(agent) != setting_of(Agent({**agent.object, "status": content}))
 
 
 def _other_operator(agent: Agent, observed: Observed, options: Options) -> str | None:
@@ -187,7 +201,7 @@ def _scale(mode: Mode, agent: Agent, observed: Observed, existing: Object, numbe
         return _restored(agent, replicas)
     if observed.depth is None or not _keda_scales(agent, observed):
         return None
-    raised = burst_replicas(agent.autoscaling, observed.depth, replicas, int(_status(existing).get("replicas") or 0))
+    raised = burst_replicas(agent, observed.depth, replicas, int(_status(existing).get("replicas") or 0))
     return None if raised is None else Scale(raised, burst=True)
 
 

@@ -6,7 +6,8 @@ restarted operator neither repeats nor forgets one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from ark_api.moment import written
 from ark_api.status import ConditionType, EventReason, Mode, condition_of
@@ -16,6 +17,8 @@ from ark_operator.decision.messages import budget_message, pin_message, restored
 from ark_operator.decision.observed import Observed
 from ark_operator.decision.plan import Note, Scale
 from ark_operator.decision.previous import pin_of
+from ark_sizing.in_force import setting_of
+from ark_sizing.setting import described
 
 
 def notes_of(agent: Agent, found: Assessment) -> Iterator[Note]:
@@ -52,3 +55,18 @@ def burst_note(agent: Agent, observed: Observed, scale: Scale | None) -> Note | 
         f"{depth.waiting} tasks wait, {depth.in_flight} are in flight."
     )
     return Note("Normal", EventReason.SCALED_BURST, message, str(deployment["metadata"]["resourceVersion"]))
+
+
+def sizing_notes(agent: Agent, content: Mapping[str, Any]) -> Iterator[Note]:
+    """Yield the event of a sizing that the operator has chosen, if the new status has another one than the old."""
+    before, now = agent.status.get("sizing") or {}, content.get("sizing") or {}
+    if agent.fixed_by is not None or before.get("since") in (None, now.get("since")):
+        return
+    setting = setting_of(Agent({**agent.object, "status": content}))
+    message = f"The pool is now sized with {described(setting)}. {now['message']}"
+    if "expectedWaitSeconds" in now:
+        message += (
+            f" On the record, 95 % of the tasks would have waited {now['expectedWaitSeconds']:g} s at most, "
+            f"with {now['expectedReplicas']:g} replicas on average."
+        )
+    yield Note("Normal", EventReason.SIZING_CHANGED, message, str(now["since"]))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ark_kube.objects import Object
+from ark_sizing.choice import Sizing
 from ark_taskqueue.tasks.depth import Depth
 
 
@@ -45,6 +46,8 @@ class Observed:
     """The queue's, for the status; None where it was never read."""
     start_seconds: float | None = None
     """How long the pool's Pods take to start, seconds; None until one was seen starting."""
+    sizing: Sizing | None = None
+    """What the record of the queue's demand asks for; None where nobody has looked lately."""
     refusals: Mapping[str, Refusal] = field(default_factory=dict)
     """By kind, what the API server has refused in this reconcile."""
     applied: frozenset[str] = frozenset()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ark_api.status import Mode
@@ -33,6 +33,8 @@ class Pool:
     """Its queue's, None where it was not read."""
     dead_letters: int | None
     """Tasks of its queue that failed for good, None where they were not counted."""
+    sizing: Mapping[str, Any] = field(default_factory=dict)
+    """As its status has it."""
 
     @property
     def capacity(self) -> int:
@@ -62,4 +64,5 @@ def pool_of(
         queue = agent.queue.name
     except InvalidQueueName:
         queue = ""
-    return Pool(agent.namespace, agent.name, mode, wanted, ready, greatest, slots, queue, depth, dead_letters)
+    sizing: Mapping[str, Any] = agent.status.get("sizing") or {}
+    return Pool(agent.namespace, agent.name, mode, wanted, ready, greatest, slots, queue, depth, dead_letters, sizing)

@@ -7,12 +7,13 @@ from typing import Any
 
 from ark_api.agent import DEFAULT_TIME_ZONE, Autoscaling
 from ark_api.names import APPLIED_HASH, DEFAULT_GROUP, DEFAULT_REDIS
-from ark_api.trigger import SCALER_ADDRESS, TriggerMetadata
+from ark_api.trigger import DEFAULT_BASE_SECONDS, SCALER_ADDRESS, TriggerMetadata
 from ark_kube.objects import Object
 from ark_operator.decision.agent import Agent
 from ark_operator.decision.deployment import hash_of, labels
 from ark_operator.decision.options import Options
-from ark_sizing.setting import FIXED
+from ark_sizing.in_force import setting_of
+from ark_sizing.setting import Setting
 
 PAUSED = "autoscaling.keda.sh/paused"
 """Annotation with which KEDA holds whatever number is set, and deletes its HPA."""
@@ -24,31 +25,31 @@ UNTHROTTLED: Mapping[str, Any] = {
     "policies": [{"type": "Pods", "value": 1000, "periodSeconds": 15}],
 }
 """A scale-up rule that adds whatever is wanted at once; Kubernetes' default adds four Pods, or doubles, in 15 s."""
-_PATIENCE_SECONDS = round(FIXED.patience_seconds)
-"""How long less must be wanted before the pool is lowered (ADR 11); Kubernetes' default is 300 s."""
-_BEHAVIOR: Mapping[str, Any] = {
-    "scaleUp": UNTHROTTLED,
-    "scaleDown": {"stabilizationWindowSeconds": _PATIENCE_SECONDS},
-}
 
 
 def build(agent: Agent, autoscaling: Autoscaling, options: Options, *, paused: bool) -> Object:
     """Return the ScaledObject as it should be.
 
     Args:
-        agent: the agent.
+        agent: the agent, with the sizing that its status has.
         autoscaling: its block.
         options: the operator's.
         paused: whether KEDA must leave the number alone.
     """
+    setting = setting_of(agent)
+    behavior = {
+        "scaleUp": UNTHROTTLED,
+        "scaleDown": {"stabilizationWindowSeconds": round(setting.patience_seconds)},
+        **autoscaling.behavior,
+    }
     spec = {
         "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": agent.deployment_name},
         "minReplicaCount": autoscaling.min_replicas,
         "maxReplicaCount": autoscaling.max_replicas,
         "pollingInterval": options.polling_seconds,
         "cooldownPeriod": autoscaling.cooldown_seconds,
-        "advanced": {"horizontalPodAutoscalerConfig": {"behavior": {**_BEHAVIOR, **autoscaling.behavior}}},
-        "triggers": [_trigger(agent, autoscaling, options), *map(_scheduled, autoscaling.schedule)],
+        "advanced": {"horizontalPodAutoscalerConfig": {"behavior": behavior}},
+        "triggers": [_trigger(agent, setting, options), *map(_scheduled, autoscaling.schedule)],
     }
     # "false" is not said: the annotation's absence is what KEDA's own tools look for.
     pause = {PAUSED: "true"} if paused else {}
@@ -77,7 +78,7 @@ def blocks_scale_out(scaled: Object) -> str | None:
     return next((name for name in (PAUSED, _PAUSED_OUT) if annotations.get(name, "false") not in _FALSE), None)
 
 
-def _trigger(agent: Agent, autoscaling: Autoscaling, options: Options) -> Object:
+def _trigger(agent: Agent, setting: Setting, options: Options) -> Object:
     """Return the trigger that names the scaler; all that the scaler must know is in its metadata."""
     queue, limits = agent.queue, agent.limits
     is_own = queue.namespace is not None
@@ -86,8 +87,11 @@ def _trigger(agent: Agent, autoscaling: Autoscaling, options: Options) -> Object
         stream=None if is_own else queue.stream,
         group=None if queue.group == DEFAULT_GROUP else queue.group,
         redis=None if agent.redis == DEFAULT_REDIS else agent.redis,
-        tasks_per_replica=autoscaling.tasks_per_replica,
-        target_wait_seconds=autoscaling.target_wait_seconds,
+        tasks_per_replica=setting.tasks_per_replica or limits.concurrent_tasks,
+        target_wait_seconds=setting.target_wait_seconds,
+        reserve=setting.reserve,
+        base_quantile=None if setting.base is None else setting.base.quantile,
+        base_seconds=DEFAULT_BASE_SECONDS if setting.base is None else setting.base.window_seconds,
         max_daily_tokens=limits.daily_tokens,
         max_tokens_per_call=limits.tokens_per_call,
     )

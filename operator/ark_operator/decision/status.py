@@ -10,6 +10,7 @@ from ark_api.moment import written
 from ark_api.names import OPERATOR
 from ark_api.status import ConditionType, Reason, condition_of
 from ark_kube.objects import Object
+from ark_operator.decision import sizing
 from ark_operator.decision.agent import Agent
 from ark_operator.decision.assessment import Assessment
 from ark_operator.decision.conditions import Condition, conditions_of
@@ -39,8 +40,9 @@ def build(agent: Agent, found: Assessment, now: datetime) -> Object:
     queue = {"waiting": depth.waiting, "inFlight": depth.in_flight} if depth is not None else before.get("queue")
     if queue is not None:
         content["queue"] = queue
-    if found.observed.start_seconds is not None:
-        content["sizing"] = {"startSeconds": found.observed.start_seconds}
+    sized = sizing.build(agent, found.observed, now)
+    if sized is not None:
+        content["sizing"] = sized
     tokens = _tokens(agent, found.usage)
     if tokens is not None:
         content["dailyTokenUsage"] = tokens

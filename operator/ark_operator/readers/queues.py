@@ -153,11 +153,11 @@ class QueueReader(Reader[QueueKeys, Depth]):
 
     def _is_burst(self, key: Key, depth: Depth) -> bool:
         agent = self._cluster.agent(key)
-        if agent is None or agent.autoscaling is None or agent.status.get("mode") != Mode.AUTO:
+        if agent is None or agent.status.get("mode") != Mode.AUTO:
             return False
         deployment = self._cluster.deployment(agent)
         has = int(((deployment or {}).get("status") or {}).get("replicas") or 0)
-        return burst_replicas(agent.autoscaling, depth, _replicas(deployment), has) is not None
+        return burst_replicas(agent, depth, _replicas(deployment), has) is not None
 
     def _differs(self, key: Key, depth: Depth) -> bool:
         """Return whether the status shows other numbers."""

@@ -35,6 +35,24 @@ from tests.operator.builders import agent, depth
 def test_the_number_of_a_burst(
     scaling: dict[str, Any], found: Depth, spec: int, status: int, raised: int | None
 ) -> None:
-    autoscaling = agent(autoscaling={"tasksPerReplica": 5, **scaling}).autoscaling
-    assert autoscaling is not None
-    assert burst_replicas(autoscaling, found, spec, status) == raised
+    of = agent(autoscaling={"tasksPerReplica": 5, **scaling})
+    assert burst_replicas(of, found, spec, status) == raised
+
+
+@pytest.mark.parametrize(
+    ("sizing", "found", "raised"),
+    [
+        ({"reserve": 0}, depth(0, 16), 4),
+        ({"reserve": 1.5}, depth(0, 16), 5),  # 16 + 1.5 x 4 = 22 slots
+        ({"reserve": 1.5}, depth(0), None),  # nothing to be ready for: the base, if there is one, is the HPA's
+        ({"reserve": 0, "targetWaitSeconds": 10, "scaledForWaitSeconds": 40}, depth(100, 0, 4000), None),
+        ({"reserve": 0, "targetWaitSeconds": 10, "scaledForWaitSeconds": 20}, depth(100, 0, 4000), 4),
+    ],
+)
+def test_a_burst_goes_as_far_as_the_sizing_that_was_chosen(
+    sizing: dict[str, Any], found: Depth, raised: int | None
+) -> None:
+    wait = {"targetWaitSeconds": sizing["targetWaitSeconds"]} if "targetWaitSeconds" in sizing else {}
+    chosen = {"mode": "Adaptive", "patienceSeconds": 15, **sizing}
+    of = agent(autoscaling=wait, status={"sizing": chosen})
+    assert burst_replicas(of, found, 2, 2) == raised

@@ -68,3 +68,19 @@ def test_a_schedule_is_a_cron_trigger_for_each_time_behind_the_scalers() -> None
         berlin,
         {"timezone": "Etc/UTC", "start": "0 2 * * *", "end": "30 2 * * *", "desiredReplicas": "1"},
     ]
+
+
+def test_a_chosen_sizing_is_in_the_trigger_and_in_the_patience() -> None:
+    chosen = {"mode": "Adaptive", "reserve": 1.5, "patienceSeconds": 30.0, "baseQuantile": 0.9, "baseSeconds": 300}
+    spec = built(autoscaling={}, status={"sizing": chosen})
+    [trigger] = spec["triggers"]
+    keys = ("tasksPerReplica", "reserve", "baseQuantile", "baseSeconds")
+    assert [trigger["metadata"][key] for key in keys] == ["5", "1.5", "0.9", "300"]
+    behavior = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
+    assert behavior["scaleDown"] == {"stabilizationWindowSeconds": 30}
+
+
+@pytest.mark.parametrize("own", [{"tasksPerReplica": 4}, {"sizing": "Fixed"}, {"burst": False}])
+def test_what_a_person_sets_wins_at_once_over_what_was_chosen(own: dict[str, Any]) -> None:
+    chosen = {"mode": "Adaptive", "reserve": 1.5, "patienceSeconds": 30.0}
+    assert built(autoscaling=own, status={"sizing": chosen})["triggers"] == built(autoscaling=own)["triggers"]

@@ -1,0 +1,84 @@
+"""The sizing that an agent's pool has: what its spec says, or what was chosen and stands in its status.
+
+The status is where a choice is kept: the next leader, the scaler's trigger and people all go by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ark_api.agent import ADAPTIVE, FIXED, Agent
+from ark_sizing.choice import Expected
+from ark_sizing.setting import FIXED as SAFE
+from ark_sizing.setting import Base, Setting
+
+_KUBERNETES_PATIENCE_SECONDS = 300.0
+"""Of a scaleDown rule that does not say it."""
+
+
+def setting_of(agent: Agent) -> Setting:
+    """Return the setting that scales an autoscaled agent's pool now."""
+    return chosen_setting(agent) or own_setting(agent)
+
+
+def own_setting(agent: Agent) -> Setting:
+    """Return the setting of an autoscaled agent's spec, and the defaults where it says nothing (ADR 11)."""
+    autoscaling = agent.autoscaling
+    assert autoscaling is not None
+    down = autoscaling.behavior.get("scaleDown")
+    patience = SAFE.patience_seconds
+    if down is not None:
+        patience = float(down.get("stabilizationWindowSeconds", _KUBERNETES_PATIENCE_SECONDS))
+    return Setting(
+        patience_seconds=patience,
+        tasks_per_replica=autoscaling.tasks_per_replica,
+        target_wait_seconds=autoscaling.target_wait_seconds,
+    )
+
+
+def chosen_setting(agent: Agent) -> Setting | None:
+    """Return the setting that was chosen for an agent; None where none was, or not for what the agent wants now."""
+    known = agent.status.get("sizing") or {}
+    if agent.fixed_by is not None or known.get("mode") != ADAPTIVE or "reserve" not in known:
+        return None
+    autoscaling = agent.autoscaling
+    if autoscaling is None or known.get("targetWaitSeconds") != autoscaling.target_wait_seconds:
+        return None
+    base = None
+    if "baseQuantile" in known:
+        base = Base(float(known["baseQuantile"]), int(known["baseSeconds"]))
+    scaled_for = known.get("scaledForWaitSeconds")
+    return Setting(
+        float(known["reserve"]),
+        float(known["patienceSeconds"]),
+        base,
+        target_wait_seconds=None if scaled_for is None else float(scaled_for),
+    )
+
+
+def written(agent: Agent, setting: Setting, expected: Expected | None) -> Mapping[str, Any]:
+    """Return a setting as the status of an autoscaled agent has it; `chosen_setting` reads a chosen one back."""
+    autoscaling = agent.autoscaling
+    assert autoscaling is not None
+    slots = setting.tasks_per_replica or agent.limits.concurrent_tasks
+    content: dict[str, Any] = {
+        "mode": ADAPTIVE if agent.fixed_by is None else FIXED,
+        "tasksPerReplica": slots,
+        "patienceSeconds": setting.patience_seconds,
+    }
+    if setting.tasks_per_replica is None:
+        content["reserve"] = setting.reserve
+    if setting.base is not None:
+        content |= {"baseQuantile": setting.base.quantile, "baseSeconds": setting.base.window_seconds}
+    if autoscaling.target_wait_seconds is not None:
+        content |= {
+            "targetWaitSeconds": autoscaling.target_wait_seconds,
+            "scaledForWaitSeconds": setting.target_wait_seconds,
+        }
+    if expected is not None:
+        content |= {
+            "expectedWaitSeconds": round(expected.wait_seconds, 1),
+            "expectedReplicas": round(expected.replicas, 1),
+        }
+    return content
