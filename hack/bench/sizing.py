@@ -1,7 +1,8 @@
 """What sizing by the record is worth (ADR 18): whole pools, simulated, against KEDA's redis-streams scaler.
 
 A sizing is chosen by what the record has of the first half of a trace, and judged on the second one, which it has not
-seen. redis-streams is set up as well as its documentation allows, and does not change.
+seen; in one row it is chosen anew every two hours, by the two hours before. redis-streams is set up as well as its
+documentation allows, and does not change.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from ark_cli import trace
 from ark_sizing.bound import clairvoyant_seconds
 from ark_sizing.choice import size
 from ark_sizing.record import spans_of
-from ark_sizing.setting import FIXED, TUNED_REDIS_STREAMS
-from ark_sizing.simulation import Pool, Task, averaged
+from ark_sizing.setting import FIXED, TUNED_REDIS_STREAMS, Setting
+from ark_sizing.simulation import Outcome, Pool, Task, averaged
 from hack.bench import generated
 from hack.bench.report import Bar, Report
 from hack.demo import summary
@@ -48,6 +49,8 @@ class Row:
     target_wait_seconds: float | None = None
     bound: float | None = None
     """Bar of the replica-seconds by those of a pool that knows the future."""
+    anew_seconds: float | None = None
+    """How often a sizing is chosen, by as much of the record; None for once, by the first half."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,8 @@ class Found:
 
 def judge(row: Row) -> Found:
     """Choose by the first half, judge on the second."""
+    if row.anew_seconds is not None:
+        return _judge_often(row, row.anew_seconds)
     sizing = size(spans_of(row.first), row.pool, _FIXED, row.target_wait_seconds)
     setting = sizing.setting
     ours, fixed, rival = (
@@ -87,6 +92,43 @@ def judge(row: Row) -> Found:
     )
 
 
+def _judge_often(row: Row, seconds: float) -> Found:
+    """Choose again and again; each stretch begins with a cold pool, whoever scales it."""
+    chosen: list[Setting] = []
+    outcomes: list[list[Outcome]] = [[], [], []]
+    expected, bound = 0.0, 0.0
+    for begin in range(0, int(row.second[-1].at), int(seconds)):
+        earlier = row.first if begin == 0 else row.second
+        offset = generated.DAY_SECONDS - seconds if begin == 0 else begin - seconds
+        before = [Task(task.at - offset, task.seconds) for task in earlier if 0 <= task.at - offset < seconds]
+        now = [Task(task.at - begin, task.seconds) for task in row.second if 0 <= task.at - begin < seconds]
+        sizing = size(spans_of(before), row.pool, _FIXED, present=chosen[-1] if chosen else None)
+        if sizing.setting not in chosen[-1:]:
+            chosen.append(sizing.setting)
+        for kept, setting in zip(outcomes, (sizing.setting, _FIXED, TUNED_REDIS_STREAMS), strict=True):
+            kept.append(averaged([now], setting, row.pool))
+        expected = max(expected, sizing.expected.wait_seconds if sizing.expected else 0.0)
+        bound += clairvoyant_seconds(now, row.pool.slots, row.pool.start_seconds)
+    ours, fixed, rival = (
+        Outcome(
+            sorted(wait for one in kept for wait in one.waits),
+            sum(one.replica_seconds for one in kept),
+            sum(one.terminating_seconds for one in kept),
+        )
+        for kept in outcomes
+    )
+    return Found(
+        f"{len(chosen)} sizings",
+        ours.wait(95),
+        expected,
+        ours.replica_seconds,
+        ours.terminating_seconds,
+        (fixed.wait(95), fixed.replica_seconds),
+        (rival.wait(95), rival.replica_seconds),
+        bound,
+    )
+
+
 def rows(quick: bool) -> Iterator[Row]:
     """Yield the rows, those that take longest first."""
     steady_pools = (30,) if quick else (60, 30)
@@ -100,7 +142,10 @@ def rows(quick: bool) -> Iterator[Row]:
     if not quick:
         tasks = generated.daily(2, night=0.2, noon=3.0)
         first, second = generated.halves(tasks, generated.DAY_SECONDS)
-        yield Row("daily pattern, start 10 s", Pool(_SLOTS, 10.0, max_replicas=20), first, second, 0.8, 0.85)
+        pool = Pool(_SLOTS, 10.0, max_replicas=20)
+        yield Row("daily pattern, start 10 s", pool, first, second, 0.8, 0.85)
+        name = "daily pattern, chosen every two hours, start 10 s"
+        yield Row(name, pool, first, second, 0.8, 0.85, anew_seconds=7200.0)
     arrivals = trace.read(summary.DEFAULT)
     tasks = [Task(arrival.at, generated.service_seconds(arrival.output_tokens)) for arrival in arrivals]
     first, second = generated.halves(tasks, tasks[-1].at / 2)

@@ -2,8 +2,9 @@
 
 | contender | set up |
 |---|---|
-| ark | an ArkAgent with `maxReplicas` and no other setting of its autoscaling |
-| ark, targetWaitSeconds | the same with `targetWaitSeconds: 30` |
+| ark, Adaptive | an ArkAgent with `maxReplicas` alone; its operator has what came before the stretch on record |
+| ark, Fixed | the same with `sizing: Fixed` |
+| ark, Fixed, targetWaitSeconds | the same with `targetWaitSeconds: 30` |
 | redis-streams | lagCount 5, all else KEDA's defaults: a poll every 30 s, the HPA's own pace |
 | redis-streams, tuned | pendingEntriesCount + lagCount by scalingModifiers, pollingInterval 5, raised at once |
 
@@ -12,7 +13,8 @@ Each has a process cluster of its own with the real Kubernetes, HPA and KEDA, th
 and the same arrivals at their own pace. What a simulation makes of the same arrivals stands beside it. A run ends when
 the pool is at zero again; the next contender is set up while a pool without tasks is on its way there, which is some
 five minutes of next to nothing. ``STRETCH=from-to`` in minutes of the trace takes another stretch, ``TRACE=file.csv``
-another trace, ``ONLY=name,name`` some of the contenders. ``TOGETHER=1`` runs them at the same time, still each on a
+another trace, ``ONLY=name,name`` some of the contenders. A stretch with less than twenty minutes before it has
+no ark, Adaptive. ``TOGETHER=1`` runs them at the same time, still each on a
 cluster of its own: the machine is all but idle, and four hours become one.
 """
 
@@ -28,6 +30,8 @@ from pathlib import Path
 from ark_cli import trace
 from ark_cli.trace import Arrival
 from ark_sizing.bound import clairvoyant_seconds
+from ark_sizing.choice import LEAST_SECONDS
+from ark_sizing.setting import described
 from ark_sizing.simulation import Pool, Task, averaged
 from hack.bench.generated import service_seconds
 from hack.bench.report import Bar, Report
@@ -52,9 +56,12 @@ async def run(report: Report) -> None:
     """Run the benchmark."""
     path = Path(os.environ.get("TRACE") or _TRACE)
     stretch = os.environ.get("STRETCH") or (_QUICK_STRETCH if report.quick else _STRETCH)
-    arrivals = _cut(trace.read(path), stretch)
+    whole = trace.read(path)
+    arrivals = _cut(whole, stretch)
+    before = [arrival for arrival in whole if arrival.at < 60 * float(stretch.split("-")[0])]
     only = [name.strip() for name in os.environ.get("ONLY", "").split(",") if name.strip()]
-    contenders = [one for one in CONTENDERS if not only or one.key in only]
+    learns = before and before[-1].at - before[0].at > LEAST_SECONDS
+    contenders = [one for one in CONTENDERS if one.key in (only or [one.key]) and (learns or not one.learns)]
     report.software = {
         "kubernetes": programs.KUBERNETES.version,
         "keda": programs.KEDA.version,
@@ -70,7 +77,7 @@ async def run(report: Report) -> None:
 
     async def one(contender: Contender, worked: asyncio.Event) -> None:
         print(f"{contender.name}: {len(arrivals)} requests in {arrivals[-1].at:.0f} s", file=sys.stderr, flush=True)
-        runs[contender.key] = await play(contender, arrivals, start_seconds, worked)
+        runs[contender.key] = await play(contender, arrivals, before, start_seconds, worked)
         _keep(runs, arrivals)
 
     async with asyncio.TaskGroup() as group:
@@ -138,9 +145,10 @@ def _simulated(
     tasks = [Task(arrival.at, service_seconds(arrival.output_tokens)) for arrival in arrivals]
     bound = clairvoyant_seconds(tasks, SLOTS, start_seconds)
     report.add(f"{contender.name}: replica-seconds / clairvoyant", run.replica_seconds / bound, "ratio")
-    if contender.setting is not None:
+    if run.setting is not None:
+        report.software[f"{contender.name}"] = described(run.setting)
         pool = Pool(SLOTS, start_seconds, max_replicas=MAX_REPLICAS)
-        found = averaged([tasks] * _SYNCS, contender.setting, pool)
+        found = averaged([tasks] * _SYNCS, run.setting, pool)
         for what, measured, simulated in (
             ("wait, p95", run.wait(95), found.wait(95)),
             ("replica-seconds", run.replica_seconds, found.replica_seconds),
@@ -154,9 +162,9 @@ def _simulated(
 
 def _compare(report: Report, runs: dict[str, Run], wait_bar: Bar | None) -> None:
     rivals = [run for key, run in runs.items() if key.startswith("keda")]
-    if "ark" in runs and rivals:
+    ours = runs.get("ark-adaptive") or runs.get("ark")
+    if ours is not None and rivals:
         best = min(rivals, key=lambda run: run.wait(95))
-        ours = runs["ark"]
         report.add("wait, p95: ark / the better redis-streams", ours.wait(95) / best.wait(95), "ratio", wait_bar)
         ratio = ours.replica_seconds / best.replica_seconds
         report.add("replica-seconds: ark / the same redis-streams", ratio, "ratio", Bar("<=", 0.95))

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ark_api.agent import default_tasks_per_replica
+from ark_api.agent import ADAPTIVE, default_tasks_per_replica
+from ark_api.agent import FIXED as FIXED_SIZING
 from ark_sizing.setting import FIXED, TUNED_REDIS_STREAMS, Setting
 from ark_taskqueue import QueueKeys
 from hack.cluster import manifests, operator_manifests
@@ -36,12 +37,14 @@ class Contender:
     objects: Callable[[str, Path], list[Object]]
     """Returns what is to be applied, for Redis' ``host:port`` and the nursery's socket; it makes ``pool-agent``."""
     setting: Setting | None
-    """The same for the simulation; None where it cannot do it."""
+    """The same for the simulation; None where it cannot do it, or the operator chooses it."""
+    learns: bool = False
+    """Whether the operator chooses the sizing, by the record of what came before the stretch."""
 
 
-def _ark(target_wait_seconds: float | None) -> Callable[[str, Path], list[Object]]:
+def _ark(sizing: str, target_wait_seconds: float | None = None) -> Callable[[str, Path], list[Object]]:
     def objects(redis: str, nursery: Path) -> list[Object]:  # noqa: ARG001 - the operator tells them
-        autoscaling: Object = {"maxReplicas": MAX_REPLICAS}
+        autoscaling: Object = {"maxReplicas": MAX_REPLICAS, "sizing": sizing}
         if target_wait_seconds is not None:
             autoscaling["targetWaitSeconds"] = target_wait_seconds
         limits = {
@@ -104,11 +107,17 @@ def _redis_streams_tuned(redis: str, nursery: Path) -> list[Object]:
 
 
 CONTENDERS = (
-    Contender("ark", "ark", _ark(None), replace(FIXED, tasks_per_replica=default_tasks_per_replica(SLOTS, None))),
+    Contender("ark-adaptive", "ark, Adaptive", _ark(ADAPTIVE), None, learns=True),
+    Contender(
+        "ark",
+        "ark, Fixed",
+        _ark(FIXED_SIZING),
+        replace(FIXED, tasks_per_replica=default_tasks_per_replica(SLOTS, None)),
+    ),
     Contender(
         "ark-wait",
-        "ark, targetWaitSeconds",
-        _ark(TARGET_WAIT_SECONDS),
+        "ark, Fixed, targetWaitSeconds",
+        _ark(FIXED_SIZING, TARGET_WAIT_SECONDS),
         replace(FIXED, target_wait_seconds=TARGET_WAIT_SECONDS),
     ),
     Contender("keda", "redis-streams", _redis_streams, None),

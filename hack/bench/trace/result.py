@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ark_sizing.setting import Setting
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -44,6 +46,8 @@ class Run:
     samples: Sequence[Sample]
     completed: frozenset[str]
     """Tasks with a result."""
+    setting: Setting | None = None
+    """What scaled the pool, for the simulation; None where it cannot do that."""
     _waits: list[float] = field(init=False, default_factory=list, compare=False)
 
     def __post_init__(self) -> None:

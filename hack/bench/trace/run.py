@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,11 @@ from ark_taskqueue.tasks.task import decoded, milliseconds_of, text
 from hack.bench.deploy import deploy
 from hack.bench.generated import service_seconds
 from hack.bench.trace.contenders import AGENT, NAMESPACE, QUEUE, Contender
+from hack.bench.trace.learning import learned
 from hack.bench.trace.result import Note, Run, Sample
 from hack.bench.trace.worker import NOTES
 from hack.cluster import api
-from hack.cluster.access import Access, local
+from hack.cluster.access import local
 from hack.cluster.api import DEPLOYMENTS, PODS, SCALED_OBJECTS, Api
 from hack.cluster.process_cluster import ProcessCluster
 from hack.demo.clock import DemoClock
@@ -38,12 +39,19 @@ _ZERO_SECONDS = 700.0
 """From there to zero: the cooldown and the HPA's window are 300 s each."""
 
 
-async def play(contender: Contender, arrivals: Sequence[Arrival], start_seconds: float, worked: asyncio.Event) -> Run:
+async def play(
+    contender: Contender,
+    arrivals: Sequence[Arrival],
+    before: Sequence[Arrival],
+    start_seconds: float,
+    worked: asyncio.Event,
+) -> Run:
     """Play a stretch, and return what came of it.
 
     Args:
         contender: who scales the pool.
         arrivals: of the stretch.
+        before: what came before it, for a contender that learns.
         start_seconds: from a Pod's start until it takes tasks.
         worked: set once every task is done and all that is left is the pool's way to zero.
 
@@ -62,7 +70,13 @@ async def play(contender: Contender, arrivals: Sequence[Arrival], start_seconds:
             client = connect(f"redis://{redis}/0", max_connections=100)
             try:
                 async with api.connect(access.kubectl.kubeconfig) as connected:
-                    return await _played(contender, arrivals, access, connected, client, redis, socket, worked)
+                    # KEDA's scaler wants the group to be there; ours makes no difference.
+                    await client.execute_command("XGROUP", "CREATE", QUEUE.stream, QUEUE.group, "0", "MKSTREAM")
+                    await asyncio.to_thread(access.kubectl.apply, contender.objects(redis, socket))
+                    await _taken(connected)
+                    chosen = await learned(connected, client, before, start_seconds) if contender.learns else None
+                    run = await _played(contender, arrivals, connected, client, worked)
+                    return replace(run, setting=chosen or contender.setting)
             finally:
                 await client.aclose()
         finally:
@@ -133,19 +147,8 @@ class _Recorder:
 
 
 async def _played(
-    contender: Contender,
-    arrivals: Sequence[Arrival],
-    access: Access,
-    connected: Api,
-    client: Client,
-    redis: str,
-    nursery: Path,
-    worked: asyncio.Event,
+    contender: Contender, arrivals: Sequence[Arrival], connected: Api, client: Client, worked: asyncio.Event
 ) -> Run:
-    # KEDA's scaler wants the group to be there; ours makes no difference.
-    await client.execute_command("XGROUP", "CREATE", QUEUE.stream, QUEUE.group, "0", "MKSTREAM")
-    await asyncio.to_thread(access.kubectl.apply, contender.objects(redis, nursery))
-    await _taken(connected)
     await asyncio.sleep(_SETTLE_SECONDS)
     pool, producer = _Pool(), Producer(client, QUEUE)
     load = Load(producer, arrivals, DemoClock(1.0), lambda arrival: service_seconds(arrival.output_tokens))
