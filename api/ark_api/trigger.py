@@ -20,7 +20,8 @@ LARGEST_NUMBER = 2**53
 """Numbers above are not exact in the wire's floating point fields; the ArkAgent's definition has the same bound."""
 LARGEST_RESERVE = 100
 """Anything above is a mistake: this much already asks for 1,000 free slots where 100 tasks are in hand."""
-_LEAST_BASE_SECONDS, _MOST_BASE_SECONDS = 60, 3600
+LEAST_BASE_SECONDS, MOST_BASE_SECONDS = 60, 3600
+"""How far a base may look back."""
 SCALER_ADDRESS = "scalerAddress"
 """Where KEDA finds the scaler: its own key, not the scaler's."""
 _KEDA_KEYS = frozenset({SCALER_ADDRESS, "enableTLS", "unsafeSsl"})
@@ -57,7 +58,7 @@ KEYS: Mapping[str, TriggerKey] = {
     ),
     "baseSeconds": TriggerKey(
         str(DEFAULT_BASE_SECONDS),
-        f"How far the base looks back, from {_LEAST_BASE_SECONDS} to {_MOST_BASE_SECONDS}; only with `baseQuantile`",
+        f"How far the base looks back, from {LEAST_BASE_SECONDS} to {MOST_BASE_SECONDS}; only with `baseQuantile`",
     ),
     "maxDailyTokens": TriggerKey(
         "", "There is no demand while a full call does not fit into the tokens of the last 24 hours"
@@ -272,9 +273,9 @@ def _base(given: Mapping[str, str]) -> tuple[float | None, int]:
     quantile = _number(given, "baseQuantile", allowed)
     if quantile is None or not 0 < quantile <= 1:
         raise BadValue("baseQuantile", given["baseQuantile"], allowed)
-    seconds = _whole_number(given, "baseSeconds", _LEAST_BASE_SECONDS, DEFAULT_BASE_SECONDS)
-    if seconds > _MOST_BASE_SECONDS:
-        allowed = f"give a whole number from {_LEAST_BASE_SECONDS} to {_MOST_BASE_SECONDS}"
+    seconds = _whole_number(given, "baseSeconds", LEAST_BASE_SECONDS, DEFAULT_BASE_SECONDS)
+    if seconds > MOST_BASE_SECONDS:
+        allowed = f"give a whole number from {LEAST_BASE_SECONDS} to {MOST_BASE_SECONDS}"
         raise BadValue("baseSeconds", given["baseSeconds"], allowed)
     return quantile, seconds
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -159,7 +160,7 @@ def _facts(agent: Agent, reading: Reading, now: datetime) -> Iterator[tuple[str,
 def _sizing(agent: Agent, now: datetime) -> str:
     known = agent.status.get("sizing") or {}
     text = described(setting_of(agent))
-    if "since" in known:
+    with suppress(KeyError, ValueError):  # no time, or none that makes sense
         text += f" for {span((now - moment(known['since'])).total_seconds())}"
     expected = known.get("expectedWaitSeconds")
     return text if expected is None else f"{text}; p95 of the wait {expected:g}s by the record"

@@ -150,7 +150,7 @@ class OperatorMetrics(RuntimeMetrics):
         )
         self.sizings = Counter(
             "ark_operator_sizings",
-            "Looks at what sizing a pool should have: chosen, short (the record decides nothing yet) or failed",
+            "Looks at the record of a pool that came to something: chosen, short (it decides nothing yet) or failed",
             ["result"],
             registry=registry,
         )

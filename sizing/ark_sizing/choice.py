@@ -78,7 +78,7 @@ def size(
     short = too_short(record, present)
     if short is not None:
         return Sizing(safe, short, None)
-    search = _Search(sample_of(record, LEAST_TASKS), pool, target_wait_seconds)
+    search = _Search(sample_of(record, LEAST_TASKS, LEAST_SECONDS), pool, target_wait_seconds)
     found = search.best(present)
     if present is not None and not _clearly_better(search.key(found), search.key(present)):
         return Sizing(present, "no other sizing is clearly better", search.expected(present))
@@ -194,7 +194,7 @@ class _Search:
 
     def expected(self, setting: Setting) -> Expected:
         """Return what a setting would have made of the record."""
-        outcome = self._outcome(setting)
+        outcome = averaged(self._plays, setting, self._pool, self._seconds)
         return Expected(outcome.wait(95), outcome.replica_seconds * self._every / self._seconds)
 
     def key(self, setting: Setting) -> Key:

@@ -1,4 +1,4 @@
-"""How another process is asked for a sizing: a choice takes a core for a second or two, which no event loop has."""
+"""How another process is asked for a sizing: a choice takes a core for a second, which no event loop has."""
 
 from __future__ import annotations
 

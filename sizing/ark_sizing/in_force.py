@@ -5,16 +5,20 @@ The status is where a choice is kept: the next leader, the scaler's trigger and 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from ark_api.agent import ADAPTIVE, FIXED, Agent
+from ark_api.trigger import LARGEST_RESERVE, LEAST_BASE_SECONDS, MOST_BASE_SECONDS
 from ark_sizing.choice import Expected
 from ark_sizing.setting import FIXED as SAFE
 from ark_sizing.setting import Base, Setting
 
 _KUBERNETES_PATIENCE_SECONDS = 300.0
 """Of a scaleDown rule that does not say it."""
+_MOST_PATIENCE_SECONDS = 3600
+"""That the HPA takes."""
 
 
 def setting_of(agent: Agent) -> Setting:
@@ -26,25 +30,42 @@ def own_setting(agent: Agent) -> Setting:
     """Return the setting of an autoscaled agent's spec, and the defaults where it says nothing (ADR 11)."""
     autoscaling = agent.autoscaling
     assert autoscaling is not None
-    down = autoscaling.behavior.get("scaleDown")
-    patience = SAFE.patience_seconds
-    if down is not None:
-        patience = float(down.get("stabilizationWindowSeconds", _KUBERNETES_PATIENCE_SECONDS))
     return Setting(
-        patience_seconds=patience,
+        patience_seconds=_patience(autoscaling.behavior),
         tasks_per_replica=autoscaling.tasks_per_replica,
         target_wait_seconds=autoscaling.target_wait_seconds,
     )
 
 
+def _patience(behavior: Mapping[str, Any]) -> float:
+    """Return what a behavior says; nobody checks what is in one before the HPA does."""
+    down = behavior.get("scaleDown")
+    if down is None:
+        return SAFE.patience_seconds
+    seconds = down.get("stabilizationWindowSeconds") if isinstance(down, Mapping) else None
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        return _KUBERNETES_PATIENCE_SECONDS
+    return float(seconds)
+
+
 def chosen_setting(agent: Agent) -> Setting | None:
-    """Return the setting that was chosen for an agent; None where none was, or not for what the agent wants now."""
-    known = agent.status.get("sizing") or {}
-    if agent.fixed_by is not None or known.get("mode") != ADAPTIVE or "reserve" not in known:
+    """Return the setting that was chosen for an agent; None where none was, or not for what the agent wants now.
+
+    A status may be anybody's: one that has no sizing in it, or an impossible one, has none that was chosen.
+    """
+    known, autoscaling = agent.status.get("sizing") or {}, agent.autoscaling
+    if agent.fixed_by is not None or autoscaling is None or known.get("mode") != ADAPTIVE or "reserve" not in known:
         return None
-    autoscaling = agent.autoscaling
-    if autoscaling is None or known.get("targetWaitSeconds") != autoscaling.target_wait_seconds:
+    if known.get("targetWaitSeconds") != autoscaling.target_wait_seconds:
         return None
+    try:
+        setting = _read(known)
+    except (KeyError, TypeError, ValueError):
+        return None
+    return setting if _is_possible(setting) else None
+
+
+def _read(known: Mapping[str, Any]) -> Setting:
     base = None
     if "baseQuantile" in known:
         base = Base(float(known["baseQuantile"]), int(known["baseSeconds"]))
@@ -54,6 +75,19 @@ def chosen_setting(agent: Agent) -> Setting | None:
         float(known["patienceSeconds"]),
         base,
         target_wait_seconds=None if scaled_for is None else float(scaled_for),
+    )
+
+
+def _is_possible(setting: Setting) -> bool:
+    """Return whether the scaler and the HPA take a setting."""
+    base, wait = setting.base, setting.target_wait_seconds
+    return (
+        0 <= setting.reserve <= LARGEST_RESERVE
+        and 0 <= setting.patience_seconds <= _MOST_PATIENCE_SECONDS
+        and (
+            base is None or (0 < base.quantile <= 1 and LEAST_BASE_SECONDS <= base.window_seconds <= MOST_BASE_SECONDS)
+        )
+        and (wait is None or 0 < wait < math.inf)
     )
 
 

@@ -84,20 +84,23 @@ class Sample:
     """From the beginning of the first span to the end of the last one."""
 
 
-def sample_of(record: Sequence[Span], least_tasks: int) -> Sample:
+def sample_of(record: Sequence[Span], least_tasks: int, least_seconds: float) -> Sample:
     """Return tasks like the last ones of a record.
 
-    A pool of a thousand slots is played as one of some hundreds: what a reserve of so many roots is worth is about the
-    same at every size (square-root staffing).
+    Of very many tasks the last ones are played, and where those are of too short a time, one in so many for a pool that
+    is as much smaller: what a reserve of so many roots is worth is about the same at every size (square-root staffing).
 
     Args:
         record: the spans, the oldest first; with at least one task.
         least_tasks: how many the sample must have, however long ago they were added, if the record has so many.
+        least_seconds: how far it must go back, if the record does.
     """
+    last = record[-1].at
     spans: list[Span] = []
     tasks = 0
     for span in reversed(record):
-        if tasks >= least_tasks and record[-1].at - span.at >= MOST_SECONDS:
+        enough = tasks >= least_tasks and spans and last - spans[-1].at >= least_seconds
+        if enough and (last - span.at >= MOST_SECONDS or tasks + span.arrivals > MOST_TASKS):
             break
         spans.append(span)
         tasks += span.arrivals

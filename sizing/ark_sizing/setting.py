@@ -4,7 +4,8 @@ A sizing has three parts. The *reserve* are free slots for what comes next: the 
 is about Poisson-distributed, so what it moves by grows with the root of what there is (square-root staffing: Halfin and
 Whitt, "Heavy-traffic limits for queues with many exponential servers", 1981). The *base* is kept warm whatever there is
 at the moment: a quantile of what there was (the newsvendor's stock). *Patience* is the time that anything above is kept
-(DELAYEDOFF: Gandhi, Harchol-Balter et al., "Server farms with setup costs", 2010).
+(DELAYEDOFF: Gandhi, Harchol-Balter et al., "Server farms with setup costs", 2010). Where tasks may wait, there is a
+fourth: the wait by which those that wait are counted.
 """
 
 from __future__ import annotations

@@ -75,28 +75,41 @@ class Outcome:
         return self.replica_seconds + self.terminating_seconds
 
 
-def simulate(tasks: Sequence[Task], setting: Setting, pool: Pool) -> Outcome:
-    """Play tasks, in the order in which they are added, until all are done and the pool is as small as it may be."""
+def simulate(tasks: Sequence[Task], setting: Setting, pool: Pool, counted_seconds: float = math.inf) -> Outcome:
+    """Play tasks, in the order in which they are added, until all are done and the pool is as small as it may be.
+
+    Args:
+        tasks: what there is to do.
+        setting: what scales the pool.
+        pool: what does not depend on it.
+        counted_seconds: how long replicas are counted; what a pool does after that matters to nobody.
+    """
     run = _Run(tasks, setting, pool)
     now = 0.0
     while True:
         now = run.after_a_long_gap(now)
         run.until(now)
-        if not (run.demand or run.coming or run.replicas > pool.min_replicas):
+        counted = now < counted_seconds
+        if not (run.demand or run.coming or (counted and run.replicas > pool.min_replicas)):
             break
         run.look(now)
+        if counted:
+            run.replica_seconds += run.replicas
         now += 1.0
     return Outcome(sorted(run.waits), run.replica_seconds, run.terminating_seconds)
 
 
-def averaged(plays: Sequence[Sequence[Task]], setting: Setting, pool: Pool) -> Outcome:
+def averaged(
+    plays: Sequence[Sequence[Task]], setting: Setting, pool: Pool, counted_seconds: float = math.inf
+) -> Outcome:
     """Return what comes of several lists of tasks on average, each with the HPA's first look at a moment of its own.
 
     That moment alone changes the cost of half an hour by up to a quarter.
     """
     moments = [(number + 0.5) * hpa.SYNC_SECONDS / len(plays) for number in range(len(plays))]
     outcomes = [
-        simulate(tasks, setting, replace(pool, first_sync=moment)) for tasks, moment in zip(plays, moments, strict=True)
+        simulate(tasks, setting, replace(pool, first_sync=moment), counted_seconds)
+        for tasks, moment in zip(plays, moments, strict=True)
     ]
     return Outcome(
         sorted(itertools.chain.from_iterable(outcome.waits for outcome in outcomes)),
@@ -198,7 +211,9 @@ class _Run:
             target = self.setting.tasks_per_replica or self.pool.slots
             wanted = hpa.wanted(metric, target, len(self._pods))
             if self.setting.pushes:
-                self._scale(max(len(self._pods), min(wanted, self.pool.max_replicas)), now)
+                # The operator leaves what stays warm to the HPA.
+                at_once = hpa.wanted(self.setting.slots_wanted(asked, 0.0), target, len(self._pods))
+                self._scale(max(len(self._pods), min(at_once, self.pool.max_replicas)), now)
             if now >= self._next_sync:
                 self._next_sync += hpa.SYNC_SECONDS
                 wanted = max(self._least, wanted)
@@ -208,7 +223,6 @@ class _Run:
                 self._scale(decided, now)
         elif now >= self._next_sync:
             self._next_sync += hpa.SYNC_SECONDS
-        self.replica_seconds += len(self._pods)
 
     def _activate(self, active: bool, now: float) -> None:
         polls = now >= self._next_poll

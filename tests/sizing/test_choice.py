@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -42,7 +43,7 @@ def test_a_short_record_leaves_the_safe_setting(record: list[Span], says: str) -
 
 
 def objective(record: list[Span]) -> tuple[Objective, Sample]:
-    sample = sample_of(record, LEAST_TASKS)
+    sample = sample_of(record, LEAST_TASKS, LEAST_SECONDS)
     rival = averaged(sample.plays, TUNED_REDIS_STREAMS, POOL)
     return Objective(len(sample.plays[0]), sample.service, POOL, rival), sample
 
@@ -59,7 +60,7 @@ def test_what_is_expected_is_what_its_setting_makes_of_the_record() -> None:
     record = bursts()
     _, sample = objective(record)
     found = size(record, POOL, SAFE)
-    outcome = averaged(sample.plays, found.setting, POOL)
+    outcome = averaged(sample.plays, found.setting, POOL, sample.seconds)
     assert found.expected == Expected(outcome.wait(95), outcome.replica_seconds / sample.seconds)
 
 
@@ -77,9 +78,9 @@ def test_the_search_finds_about_what_a_look_at_everything_does() -> None:
 def test_from_a_chosen_sizing_the_search_takes_fewer_replays(monkeypatch: pytest.MonkeyPatch) -> None:
     replays = []
 
-    def counting(plays: Sequence[Sequence[Task]], setting: Setting, pool: Pool) -> Outcome:
+    def counting(plays: Sequence[Sequence[Task]], setting: Setting, pool: Pool, seconds: float = math.inf) -> Outcome:
         replays.append(setting)
-        return averaged(plays, setting, pool)
+        return averaged(plays, setting, pool, seconds)
 
     monkeypatch.setattr(choice, "averaged", counting)
     record = bursts()
@@ -118,8 +119,11 @@ def test_a_sizing_stays_until_another_is_clearly_better() -> None:
     best = size(record, POOL, SAFE).setting
     near = replace(best, patience_seconds=best.patience_seconds + 1.0)
     assert size(record, POOL, SAFE, present=near).setting == near
-    poor = Setting(reserve=0.0, patience_seconds=300.0, base=Base(0.95, 900))
-    assert size(record, POOL, SAFE, present=poor).setting == best
+    poor = Setting(reserve=6.0, patience_seconds=300.0, base=Base(0.95, 900))
+    found = size(record, POOL, SAFE, present=poor).setting
+    judge, sample = objective(record)
+    cost, before = (judge.key(averaged(sample.plays, one, POOL))[1] for one in (found, poor))
+    assert cost < 0.9 * before
 
 
 def test_a_present_sizing_that_misses_the_wanted_wait_goes() -> None:
@@ -169,3 +173,13 @@ def test_where_redis_streams_lets_nobody_wait_short_waits_are_as_good() -> None:
     judge = Objective(100, 5.0, POOL, Outcome([0.0] * 100, 100.0, 0.0))
     assert judge.key(Outcome([0.0] * 90 + [0.4] * 10, 100.0, 0.0))[0] == 0.0
     assert judge.key(Outcome([0.0] * 90 + [0.6] * 10, 100.0, 0.0))[0] > 0.0
+
+
+def test_what_a_pool_has_after_the_record_is_not_expected_of_it() -> None:
+    record = bursts()
+    short, long = (
+        size(record, replace(POOL, cooldown_seconds=cooldown), SAFE).expected for cooldown in (300.0, 86_400.0)
+    )
+    assert short is not None
+    assert long is not None
+    assert long.replicas == pytest.approx(short.replicas, rel=0.2)

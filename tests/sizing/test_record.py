@@ -55,7 +55,7 @@ def test_a_record_without_arrivals_has_no_tasks() -> None:
 
 def test_a_sample_is_the_last_two_hours_from_their_beginning() -> None:
     record = [Span(10.0 * number, 1, 30.0) for number in range(2000)]
-    sample = sample_of(record, 500)
+    sample = sample_of(record, 500, 1200)
     assert (sample.seconds, sample.every, len(sample.plays)) == (MOST_SECONDS, 1, 1)
     assert len(sample.plays[0]) == 720
     assert 0.0 <= sample.plays[0][0].at < 10.0
@@ -64,31 +64,46 @@ def test_a_sample_is_the_last_two_hours_from_their_beginning() -> None:
 
 def test_a_sample_of_few_tasks_goes_back_further() -> None:
     record = [Span(3600.0 * number, 100, 30.0) for number in range(24)]
-    assert len(sample_of(record, 500).plays[0]) == 500
+    assert len(sample_of(record, 500, 1200).plays[0]) == 500
 
 
 def test_a_short_sample_is_played_several_times_with_other_tasks() -> None:
     record = [Span(10.0 * number, 5, 30.0) for number in range(120)]
-    plays = sample_of(record, 500).plays
+    plays = sample_of(record, 500, 1200).plays
     assert len(plays) == 3
     assert len({tuple(tasks) for tasks in plays}) == 3
-    assert plays == sample_of(record, 500).plays
+    assert plays == sample_of(record, 500, 1200).plays
 
 
 def test_of_very_many_tasks_one_in_so_many_is_played_once() -> None:
-    record = [Span(10.0 * number, 1000, 3000.0) for number in range(120)]
-    sample = sample_of(record, 500)
-    assert (sample.every, len(sample.plays), len(sample.plays[0])) == (3, 1, 40_000)
+    record = [Span(10.0 * number, 1000, 3000.0) for number in range(720)]
+    sample = sample_of(record, 500, 1200)
+    assert (sample.seconds, sample.every, len(sample.plays)) == (1210.0, 4, 1)
+    assert len(sample.plays[0]) == pytest.approx(30_250)
+
+
+def test_many_tasks_are_played_over_a_shorter_time_before_any_is_left_out() -> None:
+    record = [Span(10.0 * number, 100, 10.0) for number in range(720)]
+    sample = sample_of(record, 500, 1200)
+    assert (sample.seconds, sample.every, len(sample.plays[0])) == (4000.0, 1, 40_000)
+
+
+def test_a_sample_of_rare_bursts_has_more_than_one_of_them() -> None:
+    burst = [Span(10.0 * number, 20, 60.0) for number in range(30)]
+    record = [Span(span.at + 10_800.0 * hour, span.arrivals, span.busy_seconds) for hour in range(8) for span in burst]
+    sample = sample_of(record, 500, 1200)
+    assert sample.seconds > 10_800.0
+    assert len(sample.plays[0]) > 600
 
 
 def test_numbers_that_no_queue_has_do_not_fill_the_memory() -> None:
     record = [Span(10.0 * number, 10**9, 10**8) for number in range(120)]
-    sample = sample_of(record, 500)
+    sample = sample_of(record, 500, 1200)
     assert len(sample.plays[0]) <= MOST_TASKS
     assert sample.service == pytest.approx(0.1)
 
 
 def test_a_thinned_sample_works_as_long_on_each_task() -> None:
     record = [Span(10.0 * number, 1000, 3000.0) for number in range(120)]
-    [tasks] = sample_of(record, 500).plays
+    [tasks] = sample_of(record, 500, 1200).plays
     assert sum(task.seconds for task in tasks) / len(tasks) == pytest.approx(3.0, rel=0.05)

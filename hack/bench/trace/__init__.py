@@ -30,7 +30,7 @@ from pathlib import Path
 from ark_cli import trace
 from ark_cli.trace import Arrival
 from ark_sizing.bound import clairvoyant_seconds
-from ark_sizing.choice import LEAST_SECONDS
+from ark_sizing.choice import LEAST_SECONDS, LEAST_TASKS
 from ark_sizing.setting import described
 from ark_sizing.simulation import Pool, Task, averaged
 from hack.bench.generated import service_seconds
@@ -60,7 +60,7 @@ async def run(report: Report) -> None:
     arrivals = _cut(whole, stretch)
     before = [arrival for arrival in whole if arrival.at < 60 * float(stretch.split("-")[0])]
     only = [name.strip() for name in os.environ.get("ONLY", "").split(",") if name.strip()]
-    learns = before and before[-1].at - before[0].at > LEAST_SECONDS
+    learns = len(before) >= LEAST_TASKS and before[-1].at - before[0].at > LEAST_SECONDS
     contenders = [one for one in CONTENDERS if one.key in (only or [one.key]) and (learns or not one.learns)]
     report.software = {
         "kubernetes": programs.KUBERNETES.version,

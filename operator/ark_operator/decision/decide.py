@@ -22,7 +22,7 @@ from ark_api.agent import Autoscaling
 from ark_api.names import OPERATOR, SEEN_APPLY
 from ark_api.status import ConditionType, Mode, Reason, condition_of
 from ark_kube.objects import Object
-from ark_operator.decision import deployment, scaled_object, status
+from ark_operator.decision import deployment, scaled_object, sizing, status
 from ark_operator.decision.agent import Agent
 from ark_operator.decision.assessment import Assessment, Pin, Problem
 from ark_operator.decision.burst import burst_replicas
@@ -73,7 +73,9 @@ def decide(agent: Agent, observed: Observed, usage: TokenUsage | None, now: date
     content = status.build(agent, found, now)
     changed = content if content != dict(agent.status) else None
     notes = (*notes_of(agent, found), *sizing_notes(agent, content))
-    again_after = 0.0 if _is_sized_anew(agent, content) else plan.again_after
+    deferred = sizing.deferred_seconds(agent, observed, now)
+    moments = [0.0 if _is_sized_anew(agent, content) else None, deferred, plan.again_after]
+    again_after = min((moment for moment in moments if moment is not None), default=None)
     return replace(
         plan,
         status=changed,

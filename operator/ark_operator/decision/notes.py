@@ -17,7 +17,7 @@ from ark_operator.decision.messages import budget_message, pin_message, restored
 from ark_operator.decision.observed import Observed
 from ark_operator.decision.plan import Note, Scale
 from ark_operator.decision.previous import pin_of
-from ark_sizing.in_force import setting_of
+from ark_sizing.in_force import chosen_setting, setting_of
 from ark_sizing.setting import described
 
 
@@ -58,12 +58,12 @@ def burst_note(agent: Agent, observed: Observed, scale: Scale | None) -> Note | 
 
 
 def sizing_notes(agent: Agent, content: Mapping[str, Any]) -> Iterator[Note]:
-    """Yield the event of a sizing that the operator has chosen, if the new status has another one than the old."""
-    before, now = agent.status.get("sizing") or {}, content.get("sizing") or {}
-    if agent.fixed_by is not None or before.get("since") in (None, now.get("since")):
+    """Yield the event of a sizing that the operator has chosen, or given up, in a new status."""
+    told = Agent({**agent.object, "status": content})
+    if chosen_setting(agent) == chosen_setting(told):
         return
-    setting = setting_of(Agent({**agent.object, "status": content}))
-    message = f"The pool is now sized with {described(setting)}. {now['message']}"
+    now = content["sizing"]
+    message = f"The pool is now sized with {described(setting_of(told))}. {now['message']}"
     if "expectedWaitSeconds" in now:
         message += (
             f" On the record, 95 % of the tasks would have waited {now['expectedWaitSeconds']:g} s at most, "

@@ -11,7 +11,7 @@ import random
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -23,13 +23,13 @@ from ark_operator.cluster.cache import Cluster
 from ark_operator.decision.agent import Agent
 from ark_operator.metrics import OperatorMetrics
 from ark_process.outages import Outages
-from ark_sizing.choice import LEAST_TASKS, Sizing, too_short
+from ark_sizing.choice import Sizing, too_short
 from ark_sizing.exchange import Question, decoded
 from ark_sizing.in_force import chosen_setting, own_setting
 from ark_sizing.record import MOST_SECONDS, Span
 from ark_sizing.setting import Setting
 from ark_sizing.simulation import Pool
-from ark_taskqueue import Client, QueueKeys, TaskQueueError, read_demand
+from ark_taskqueue import Client, DemandSpan, QueueKeys, TaskQueueError, read_demand
 
 _SHARE = 0.05 / 300
 """Of a core, that a pool's choices take on average, at most."""
@@ -39,6 +39,10 @@ _CHOICE_SECONDS = 120.0
 _USUAL_SECONDS = 0.6
 """Of a choice that begins at the present sizing. A pool's first one takes longer, and counts as one of these: it comes
 of a short record, and is to be looked at again soon. A new leader spreads the choices of sized pools by it too."""
+_LONGEST_PAUSE_SECONDS = 86_400.0
+"""After a choice that took very long."""
+_LONGEST_COOLDOWN_SECONDS = 3600
+"""That is played, second by second; it is the same whatever the sizing."""
 _LONGEST_ERROR = 2000
 """Characters of what a failed process said that are logged."""
 
@@ -51,13 +55,17 @@ class NotAnswered(Exception):
 class _Known:
     """An answer, and what it was an answer to."""
 
-    pool: Pool
-    safe: Setting
+    agent: Agent
     sizing: Sizing
 
     def answers(self, agent: Agent) -> bool:
         """Return whether it is an answer for an agent as it is now; Pods that start a little sooner change nothing."""
-        return self.safe == own_setting(agent) and self.pool == _pool(agent, self.pool.start_seconds)
+        asked = self.agent
+        return (
+            (asked.redis, asked.queue, own_setting(asked)) == (agent.redis, agent.queue, own_setting(agent))
+            and asked.fixed_by == agent.fixed_by
+            and _pool(asked, 1.0) == _pool(agent, 1.0)
+        )
 
 
 class Sizer:
@@ -105,7 +113,7 @@ class Sizer:
     def sizing(self, agent: Agent) -> Sizing | None:
         """Return the sizing that an agent's record asks for; None where nobody knows, or the agent is another now."""
         known = self._known.get(agent.key)
-        if known is None or agent.fixed_by is not None or agent.autoscaling is None:
+        if known is None or self._queue_of(agent) is None:
             return None
         return known.sizing if known.answers(agent) else None
 
@@ -130,61 +138,77 @@ class Sizer:
         for key in agents:
             if key not in self._look_at:
                 self._look_at[key] = now + random.uniform(0, self._seconds)  # noqa: S311 - no secret
+                self._choose_at[key] = now + self._spread(key)
             if now >= self._look_at[key]:
                 self._look_at[key] = now + self._seconds
                 yield key
 
+    def _spread(self, key: Key) -> float:
+        """Return how long a pool that is new to this process can wait for a choice: it may have one already."""
+        agent = self._cluster.agent(key)
+        if agent is None or chosen_setting(agent) is None:
+            return 0.0
+        return random.uniform(0, _USUAL_SECONDS / _SHARE)  # noqa: S311 - no secret
+
     async def _look(self, key: Key) -> None:
         agent = self._cluster.agent(key)
+        known = self._known.get(key)
+        if known is not None and (agent is None or self._queue_of(agent) is None or not known.answers(agent)):
+            del self._known[key]
+            self._choose_at[key] = self._clock()  # what was chosen was for something else
         queue = None if agent is None else self._queue_of(agent)
         if agent is None or queue is None or agent.start_seconds is None:
             return
         place = "/".join(key)
         try:
-            async with asyncio.timeout(_READ_SECONDS):
-                record = await _read(self._clients[agent.redis], queue)
-            question = _question(agent, agent.start_seconds, record)
-            known = self._known.get(key)
-            if known is not None and not known.answers(agent):
-                del self._known[key]
-                self._choose_at.pop(key, None)  # the agent wants something else than before
-            sizing = await self._answer(key, question)
+            sizing = await self._answer(agent, queue, agent.start_seconds)
         except (TaskQueueError, TimeoutError, NotAnswered) as error:
             self._metrics.sizings.labels("failed").inc()
             self._outages.fails(place, str(error) or f"no answer within {_READ_SECONDS:g} s")
             return
-        self._outages.answers(place)
+        except Exception:  # noqa: BLE001 - one pool must not keep the others from being sized, nor the leader from leading
+            self._metrics.sizings.labels("failed").inc()
+            self._log.exception("a bug in the operator: this pool's sizing stays as it is", agent=place)
+            return
         if sizing is not None:
-            self._known[key] = _Known(_pool(agent, agent.start_seconds), own_setting(agent), sizing)
+            self._outages.answers(place)
+            self._known[key] = _Known(agent, sizing)
             self._touched(key)
 
-    async def _answer(self, key: Key, question: Question) -> Sizing | None:
+    async def _answer(self, agent: Agent, queue: QueueKeys, start_seconds: float) -> Sizing | None:
         """Return the sizing that a record asks for; None where it is too early for another choice.
 
         Raises:
+            TaskQueueError: the record cannot be read.
+            TimeoutError: the same.
             NotAnswered: the process that chooses has failed.
         """
-        short = too_short(question.record, question.present)
+        present = chosen_setting(agent)
+        async with asyncio.timeout(_READ_SECONDS):
+            record = await _read(self._clients[agent.redis], queue, present)
+        short = too_short(record, present)
         if short is not None:
             self._metrics.sizings.labels("short").inc()
-            return Sizing(question.safe, short, None)
-        now = self._clock()
-        if key not in self._choose_at:
-            spread = 0.0 if question.present is None else _USUAL_SECONDS / _SHARE
-            self._choose_at[key] = now + random.uniform(0, spread)  # noqa: S311 - no secret
-        if now < self._choose_at[key]:
+            return Sizing(own_setting(agent), short, None)
+        if self._clock() < self._choose_at[agent.key]:
             return None
-        before = _cpu_seconds()
+        sizing = await self._chosen(agent, _question(agent, start_seconds, record, present))
+        self._metrics.sizings.labels("chosen").inc()
+        return sizing
+
+    async def _chosen(self, agent: Agent, question: Question) -> Sizing:
+        before, least, answered = _cpu_seconds(), _USUAL_SECONDS, False
         try:
             sizing = await ask(question)
-        except NotAnswered:
-            self._choose_at[key] = now + _CHOICE_SECONDS / _SHARE
-            raise
+            answered = True
         finally:
             took = _cpu_seconds() - before
             self._metrics.sizing_seconds.inc(took)
-        self._choose_at[key] = now + (took if question.present is not None else min(took, _USUAL_SECONDS)) / _SHARE
-        self._metrics.sizings.labels("chosen").inc()
+            if not answered:
+                took = max(took, least)
+            elif question.present is None:
+                took = min(took, least)
+            self._choose_at[agent.key] = self._clock() + min(took / _SHARE, _LONGEST_PAUSE_SECONDS)
         return sizing
 
     def _queue_of(self, agent: Agent) -> QueueKeys | None:
@@ -194,24 +218,20 @@ class Sizer:
         return agent.queue_within(self._tenancy) if agent.status.get("mode") == Mode.AUTO else None
 
 
-async def _read(client: Client, queue: QueueKeys) -> list[Span]:
-    """Return what of a queue's record a sizing is chosen by: mostly that of the last two hours."""
-    spans = await read_demand(client, queue, time.time() - MOST_SECONDS)
-    if sum(span.arrivals for span in spans) < LEAST_TASKS:
-        spans = await read_demand(client, queue)
-    return [Span(span.at, span.arrivals, span.busy_seconds) for span in spans]
+async def _read(client: Client, queue: QueueKeys, present: Setting | None) -> list[Span]:
+    """Return what of a queue's record a sizing is chosen by: that of two hours, or all of it where that is little."""
+    record = _spans(await read_demand(client, queue, time.time() - MOST_SECONDS))
+    return record if too_short(record, present) is None else _spans(await read_demand(client, queue))
 
 
-def _question(agent: Agent, start_seconds: float, record: list[Span]) -> Question:
+def _spans(record: Sequence[DemandSpan]) -> list[Span]:
+    return [Span(span.at, span.arrivals, span.busy_seconds) for span in record]
+
+
+def _question(agent: Agent, start_seconds: float, record: Sequence[Span], present: Setting | None) -> Question:
     autoscaling = agent.autoscaling
     assert autoscaling is not None
-    return Question(
-        record,
-        _pool(agent, start_seconds),
-        own_setting(agent),
-        autoscaling.target_wait_seconds,
-        chosen_setting(agent),
-    )
+    return Question(record, _pool(agent, start_seconds), own_setting(agent), autoscaling.target_wait_seconds, present)
 
 
 def _pool(agent: Agent, start_seconds: float) -> Pool:
@@ -222,7 +242,7 @@ def _pool(agent: Agent, start_seconds: float) -> Pool:
         start_seconds,
         autoscaling.min_replicas,
         autoscaling.max_replicas,
-        autoscaling.cooldown_seconds,
+        min(autoscaling.cooldown_seconds, _LONGEST_COOLDOWN_SECONDS),
     )
 
 

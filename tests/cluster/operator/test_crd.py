@@ -61,7 +61,8 @@ def test_an_arkonis_manifest_is_accepted_with_every_field_kept(kubectl: Kubectl)
 def test_what_is_left_out_gets_its_default_and_replicas_gets_none(kubectl: Kubectl) -> None:
     spec = stored(kubectl, agent(autoscaling={}, queue={}))["spec"]
     assert spec["limits"] == {"maxConcurrentTasks": 5, "maxTokensPerCall": 8000, "timeoutSeconds": 120, "maxRetries": 3}
-    assert spec["autoscaling"] == {"minReplicas": 0, "maxReplicas": 10, "cooldownSeconds": 300, "burst": True}
+    numbers = {"minReplicas": 0, "maxReplicas": 10, "cooldownSeconds": 300}
+    assert spec["autoscaling"] == {**numbers, "burst": True, "sizing": "Adaptive"}
     assert spec["queue"] == {"group": "agent-workers", "redis": "default"}
     assert "replicas" not in spec, "a default could not be told from a person's number"
 

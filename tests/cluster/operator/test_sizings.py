@@ -83,7 +83,7 @@ async def test_a_pool_gets_the_sizing_that_its_record_asks_for_and_loses_it_with
     async with operating(here, redis=redis_server.url, sizing_seconds=0.6) as (_, port):
         await here.make(agent(autoscaling={"maxReplicas": 20}))
         await here.keda_says()
-        await says(here, "Nothing is on record yet.")
+        await says(here, "No Pod has been seen starting yet")
         assert await trigger(here) == ("3", False, 60)
         await starts_a_pod(here)
         await says(here, "The record has 0 tasks in 0 min, too few to go by.")

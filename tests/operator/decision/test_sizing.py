@@ -39,18 +39,25 @@ SAFE: Object = {
     "mode": "Adaptive",
     "tasksPerReplica": 3,
     "patienceSeconds": 60.0,
-    "message": "Nothing is on record yet.",
+    "message": "No sizing has been chosen yet.",
     "since": THEN,
 }
 
 
 def sized(before: Object | None, choice: Sizing | None, now: datetime = NOW, **scaling: Any) -> Object | None:
     of = agent(autoscaling=scaling, status=None if before is None else {"sizing": before})
-    return sizing.build(of, Observed(sizing=choice), now)
+    found = sizing.build(of, Observed(sizing=choice, start_seconds=2.0), now)
+    return None if found is None else {name: value for name, value in found.items() if name != "startSeconds"}
 
 
 def test_a_new_pool_has_the_defaults_and_says_so() -> None:
     assert sized(None, None) == {**SAFE, "since": "2026-11-27T12:00:00Z"}
+
+
+def test_a_pool_whose_pods_were_never_seen_starting_says_so() -> None:
+    found = sizing.build(agent(autoscaling={}), Observed(), NOW)
+    assert found is not None
+    assert found["message"] == "No Pod has been seen starting yet, so no sizing can be chosen."
 
 
 def test_a_short_record_keeps_the_defaults_and_is_the_reason() -> None:
@@ -64,14 +71,10 @@ def test_what_is_chosen_is_in_force_and_says_why_and_what_is_expected() -> None:
 
 
 def test_what_stands_in_the_status_is_what_was_chosen() -> None:
-    status = {"sizing": sized(SAFE, CHOICE, targetWaitSeconds=30)}
-    assert status["sizing"] is not None
-    wanted = replace(CHOSEN, target_wait_seconds=30)  # as the choice without factors has it
-    found = sizing.build(
-        agent(autoscaling={"targetWaitSeconds": 30}, status={"sizing": SAFE}),
-        Observed(sizing=replace(CHOICE, setting=wanted)),
-        NOW,
-    )
+    wanted = replace(CHOSEN, target_wait_seconds=120.0)  # by which 95 % wait 30 s at most
+    found = sized(SAFE, replace(CHOICE, setting=wanted), targetWaitSeconds=30)
+    assert found is not None
+    assert (found["targetWaitSeconds"], found["scaledForWaitSeconds"]) == (30, 120.0)
     assert setting_of(agent(autoscaling={"targetWaitSeconds": 30}, status={"sizing": found})) == wanted
 
 
@@ -79,6 +82,59 @@ def test_a_choice_for_another_wait_is_void() -> None:
     before = {**ADAPTIVE, "targetWaitSeconds": 30, "scaledForWaitSeconds": 120.0}
     of = agent(autoscaling={"targetWaitSeconds": 10}, status={"sizing": before})
     assert setting_of(of) == own_setting(of)
+    found = sized(before, None, targetWaitSeconds=10)
+    assert found is not None
+    assert found["message"] == "No sizing has been chosen yet."
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        {"mode": "Adaptive", "reserve": 1},
+        {"mode": "Adaptive", "reserve": "x", "patienceSeconds": 15},
+        {"mode": "Adaptive", "reserve": 1, "patienceSeconds": 86_400},
+        {"mode": "Adaptive", "reserve": 1e9, "patienceSeconds": 15},
+        {"mode": "Adaptive", "reserve": 1, "patienceSeconds": 15, "baseQuantile": 0.9},
+        {"mode": "Adaptive", "reserve": 1, "patienceSeconds": 15, "baseQuantile": 0, "baseSeconds": 300},
+        {"mode": "Adaptive", "reserve": None, "patienceSeconds": 15},
+    ],
+)
+def test_a_status_without_a_possible_sizing_has_none_that_was_chosen(status: Object) -> None:
+    of = agent(autoscaling={}, status={"sizing": status})
+    assert setting_of(of) == own_setting(of)
+    assert sizing.build(of, Observed(), NOW) is not None
+
+
+@pytest.mark.parametrize(
+    ("down", "seconds"),
+    [
+        ({"stabilizationWindowSeconds": None}, 300.0),
+        ({"stabilizationWindowSeconds": "soon"}, 300.0),
+        ({}, 300.0),
+        ("no rule", 300.0),
+    ],
+)
+def test_a_behavior_that_only_the_hpa_checks_stops_nobody(down: Any, seconds: float) -> None:
+    assert own_setting(agent(autoscaling={"behavior": {"scaleDown": down}})).patience_seconds == seconds
+
+
+@pytest.mark.parametrize("since", ["2026-11-27T11:00:00.5Z", "2026-11-27T12:00:00+01:00", "2027-01-01T00:00:00Z"])
+def test_a_time_that_makes_no_sense_holds_nothing_up(since: str) -> None:
+    assert sized({**SAFE, "since": since}, CHOICE) == {**ADAPTIVE, "since": "2026-11-27T12:00:00Z"}
+
+
+def test_other_slots_are_no_other_sizing() -> None:
+    of = agent(autoscaling={}, limits={"maxConcurrentTasks": 8}, status={"sizing": ADAPTIVE})
+    found = sizing.build(of, Observed(), NOW)
+    assert found == {**ADAPTIVE, "tasksPerReplica": 8}
+
+
+def test_a_choice_that_comes_too_early_is_looked_at_again_when_it_may_be_taken() -> None:
+    fresh = {**SAFE, "since": "2026-11-27T11:58:00Z"}
+    of = agent(autoscaling={}, replicas=2, mirrored=2, status={"mode": "Auto", "sizing": fresh})
+    told, plan = settled(of, CHOICE)
+    assert plan.again_after == 180.0
+    assert told.status["sizing"]["since"] == fresh["since"]
 
 
 def test_the_same_choice_keeps_its_reason_and_its_time() -> None:
@@ -167,3 +223,17 @@ def test_a_pool_that_is_new_or_that_a_person_fixes_has_no_event() -> None:
     assert settled(new, None)[1].notes == ()
     fixed = agent(autoscaling={"tasksPerReplica": 4}, replicas=2, mirrored=2, status={"sizing": ADAPTIVE})
     assert settled(fixed, None)[1].notes == ()
+    status = {"sizing": ADAPTIVE}
+    other = agent(autoscaling={"targetWaitSeconds": 10}, replicas=2, mirrored=2, status=status)
+    assert settled(other, None)[1].notes == ()
+    wider = agent(autoscaling={}, limits={"maxConcurrentTasks": 8}, replicas=2, mirrored=2, status=status)
+    assert settled(wider, None)[1].notes == ()
+
+
+def test_a_sizing_that_is_given_up_is_an_event() -> None:
+    of = agent(autoscaling={}, replicas=2, mirrored=2, status={"mode": "Auto", "sizing": ADAPTIVE})
+    lost = Sizing(own_setting(of), "the record has 0 tasks in 0 min, too few to go by", None)
+    [note] = settled(of, lost)[1].notes
+    assert note.message == (
+        "The pool is now sized with tasksPerReplica 3, patience 60s. The record has 0 tasks in 0 min, too few to go by."
+    )
