@@ -19,7 +19,7 @@ from ark_cli.options import Number, WholeNumber, complete_agents, connected, out
 from ark_cli.redis_access import RedisAccess
 from ark_sizing.advice import MOST_TASKS, Advice, Point, advise
 from ark_sizing.choice import LEAST_SECONDS, LEAST_TASKS
-from ark_sizing.in_force import setting_of
+from ark_sizing.in_force import pool_of, setting_of
 from ark_sizing.record import Span, tasks_of
 from ark_sizing.setting import FIXED, Setting, described
 from ark_sizing.simulation import Pool, Task
@@ -137,15 +137,8 @@ async def _of_agent(kubectl: Kubectl, access: RedisAccess, name: str, start: flo
     starts = start or agent.start_seconds
     if starts is None:
         raise CliError(f"the operator has not seen a Pod of {shown} start yet: say how long it takes with --start")
-    pool = Pool(
-        agent.limits.concurrent_tasks,
-        starts,
-        autoscaling.min_replicas,
-        autoscaling.max_replicas,
-        autoscaling.cooldown_seconds,
-    )
     wanted = [autoscaling.target_wait_seconds] if autoscaling.target_wait_seconds else []
-    return _Case(shown, tasks, pool, setting_of(agent), sorted({*_WAITS, *wanted}))
+    return _Case(shown, tasks, pool_of(agent, starts), setting_of(agent), sorted({*_WAITS, *wanted}))
 
 
 def _tell(case: _Case, given: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Answers one question (`ark_sizing.exchange`) from standard input on standard output, at a low priority."""
+"""Answer one question (`ark_sizing.exchange`) from standard input on standard output, at a low priority."""
 
 from __future__ import annotations
 

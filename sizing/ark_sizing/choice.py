@@ -36,6 +36,8 @@ _WAIT_FACTORS = (1.0, 2.0, 4.0, 8.0, 16.0)
 """Of the wanted wait: that a waiting task asks for no more than its share of a slot keeps p95 far below it."""
 _FIRST = ((0, 2, 5), (0, 2, 4), (0, 2, 4), (0,), (0, 2, 4))
 """Where on each axis the search looks first."""
+_BESIDE = ((0, 2, 5), (0,), (0, 2), (0,), (0, 2, 4))
+"""The same beside a present sizing, from which steps alone may lead to the best one near it and no further."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,11 +204,11 @@ class _Search:
         return self._objective.key(self._outcome(setting))
 
     def best(self, present: Setting | None) -> Setting:
-        """Return the best setting; where there is a chosen one already, of those that steps lead to from there."""
-        best = None if present is None else self._place_of(present)
-        if best is None:
-            first = [[index for index in indices if index < places] for places, indices in self._axes(_FIRST)]
-            best = self._best_of(itertools.product(*first))
+        """Return the best setting that steps lead to from a coarse grid; from a coarser one and the present setting."""
+        here = None if present is None else self._place_of(present)
+        axes = self._axes(_FIRST if here is None else _BESIDE)
+        first = [[index for index in indices if index < places] for places, indices in axes]
+        best = self._best_of([*itertools.product(*first), *([] if here is None else [here])])
         while True:
             near = self._best_of(self._neighbours(best))
             if self.key(self._at(near)) >= self.key(self._at(best)):

@@ -14,11 +14,14 @@ from ark_api.trigger import LARGEST_RESERVE, LEAST_BASE_SECONDS, MOST_BASE_SECON
 from ark_sizing.choice import Expected
 from ark_sizing.setting import FIXED as SAFE
 from ark_sizing.setting import Base, Setting
+from ark_sizing.simulation import Pool
 
 _KUBERNETES_PATIENCE_SECONDS = 300.0
 """Of a scaleDown rule that does not say it."""
 _MOST_PATIENCE_SECONDS = 3600
 """That the HPA takes."""
+_LONGEST_COOLDOWN_SECONDS = 3600
+"""That is played, second by second; it is the same whatever the sizing."""
 
 
 def setting_of(agent: Agent) -> Setting:
@@ -88,6 +91,24 @@ def _is_possible(setting: Setting) -> bool:
             base is None or (0 < base.quantile <= 1 and LEAST_BASE_SECONDS <= base.window_seconds <= MOST_BASE_SECONDS)
         )
         and (wait is None or 0 < wait < math.inf)
+    )
+
+
+def pool_of(agent: Agent, start_seconds: float) -> Pool:
+    """Return an autoscaled agent's pool for the simulation.
+
+    Args:
+        agent: the agent.
+        start_seconds: how long its Pods take to start.
+    """
+    autoscaling = agent.autoscaling
+    assert autoscaling is not None
+    return Pool(
+        agent.limits.concurrent_tasks,
+        start_seconds,
+        autoscaling.min_replicas,
+        autoscaling.max_replicas,
+        min(autoscaling.cooldown_seconds, _LONGEST_COOLDOWN_SECONDS),
     )
 
 

@@ -12,8 +12,6 @@ from ark_sizing.simulation import Task
 
 _LEAST_SERVICE_SECONDS = 0.1
 """Who writes the record looks once a second: of much shorter tasks it sees none at work."""
-
-
 MOST_SECONDS = 7200.0
 """Of a record that a sizing is chosen by, the last ones; more where there are few tasks."""
 MOST_TASKS = 40_000

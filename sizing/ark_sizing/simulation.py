@@ -211,8 +211,9 @@ class _Run:
             target = self.setting.tasks_per_replica or self.pool.slots
             wanted = hpa.wanted(metric, target, len(self._pods))
             if self.setting.pushes:
-                # The operator leaves what stays warm to the HPA.
-                at_once = hpa.wanted(self.setting.slots_wanted(asked, 0.0), target, len(self._pods))
+                at_once = wanted
+                if base > asked:  # the operator leaves what stays warm to the HPA
+                    at_once = hpa.wanted(self.setting.slots_wanted(asked, 0.0), target, len(self._pods))
                 self._scale(max(len(self._pods), min(at_once, self.pool.max_replicas)), now)
             if now >= self._next_sync:
                 self._next_sync += hpa.SYNC_SECONDS

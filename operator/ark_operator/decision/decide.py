@@ -33,7 +33,6 @@ from ark_operator.decision.options import Options
 from ark_operator.decision.plan import Mirror, Plan, Scale
 from ark_operator.decision.previous import pin_of
 from ark_operator.decision.template import InvalidTemplate
-from ark_sizing.in_force import setting_of
 from ark_taskqueue.errors import InvalidQueueName
 from ark_taskqueue.ledger.budget import TokenUsage
 
@@ -72,24 +71,17 @@ def decide(agent: Agent, observed: Observed, usage: TokenUsage | None, now: date
     found = Assessment(mode, pin, problem, observed, usage)
     content = status.build(agent, found, now)
     changed = content if content != dict(agent.status) else None
-    notes = (*notes_of(agent, found), *sizing_notes(agent, content))
+    sized_anew = tuple(sizing_notes(agent, content))
     deferred = sizing.deferred_seconds(agent, observed, now)
-    moments = [0.0 if _is_sized_anew(agent, content) else None, deferred, plan.again_after]
-    again_after = min((moment for moment in moments if moment is not None), default=None)
+    # The ScaledObject follows the status, once that is written.
+    moments = [0.0 if sized_anew else None, deferred, plan.again_after]
     return replace(
         plan,
         status=changed,
-        notes=notes,
+        notes=(*notes_of(agent, found), *sized_anew),
         burst_note=burst_note(agent, observed, plan.scale),
-        again_after=again_after,
+        again_after=min((moment for moment in moments if moment is not None), default=None),
     )
-
-
-def _is_sized_anew(agent: Agent, content: Mapping[str, Any]) -> bool:
-    """Return whether a new status has another sizing than the old one, so that the ScaledObject is to follow it."""
-    if agent.autoscaling is None:
-        return False
-    return setting_of(agent) != setting_of(Agent({**agent.object, "status": content}))
 
 
 def _other_operator(agent: Agent, observed: Observed, options: Options) -> str | None:

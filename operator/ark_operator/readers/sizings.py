@@ -1,7 +1,7 @@
 """Chooses the sizing of every pool that is to fit its queue: reads the queue's record, and has it replayed.
 
 One pool at a time, in a process of its own that yields the CPU to everybody else. A record is read every five minutes;
-a choice takes half a second, so there is one only as often as it takes 50 ms of a core in five minutes on average.
+a choice takes about a second, so there is one only as often as it takes 50 ms of a core in five minutes on average.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import random
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -25,10 +25,9 @@ from ark_operator.metrics import OperatorMetrics
 from ark_process.outages import Outages
 from ark_sizing.choice import Sizing, too_short
 from ark_sizing.exchange import Question, decoded
-from ark_sizing.in_force import chosen_setting, own_setting
+from ark_sizing.in_force import chosen_setting, own_setting, pool_of
 from ark_sizing.record import MOST_SECONDS, Span
 from ark_sizing.setting import Setting
-from ark_sizing.simulation import Pool
 from ark_taskqueue import Client, DemandSpan, QueueKeys, TaskQueueError, read_demand
 
 _SHARE = 0.05 / 300
@@ -36,13 +35,11 @@ _SHARE = 0.05 / 300
 _READ_SECONDS = 5.0
 _CHOICE_SECONDS = 120.0
 """The most that a choice may take."""
-_USUAL_SECONDS = 0.6
-"""Of a choice that begins at the present sizing. A pool's first one takes longer, and counts as one of these: it comes
-of a short record, and is to be looked at again soon. A new leader spreads the choices of sized pools by it too."""
+_USUAL_SECONDS, _LONG_SECONDS = 0.8, 10.0
+"""Of a choice that begins at the present sizing. A pool's first one takes longer, and counts as one of these unless it
+takes very long: it comes of a short record, and is to be looked at again soon."""
 _LONGEST_PAUSE_SECONDS = 86_400.0
 """After a choice that took very long."""
-_LONGEST_COOLDOWN_SECONDS = 3600
-"""That is played, second by second; it is the same whatever the sizing."""
 _LONGEST_ERROR = 2000
 """Characters of what a failed process said that are logged."""
 
@@ -51,21 +48,21 @@ class NotAnswered(Exception):
     """The process that chooses has failed; the message says how."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """An answer, and what it was an answer to."""
+@dataclass(slots=True)
+class _Turn:
+    """When a pool is looked at, and what came of it."""
 
-    agent: Agent
-    sizing: Sizing
+    look_at: float
+    choose_at: float
+    sizing: Sizing | None = None
+    """None until there is an answer."""
+    wanted: tuple[object, ...] = ()
+    """What it is an answer to, see `_wants`."""
 
-    def answers(self, agent: Agent) -> bool:
-        """Return whether it is an answer for an agent as it is now; Pods that start a little sooner change nothing."""
-        asked = self.agent
-        return (
-            (asked.redis, asked.queue, own_setting(asked)) == (agent.redis, agent.queue, own_setting(agent))
-            and asked.fixed_by == agent.fixed_by
-            and _pool(asked, 1.0) == _pool(agent, 1.0)
-        )
+
+def _wants(agent: Agent) -> tuple[object, ...]:
+    """Return what of an agent its sizing is chosen for; Pods that start a little sooner change nothing."""
+    return agent.redis, agent.queue, own_setting(agent), pool_of(agent, 1.0)
 
 
 class Sizer:
@@ -99,83 +96,76 @@ class Sizer:
         self._metrics = metrics
         self._seconds = seconds
         self._clock = clock
-        self._look_at: dict[Key, float] = {}
-        self._choose_at: dict[Key, float] = {}
-        self._known: dict[Key, _Known] = {}
-        self._log = structlog.get_logger(component="sizings")
-        self._outages = Outages(
-            self._log,
-            "agent",
-            "cannot choose a pool's sizing: it stays as it is",
-            "a pool's sizing can be chosen again",
+        self._turns: dict[Key, _Turn] = {}
+        log = structlog.get_logger(component="sizings")
+        self._log = log
+        self._unread = Outages(
+            log, "agent", "cannot read the record of a queue: its pool's sizing stays", "the record can be read again"
+        )
+        self._unchosen = Outages(
+            log, "agent", "cannot choose a pool's sizing: it stays", "a pool's sizing can be chosen again"
         )
 
     def sizing(self, agent: Agent) -> Sizing | None:
         """Return the sizing that an agent's record asks for; None where nobody knows, or the agent is another now."""
-        known = self._known.get(agent.key)
-        if known is None or self._queue_of(agent) is None:
+        turn = self._turns.get(agent.key)
+        if turn is None or self._queue_of(agent) is None or turn.wanted != _wants(agent):
             return None
-        return known.sizing if known.answers(agent) else None
+        return turn.sizing
 
     async def run(self) -> None:
         """Choose until cancelled; what was chosen stands in the agents' statuses then."""
         try:
             while True:
-                for key in list(self._due()):
+                for key in self._due():
                     await self._look(key)
                 await asyncio.sleep(self._seconds / 60)
         finally:
-            for known in (self._look_at, self._choose_at, self._known):
-                known.clear()
+            self._turns.clear()
 
-    def _due(self) -> Iterator[Key]:
-        """Yield the agents whose turn it is; those that are new have theirs at some time of the interval."""
+    def _due(self) -> list[Key]:
+        """Return the agents whose turn it is; those that are new have theirs at some time of the interval."""
         now, agents = self._clock(), set(self._cluster.agents)
-        for known in (self._look_at, self._choose_at, self._known):
-            for key in known.keys() - agents:
-                del known[key]
-        self._outages.keep({"/".join(key) for key in agents})
-        for key in agents:
-            if key not in self._look_at:
-                self._look_at[key] = now + random.uniform(0, self._seconds)  # noqa: S311 - no secret
-                self._choose_at[key] = now + self._spread(key)
-            if now >= self._look_at[key]:
-                self._look_at[key] = now + self._seconds
-                yield key
-
-    def _spread(self, key: Key) -> float:
-        """Return how long a pool that is new to this process can wait for a choice: it may have one already."""
-        agent = self._cluster.agent(key)
-        if agent is None or chosen_setting(agent) is None:
-            return 0.0
-        return random.uniform(0, _USUAL_SECONDS / _SHARE)  # noqa: S311 - no secret
+        for key in self._turns.keys() - agents:
+            del self._turns[key]
+        for outages in (self._unread, self._unchosen):
+            outages.keep({"/".join(key) for key in agents})
+        for key in agents - self._turns.keys():
+            agent = self._cluster.agent(key)
+            sized = agent is not None and chosen_setting(agent) is not None
+            look_at = now + random.uniform(0, self._seconds)  # noqa: S311 - no secret
+            # A new leader spreads the choices of pools that have a sizing.
+            spread = random.uniform(0, _USUAL_SECONDS / _SHARE) if sized else 0.0  # noqa: S311 - no secret
+            self._turns[key] = _Turn(look_at, now + spread)
+        return [key for key, turn in self._turns.items() if now >= turn.look_at]
 
     async def _look(self, key: Key) -> None:
-        agent = self._cluster.agent(key)
-        known = self._known.get(key)
-        if known is not None and (agent is None or self._queue_of(agent) is None or not known.answers(agent)):
-            del self._known[key]
-            self._choose_at[key] = self._clock()  # what was chosen was for something else
+        turn, agent, place = self._turns[key], self._cluster.agent(key), "/".join(key)
+        turn.look_at = self._clock() + self._seconds
         queue = None if agent is None else self._queue_of(agent)
+        if turn.sizing is not None and (agent is None or queue is None or turn.wanted != _wants(agent)):
+            turn.sizing, turn.choose_at = None, self._clock()  # it was an answer to something else
         if agent is None or queue is None or agent.start_seconds is None:
             return
-        place = "/".join(key)
         try:
-            sizing = await self._answer(agent, queue, agent.start_seconds)
-        except (TaskQueueError, TimeoutError, NotAnswered) as error:
+            sizing = await self._answer(turn, agent, queue, agent.start_seconds)
+        except (TaskQueueError, TimeoutError) as error:
             self._metrics.sizings.labels("failed").inc()
-            self._outages.fails(place, str(error) or f"no answer within {_READ_SECONDS:g} s")
-            return
-        except Exception:  # noqa: BLE001 - one pool must not keep the others from being sized, nor the leader from leading
+            self._unread.fails(place, str(error) or f"no answer within {_READ_SECONDS:g} s")
+        except NotAnswered as error:
             self._metrics.sizings.labels("failed").inc()
-            self._log.exception("a bug in the operator: this pool's sizing stays as it is", agent=place)
-            return
-        if sizing is not None:
-            self._outages.answers(place)
-            self._known[key] = _Known(agent, sizing)
-            self._touched(key)
+            self._unchosen.fails(place, str(error))
+        except Exception:  # noqa: BLE001 - one pool's trouble must not be the others'
+            self._metrics.sizings.labels("failed").inc()
+            self._log.exception("a bug in the operator: this pool's sizing stays", agent=place)
+        else:
+            self._unread.answers(place)
+            if sizing is not None:
+                self._unchosen.answers(place)
+                turn.sizing, turn.wanted = sizing, _wants(agent)
+                self._touched(key)
 
-    async def _answer(self, agent: Agent, queue: QueueKeys, start_seconds: float) -> Sizing | None:
+    async def _answer(self, turn: _Turn, agent: Agent, queue: QueueKeys, start_seconds: float) -> Sizing | None:
         """Return the sizing that a record asks for; None where it is too early for another choice.
 
         Raises:
@@ -190,25 +180,19 @@ class Sizer:
         if short is not None:
             self._metrics.sizings.labels("short").inc()
             return Sizing(own_setting(agent), short, None)
-        if self._clock() < self._choose_at[agent.key]:
+        if self._clock() < turn.choose_at:
             return None
-        sizing = await self._chosen(agent, _question(agent, start_seconds, record, present))
-        self._metrics.sizings.labels("chosen").inc()
-        return sizing
-
-    async def _chosen(self, agent: Agent, question: Question) -> Sizing:
-        before, least, answered = _cpu_seconds(), _USUAL_SECONDS, False
+        safe = own_setting(agent)
+        question = Question(record, pool_of(agent, start_seconds), safe, safe.target_wait_seconds, present)
+        before = _cpu_seconds()
         try:
             sizing = await ask(question)
-            answered = True
         finally:
             took = _cpu_seconds() - before
             self._metrics.sizing_seconds.inc(took)
-            if not answered:
-                took = max(took, least)
-            elif question.present is None:
-                took = min(took, least)
-            self._choose_at[agent.key] = self._clock() + min(took / _SHARE, _LONGEST_PAUSE_SECONDS)
+            counted = min(took, _USUAL_SECONDS) if present is None and took < _LONG_SECONDS else took
+            turn.choose_at = self._clock() + min(counted / _SHARE, _LONGEST_PAUSE_SECONDS)
+        self._metrics.sizings.labels("chosen").inc()
         return sizing
 
     def _queue_of(self, agent: Agent) -> QueueKeys | None:
@@ -226,24 +210,6 @@ async def _read(client: Client, queue: QueueKeys, present: Setting | None) -> li
 
 def _spans(record: Sequence[DemandSpan]) -> list[Span]:
     return [Span(span.at, span.arrivals, span.busy_seconds) for span in record]
-
-
-def _question(agent: Agent, start_seconds: float, record: Sequence[Span], present: Setting | None) -> Question:
-    autoscaling = agent.autoscaling
-    assert autoscaling is not None
-    return Question(record, _pool(agent, start_seconds), own_setting(agent), autoscaling.target_wait_seconds, present)
-
-
-def _pool(agent: Agent, start_seconds: float) -> Pool:
-    autoscaling = agent.autoscaling
-    assert autoscaling is not None
-    return Pool(
-        agent.limits.concurrent_tasks,
-        start_seconds,
-        autoscaling.min_replicas,
-        autoscaling.max_replicas,
-        min(autoscaling.cooldown_seconds, _LONGEST_COOLDOWN_SECONDS),
-    )
 
 
 async def ask(question: Question) -> Sizing:
