@@ -4,7 +4,7 @@
 |---|---|
 | memory | Redis' `used_memory` before and after many of a kind, divided by their number |
 | commands and processor time | Redis' own counts over whole lives of tasks, and over readings of depths |
-| the watch | one XREAD over so many idle streams, by Redis' own count of its time |
+| the watch | one blocking XREAD over so many idle streams, by Redis' processor time |
 | pools that are up | simulated: 10,000,000 tasks a day over 10,000 agents |
 
 In the simulation each agent has the public trace's bursts and gaps, thinned out, at an hour of its own; a pool is up
@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import itertools
 import random
+import statistics
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from ark_cli import trace
 from ark_taskqueue import (
+    PRIORITIES,
     Budget,
     Client,
     Consumer,
@@ -123,14 +125,22 @@ async def _watch(report: Report, client: Client, counts: Sequence[int]) -> None:
     for count in counts:
         for number in range(made, count):
             queue = QueueKeys.for_agent("team", f"watched-{number}")
-            await client.execute_command("XGROUP", "CREATE", queue.stream, queue.group, "0", "MKSTREAM")
+            for stream in queue.streams:
+                await client.execute_command("XGROUP", "CREATE", stream, queue.group, "0", "MKSTREAM")
         made = count
-        streams = [QueueKeys.for_agent("team", f"watched-{number}").stream for number in range(count)]
-        await client.execute_command("CONFIG", "RESETSTAT")
-        for _ in range(5):
-            await client.execute_command("XREAD", "COUNT", 1, "STREAMS", *streams, *(["0-0"] * count))
-        stats = (await client.info("commandstats"))["cmdstat_xread"]
-        report.add(f"one XREAD over {count:,} idle streams", float(stats["usec_per_call"]) / 1000, "ms")
+        queues = [QueueKeys.for_agent("team", f"watched-{number}") for number in range(count)]
+        normal = [queue.stream for queue in queues]
+        others = [queue.stream_of(priority) for queue in queues for priority in PRIORITIES if priority != "normal"]
+        rounds = [(await _round(client, normal), await _round(client, others)) for _ in range(5)]
+        report.add(f"one round over {count:,} idle queues", statistics.median(a for a, _ in rounds), "ms")
+        report.add(f"one of their other priorities, {count:,} queues", statistics.median(b for _, b in rounds), "ms")
+
+
+async def _round(client: Client, streams: Sequence[str]) -> float:
+    """Return how much processor time one round over streams costs Redis, milliseconds: to read, block and unblock."""
+    before = await _processor(client)
+    await client.execute_command("XREAD", "COUNT", 1, "BLOCK", 1, "STREAMS", *streams, *(["0-0"] * len(streams)))
+    return (await _processor(client) - before) * 1000
 
 
 async def _commands(client: Client) -> int:
