@@ -36,6 +36,8 @@ class Attempt:
     clock: AttemptClock | None = None
     """Of its handler; None until that runs."""
     began: float = field(default_factory=time.monotonic)
+    in_turn: bool = False
+    """Whether it was taken in a turn of lower priorities."""
     is_dropped: bool = False
     """Whether the worker has cancelled it."""
     is_ending: bool = False

@@ -148,7 +148,12 @@ async def _assembled(config: AgentSettings, handler: Handler, stack: AsyncExitSt
         handler,
         Calls(provider, reserving, limits, gate, metrics, config.model, tracing),
         gate,
-        WorkLimits(config.max_concurrent_tasks, config.timeout_seconds, config.grace_seconds),
+        WorkLimits(
+            config.max_concurrent_tasks,
+            config.timeout_seconds,
+            config.grace_seconds,
+            lower_priority_share=config.lower_priority_share,
+        ),
         Reports(metrics, tracing, config.scrubber, config.log_error_texts),
         system=config.system_prompt,
     )

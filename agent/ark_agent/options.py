@@ -18,6 +18,8 @@ class WorkLimits:
     """The most that one attempt may take."""
     grace_seconds: float = 25.0
     """How long running tasks may take to end after a stop."""
+    lower_priority_share: float = 0.1
+    """Share of the slots that tasks of lower priority have while higher ones wait."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,6 +110,13 @@ class AgentSettings(ProgramSettings):
         "max_tokens for other servers",
     )
     max_concurrent_tasks: int = Field(5, ge=1, le=1000, description="Tasks that are worked on at a time")
+    lower_priority_share: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="Share of the worker's slots that tasks of lower priority have while tasks of higher priority "
+        "wait; 0: none",
+    )
     timeout_seconds: float = Field(
         120, gt=0, le=86_400, description="The most that one attempt may take; a failure after that"
     )

@@ -31,8 +31,9 @@ from ark_agent.drain import drain, jobs
 from ark_agent.gate import Gate
 from ark_agent.options import Reports, WorkLimits
 from ark_agent.reporter import Reporter
+from ark_agent.turns import Turns
 from ark_process.backoff import Backoff
-from ark_taskqueue import Consumer, Task, TaskQueueError
+from ark_taskqueue import PRIORITIES, Consumer, Task, TaskQueueError
 
 _STUBBORN_SECONDS = 10.0
 """So long a handler whose time is over may take to end."""
@@ -85,6 +86,7 @@ class Worker:
             most_failures=consumer.most_failures,
             system=system,
         )
+        self._turns = Turns(limits.lower_priority_share, limits.concurrent_tasks)
         self._redis_problem: str | None = "Redis has not answered yet"
         self._running: list[Attempt] = []
         """A task that was refused or lost may come back before its last attempt has left."""
@@ -173,7 +175,7 @@ class Worker:
                     budget_known, self._redis_problem = True, None
                 if not await self._calls.reserving.until_open(self._sleep):
                     continue
-                tasks = await self._take(1 if self._gate.probing else free)
+                tasks, in_turn = await self._take(1 if self._gate.probing else free)
             except TaskQueueError as error:
                 self._redis_problem = str(error)
                 failures += 1
@@ -189,6 +191,7 @@ class Worker:
             for task in tasks:
                 others = jobs(self._running) if task.alone else []
                 attempt = self._attempts.begin(task, self._gate.now(), self._log)
+                attempt.in_turn = in_turn
                 attempt.job = work.create_task(self._work_on(attempt, others), name=f"task {task.id}")
                 self._running.append(attempt)
 
@@ -223,15 +226,24 @@ class Worker:
                 return 0  # one is being tried
         return most - len(self._running)
 
-    async def _take(self, free: int) -> list[Task]:
+    async def _take(self, free: int) -> tuple[list[Task], bool]:
+        """Take tasks; return them, and whether they are taken in a turn of lower priorities."""
         began = time.monotonic()
-        tasks = await self._consumer.claim(free, refused=self._gate.takes_refused)
+        held = sum(attempt.in_turn for attempt in self._running)
+        turn = self._turns.order(began, self._consumer.used, held)
+        highest = self._consumer.used[:1]
+        tasks = await self._consumer.claim(
+            free if turn is None else 1, refused=self._gate.takes_refused, order=turn or PRIORITIES
+        )
+        in_turn = turn is not None and any(task.priority not in highest for task in tasks)
         tasks = tasks or await self._consumer.wait_for_new(free, _WAIT_SECONDS)
         if tasks and time.monotonic() - began > self._consumer.leases.renew_every:
             # A handler has blocked the event loop meanwhile: they may be somebody else's by now.
             lost = await self._consumer.renew(tasks)
             tasks = [task for task in tasks if task not in lost]
-        return tasks
+        if tasks and in_turn:
+            self._turns.taken(time.monotonic())
+        return tasks, in_turn
 
     async def _work_on(self, attempt: Attempt, others: Sequence[asyncio.Task[None]]) -> None:
         """Work on one task and report its end; a cancelled one is left to whoever cancelled it.

@@ -16,7 +16,7 @@ from ark_cli.errors import CliError, Exit
 from ark_cli.kubectl import Kubectl
 from ark_cli.options import Number, WholeNumber, agent_argument, connected, output_option, redis_option, where_options
 from ark_cli.redis_access import RedisAccess
-from ark_taskqueue import CLEAN_STOPS, Producer, RedisRefused, Result, ResultGone
+from ark_taskqueue import CLEAN_STOPS, PRIORITIES, Priority, Producer, RedisRefused, Result, ResultGone
 
 _WAIT = click.option("--timeout", type=Number(min=0), default=300.0, show_default=True, help="Seconds to wait at most.")
 
@@ -31,7 +31,18 @@ _WAIT = click.option("--timeout", type=Number(min=0), default=300.0, show_defaul
 @click.option("--meta", metavar="JSON", help="The task's field meta: any JSON.")
 @click.option("--field", "fields", metavar="NAME=VALUE", multiple=True, help="A further field; may be repeated.")
 @click.option("--key", metavar="KEY", help="Idempotency key: within a day the same key adds no second task.")
-@click.option("--max-depth", type=WholeNumber(min=1), help="Refuse if this many tasks wait or are in flight.")
+@click.option(
+    "--priority",
+    type=click.Choice(PRIORITIES),
+    default="normal",
+    show_default=True,
+    help="Tasks of higher priority are taken first.",
+)
+@click.option(
+    "--max-depth",
+    type=WholeNumber(min=1),
+    help="Refuse if this many tasks of this priority or higher ones wait or are in flight.",
+)
 @output_option
 @click.pass_context
 def submit(
@@ -44,6 +55,7 @@ def submit(
     meta: str | None,
     fields: tuple[str, ...],
     key: str | None,
+    priority: Priority,
     max_depth: int | None,
     kind: str,
 ) -> None:
@@ -55,7 +67,7 @@ def submit(
         target = await read_agent(kubectl, agent)
         client = await access.client(target)
         producer = Producer(client, target.queue) if max_depth is None else Producer(client, target.queue, max_depth)
-        done = await producer.submit(text, fields=extra, meta=given, idempotency_key=key)
+        done = await producer.submit(text, fields=extra, meta=given, idempotency_key=key, priority=priority)
         if wait:
             if kind == "table":
                 output.say(f"task {done.task_id} of {target.namespace}/{target.name}; waiting for its result")

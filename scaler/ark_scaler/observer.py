@@ -283,7 +283,7 @@ class QueueObserver:
             oldest = self._clock() - _FORGET_SECONDS
             for queue, known in list(self._queues.items()):
                 if not known.subscriptions and known.asked_at < oldest:
-                    self._watch.discard(queue)
+                    self._watch.forget(queue)
                     del self._queues[queue]
             self._unreadable.keep({queue.name for queue in self._queues})
 

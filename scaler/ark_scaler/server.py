@@ -24,6 +24,7 @@ from ark_scaler.observer import QueueObserver, first_not_ready
 from ark_scaler.servicer import ScalerServicer
 from ark_scaler.settings import ScalerSettings
 from ark_scaler.tls import credentials
+from ark_scaler.watch import WATCH_CONNECTIONS
 from ark_scaler.wire import externalscaler_pb2, externalscaler_pb2_grpc
 from ark_taskqueue import Client, connect
 
@@ -146,7 +147,7 @@ def _observer(
     # Redis gets less time than the whole call, so that the error says what Redis did.
     timeout = config.redis_timeout_seconds * 0.9
     clients: list[Client] = []
-    for connections in (_COMMAND_CONNECTIONS, 1):
+    for connections in (_COMMAND_CONNECTIONS, WATCH_CONNECTIONS):
         client = connect(url, timeout=timeout, max_connections=connections, name="ark-scaler")
         stack.push_async_callback(client.aclose)
         clients.append(client)

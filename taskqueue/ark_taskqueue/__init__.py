@@ -21,6 +21,7 @@ from ark_taskqueue.errors import (
 from ark_taskqueue.keys import DEFAULT_GROUP, QueueKeys
 from ark_taskqueue.ledger.budget import Budget, Reservation, Settlement, TokenUsage
 from ark_taskqueue.ledger.token_ledger import TokenLedger, read_usages
+from ark_taskqueue.priority import PRIORITIES, Priority
 from ark_taskqueue.redis.address import DEFAULT_CONNECTION, Address, parse_address, parse_connections
 from ark_taskqueue.redis.client import Client, connect
 from ark_taskqueue.redis.server import ServerFacts, read_server
@@ -40,6 +41,7 @@ __all__ = [
     "CLEAN_STOPS",
     "DEFAULT_CONNECTION",
     "DEFAULT_GROUP",
+    "PRIORITIES",
     "Address",
     "Budget",
     "BudgetExceeded",
@@ -60,6 +62,7 @@ __all__ = [
     "LettersKept",
     "NotAStream",
     "Outcome",
+    "Priority",
     "Producer",
     "QueueFull",
     "QueueKeys",

@@ -46,11 +46,11 @@ class InvalidGroupName(InvalidQueueName):
 
 
 class QueueFull(TaskQueueError):
-    """A submission was refused because the queue already holds ``max_depth`` tasks."""
+    """A submission was refused because the queue already holds ``max_depth`` tasks that are as urgent."""
 
     def __init__(self, stream: str, max_depth: int) -> None:
         super().__init__(
-            f"queue {stream} is full, it holds {max_depth} tasks or more: "
+            f"queue {stream} is full, it holds {max_depth} tasks or more of this and higher priority: "
             "submit again later, add workers, or raise max_depth"
         )
         self.stream = stream

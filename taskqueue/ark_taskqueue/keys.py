@@ -4,6 +4,8 @@ All keys of one queue carry the same hash tag, so that they lie in one slot of a
 use them together::
 
     ark:{<namespace>/<agent>}:tasks          stream of tasks
+    ark:{<namespace>/<agent>}:tasks:high     stream of tasks with high priority; it comes to be with the first one
+    ark:{<namespace>/<agent>}:tasks:low      stream of tasks with low priority, the same
     ark:{<namespace>/<agent>}:dead           stream of dead letters
     ark:{<namespace>/<agent>}:results:<id>   hash, one finished task's result, with a time to live
     ark:{<namespace>/<agent>}:once:<key>     string, the task submitted under an idempotency key
@@ -23,9 +25,11 @@ tag of the other keys (``agent-tasks`` has its dead letters in ``{agent-tasks}:d
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass, field
 
 from ark_taskqueue.errors import InvalidGroupName, InvalidQueueName
+from ark_taskqueue.priority import PRIORITIES, Priority
 
 DEFAULT_GROUP = "agent-workers"
 """The consumer group of an agent's workers."""
@@ -55,28 +59,22 @@ class QueueKeys:
     """
 
     stream: str
-    """Key of the stream of tasks."""
+    """Key of the stream of tasks, of those with normal priority."""
     group: str = DEFAULT_GROUP
     """Name of the consumer group of the workers."""
     namespace: str | None = field(init=False, compare=False)
     """The Kubernetes namespace that the queue belongs to; None where its name does not say."""
-    name: str = field(init=False, compare=False)
-    """``<namespace>/<agent>`` where the stream is an agent's, the stream's own name otherwise."""
     base: str = field(init=False, compare=False)
     """What the names of the queue's other keys begin with."""
 
     def __post_init__(self) -> None:
         match = _AGENT_STREAM.fullmatch(self.stream)
         if match:
-            namespace, name, base = (
-                match["namespace"],
-                f"{match['namespace']}/{match['agent']}",
-                self.stream.removesuffix(":tasks"),
-            )
+            # Shared: a scaler knows thousands of queues of few namespaces.
+            namespace, base = sys.intern(match["namespace"]), self.stream.removesuffix(":tasks")
         else:
-            namespace, name = None, self.stream
-            base = self.stream if _hash_tag(self.stream) else f"{{{self.stream}}}"
-        for attribute, value in (("namespace", namespace), ("name", name), ("base", base)):
+            namespace, base = None, self.stream if _hash_tag(self.stream) else f"{{{self.stream}}}"
+        for attribute, value in (("namespace", namespace), ("base", base)):
             object.__setattr__(self, attribute, value)
 
     @classmethod
@@ -111,6 +109,20 @@ class QueueKeys:
         if not 0 < len(stream) <= _LONGEST_STREAM or not stream.isprintable() or " " in stream or braces_mislead:
             raise InvalidQueueName(stream, _STREAM_IS)
         return cls(stream, _checked_group(group))
+
+    @property
+    def name(self) -> str:
+        """``<namespace>/<agent>`` where the stream is an agent's, the stream's own name otherwise."""
+        return self.stream if self.namespace is None else _hash_tag(self.stream)
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """Keys of the streams of tasks by priority, in the order in which tasks are taken."""
+        return tuple(self.stream_of(priority) for priority in PRIORITIES)
+
+    def stream_of(self, priority: Priority) -> str:
+        """Key of the stream of tasks with a priority."""
+        return self.stream if priority == "normal" else f"{self.base}:tasks:{priority}"
 
     @property
     def dead(self) -> str:

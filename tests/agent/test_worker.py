@@ -110,6 +110,46 @@ async def test_no_more_tasks_are_taken_than_may_run(client: Client, queue: Queue
     assert handler.most == 3
 
 
+async def test_an_urgent_task_starts_before_ten_thousand_that_wait(client: Client, queue: QueueKeys) -> None:
+    async with client.pipeline(transaction=False) as pipeline:
+        for _ in range(10_000):
+            pipeline.execute_command("XADD", queue.stream_of("low"), "*", "prompt", "x")
+        await pipeline.execute()
+    started: list[str] = []
+    go_on = asyncio.Semaphore(0)
+
+    async def handler(context: Context) -> str:
+        started.append(context.task.id)
+        await go_on.acquire()
+        return "done"
+
+    async with working(client, queue, handler, limits=WorkLimits(concurrent_tasks=5)):
+        await eventually(lambda: len(started) == 5, "five running tasks")
+        urgent = (await Producer(client, queue).submit("x", priority="high")).task_id
+        go_on.release()
+        await eventually(lambda: len(started) == 6, "a task in the free slot")
+        go_on.release()
+        await eventually(lambda: len(started) == 7, "a further one")
+        for _ in range(5):
+            go_on.release()
+        assert urgent in started[5:7], "at worst after one whose turn it was"
+        go_on.release()
+
+
+async def test_lower_tasks_in_flight_elsewhere_keep_no_urgent_one_waiting(client: Client, queue: QueueKeys) -> None:
+    producer, elsewhere = Producer(client, queue), Consumer(client, queue, "elsewhere")
+    await producer.submit("x")
+    await producer.submit("x", priority="low")
+    assert len(await elsewhere.claim(2)) == 2
+    handler = Counting()
+    handler.go_on.set()
+    async with working(client, queue, handler, limits=WorkLimits(concurrent_tasks=10)):
+        for number in range(3):
+            await producer.submit("x", priority="high")
+            await eventually(lambda: len(handler.started) > number, f"the urgent task, time {number + 1}")  # noqa: B023
+            await asyncio.sleep(0.3)
+
+
 async def test_on_stop_running_tasks_finish_within_the_grace_period(client: Client, queue: QueueKeys) -> None:
     handler = Counting()
     async with working(client, queue, handler, limits=WorkLimits(concurrent_tasks=2, grace_seconds=60)) as worker:

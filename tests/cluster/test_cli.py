@@ -102,6 +102,9 @@ async def test_a_task_is_submitted_waited_for_and_looked_up(ark: Ark) -> None:
     assert re.fullmatch(r"\d+-\d+\n", piped.out)
     again = await ark("submit", ark.pool.agent, "-", "--key", "once", stdin="from a pipe\n")
     assert again.out == piped.out
+    urgent = await ark("submit", ark.pool.agent, "Hello", "--priority", "high")
+    assert urgent.out.startswith("high-"), "its id says so"
+    assert (await ark("result", ark.pool.agent, urgent.out.strip(), "--wait")).out == "Hello\n"
     other = await ark("submit", ark.pool.agent, "other", "--key", "once")
     assert (other.code, other.out) == (3, "")
     assert "with different contents" in other.err

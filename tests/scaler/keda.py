@@ -10,9 +10,10 @@ import grpc
 
 from ark_scaler.server import RunningScaler, running
 from ark_scaler.settings import ScalerSettings
+from ark_scaler.watch import WATCH_CONNECTIONS
 from ark_scaler.wire import externalscaler_pb2 as wire
 from ark_scaler.wire.externalscaler_pb2_grpc import ExternalScalerStub
-from ark_taskqueue import Client, QueueKeys
+from ark_taskqueue import Client, Priority, QueueKeys
 from tests.eventually import eventually
 
 CALL_SECONDS = 30.0
@@ -72,12 +73,12 @@ async def failure(call: Any) -> tuple[str, str]:
     raise AssertionError("the call did not fail")
 
 
-async def add_task(client: Client, queue: str = "default/writer") -> None:
+async def add_task(client: Client, queue: str = "default/writer", priority: Priority = "normal") -> None:
     """XADD as a producer in any language would."""
-    await client.execute_command("XADD", QueueKeys.for_queue(queue).stream, "*", "prompt", "x")
+    await client.execute_command("XADD", QueueKeys.for_queue(queue).stream_of(priority), "*", "prompt", "x")
 
 
-async def watched(client: Client, at_least: int = 1) -> None:
+async def watched(client: Client, at_least: int = WATCH_CONNECTIONS) -> None:
     """Wait until the scaler's watch is blocked in Redis."""
 
     async def blocked() -> bool:

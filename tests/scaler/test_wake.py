@@ -15,7 +15,8 @@ import pytest
 from redis.asyncio.cluster import RedisCluster
 from structlog.testing import capture_logs
 
-from ark_taskqueue import Budget, Client, Consumer, Outcome, QueueKeys, TokenLedger, connect
+from ark_scaler.watch import WATCH_CONNECTIONS
+from ark_taskqueue import PRIORITIES, Budget, Client, Consumer, Outcome, Priority, QueueKeys, TokenLedger, connect
 from hack.local.redis_server import RedisServer
 from hack.local.redis_topology import cluster_setup, sentinel_setup
 from tests.eventually import DEADLINE_SECONDS, eventually
@@ -54,6 +55,50 @@ async def test_the_first_task_of_an_idle_queue_is_pushed(keda: Keda, client: Cli
     stream = keda.stream(keda.reference())
     await watched(client)
     await add_task(client)
+    await pushed(stream)
+
+
+@pytest.mark.parametrize("priority", ["high", "low"])
+async def test_so_is_one_of_another_priority_the_first_ever_and_a_later_one(
+    keda: Keda, client: Client, queue: QueueKeys, priority: Priority
+) -> None:
+    stream = keda.stream(keda.reference())
+    await watched(client)
+    for number in range(3):
+        await add_task(client, priority=priority)
+        await pushed(stream)
+        assert await keda.metric(keda.reference()) == 1, f"time {number + 1}"
+        worker = Consumer(client, queue, "w")
+        [task] = await worker.claim(1)
+        assert await worker.complete(task, Outcome("y"), 0.1)
+        await known_idle(keda, queue.name)
+        await watched(client)
+
+
+async def test_a_queue_that_was_busy_is_woken_by_another_priority(keda: Keda, client: Client, queue: QueueKeys) -> None:
+    """The streams of high and low priority stay watched while a queue is busy."""
+    stream, worker = keda.stream(keda.reference()), Consumer(client, queue, "w")
+    for priority, beside in (("normal", "high"), ("high", "normal"), ("normal", "low"), ("low", "high")):
+        await known_idle(keda, queue.name)
+        await watched(client)
+        await add_task(client, priority=cast("Priority", priority))
+        await pushed(stream)
+        await add_task(client, priority=cast("Priority", beside))
+        assert await keda.metric(keda.reference()) == 2
+        for task in await worker.claim(2):
+            assert await worker.complete(task, Outcome("y"), 0.1)
+
+
+@pytest.mark.parametrize("which", range(WATCH_CONNECTIONS))
+@pytest.mark.parametrize("priority", PRIORITIES)
+async def test_the_loss_of_one_watching_connection_delays_nothing_for_long(
+    keda: Keda, client: Client, priority: Priority, which: int
+) -> None:
+    stream = keda.stream(keda.reference())
+    await watched(client)
+    blocked = [entry["id"] for entry in await client.client_list() if entry["cmd"] == "xread"]
+    await client.execute_command("CLIENT", "KILL", "ID", sorted(blocked, key=int)[which])
+    await add_task(client, priority=priority)
     await pushed(stream)
 
 
@@ -254,8 +299,8 @@ async def test_in_a_cluster_queues_of_all_slots_are_watched(folder: Path) -> Non
             streams = [keda.stream(keda.reference(name)) for name in names]
             for name in names:
                 await known_idle(keda, name)
-            for name, stream in zip(names, streams, strict=True):
-                await add_task(client, name)
+            for number, (name, stream) in enumerate(zip(names, streams, strict=True)):
+                await add_task(client, name, PRIORITIES[number % len(PRIORITIES)])
                 await pushed(stream)
                 assert await keda.metric(keda.reference(name)) == 1
             await client.aclose()

@@ -5,13 +5,20 @@ from __future__ import annotations
 from typing import cast
 
 from ark_taskqueue import Client, QueueKeys
+from ark_taskqueue.priority import entry_of, priority_of
 from ark_taskqueue.tasks.reserved import BACKOFF, HORIZON_MS
 from ark_taskqueue.tasks.task import text
 
 
+def place(queue: QueueKeys, task_id: str) -> tuple[str, str]:
+    """Return the key of a task's stream, and its entry's id."""
+    return queue.stream_of(priority_of(task_id)), entry_of(task_id)
+
+
 async def owner_of(client: Client, queue: QueueKeys, task_id: str) -> str | None:
     """Return the consumer that holds a task."""
-    reply = await client.xpending_range(queue.stream, queue.group, task_id, task_id, 1)
+    stream, entry_id = place(queue, task_id)
+    reply = await client.xpending_range(stream, queue.group, entry_id, entry_id, 1)
     return text(cast("bytes", reply[0]["consumer"])) if reply else None
 
 
@@ -19,13 +26,15 @@ async def end_lease(client: Client, queue: QueueKeys, task_id: str, lease_second
     """Make a task look as if its worker had been silent for a lease."""
     owner = await owner_of(client, queue, task_id)
     assert owner is not None, f"nobody holds {task_id}"
-    await client.xclaim(queue.stream, queue.group, owner, 0, [task_id], idle=int(lease_seconds * 1000), justid=True)
+    stream, entry_id = place(queue, task_id)
+    await client.xclaim(stream, queue.group, owner, 0, [entry_id], idle=int(lease_seconds * 1000), justid=True)
 
 
 async def end_backoff(client: Client, queue: QueueKeys, task_id: str) -> None:
     """Make a task in backoff due now."""
     assert await owner_of(client, queue, task_id) == BACKOFF, f"{task_id} is not in backoff"
-    await client.xclaim(queue.stream, queue.group, BACKOFF, 0, [task_id], idle=HORIZON_MS, justid=True)
+    stream, entry_id = place(queue, task_id)
+    await client.xclaim(stream, queue.group, BACKOFF, 0, [entry_id], idle=HORIZON_MS, justid=True)
 
 
 _AGE_LEDGER = """

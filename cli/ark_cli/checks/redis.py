@@ -74,8 +74,8 @@ async def _orphans(client: Client, queues: Sequence[QueueKeys]) -> list[Finding]
         warning(
             f"queue {queue.name} has {depth.orphaned} pending entries whose tasks were trimmed or deleted: they count "
             "as in flight, and keep its pool up, for ever",
-            f"XPENDING {queue.stream} {queue.group} - + 100, then XACK those ids; "
-            "see docs/operations/troubleshooting.md",
+            f"XPENDING STREAM {queue.group} - + 100, STREAM being each of {', '.join(queue.streams)}; then XACK those "
+            "ids; see docs/operations/troubleshooting.md",
         )
         for queue, depth in zip(queues, depths, strict=True)
         if isinstance(depth, Depth) and depth.orphaned

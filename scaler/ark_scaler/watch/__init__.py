@@ -1,4 +1,6 @@
-"""Watch idle queues for their first task: one blocking XREAD for all queues of a Redis.
+"""Watch idle queues for their first task: one blocking XREAD for the normal tasks of all queues of a Redis.
+
+High and low priorities have a second one, see `ark_scaler.watch.priorities`.
 
 A watched stream has an id from which on any entry is news. The id comes out of the same script call that found the
 queue idle, so an XADD at any moment after that reading is seen, however late the watch begins. From an empty stream
@@ -19,10 +21,13 @@ from typing import cast
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
 
-from ark_scaler.watch.blocking import BlockingWatch
 from ark_scaler.watch.polling import PollingWatch
+from ark_scaler.watch.priorities import PrioritiesWatch
 from ark_scaler.watch.protocol import Watch, Watcher
 from ark_taskqueue import Client
+
+WATCH_CONNECTIONS = 2
+"""Connections that a watch blocks."""
 
 
 def watch_of(client: Client, commands: Client, watcher: Watcher) -> Watch:
@@ -35,4 +40,4 @@ def watch_of(client: Client, commands: Client, watcher: Watcher) -> Watch:
     """
     if isinstance(client, RedisCluster):
         return PollingWatch(client, watcher)
-    return BlockingWatch(client, cast("Redis", commands), watcher)
+    return PrioritiesWatch(client, cast("Redis", commands), watcher)

@@ -11,7 +11,6 @@ from redis.exceptions import NoPermissionError
 
 from ark_scaler.watch.connection import BLOCK_SECONDS, reconnecting
 from ark_scaler.watch.protocol import Watcher
-from ark_scaler.watch.streams import Stream, Streams
 from ark_taskqueue import QueueKeys, TaskQueueError
 from ark_taskqueue.redis.cancellation import cancellable
 from ark_taskqueue.redis.pipeline import pipelined
@@ -22,27 +21,31 @@ _CLUSTER_PAGE = 200
 
 
 class PollingWatch:
-    """Asks each stream four times a second, in pages."""
+    """Asks each queue four times a second, in pages."""
 
     def __init__(self, client: RedisCluster, watcher: Watcher) -> None:
         self._client = client
         self._watcher = watcher
-        self._streams = Streams()
+        self._after: dict[QueueKeys, Sequence[str]] = {}
 
     def __len__(self) -> int:
-        return len(self._streams)
+        return len(self._after)
 
-    def add(self, queue: QueueKeys, after: str) -> None:
+    def add(self, queue: QueueKeys, after: Sequence[str]) -> None:
         """See `Watch.add`."""
-        self._streams.add(queue, after)
+        self._after[queue] = after
 
     def discard(self, queue: QueueKeys) -> None:
         """See `Watch.discard`."""
-        self._streams.discard(queue)
+        self._after.pop(queue, None)
+
+    def forget(self, queue: QueueKeys) -> None:
+        """See `Watch.forget`."""
+        self.discard(queue)
 
     def has(self, queue: QueueKeys) -> bool:
         """See `Watch.has`."""
-        return self._streams.has(queue)
+        return queue in self._after
 
     def covers(self, queue: QueueKeys) -> bool:  # noqa: ARG002 - as the protocol has it
         """See `Watch.covers`: between two polls nothing is seen."""
@@ -54,7 +57,7 @@ class PollingWatch:
 
     def _lose(self, error: TaskQueueError) -> None:
         self._watcher.lost(error)
-        self._streams.clear()
+        self._after.clear()
 
     async def _session(self, connected: Callable[[], None]) -> None:
         with translated("watch queues"):
@@ -64,18 +67,22 @@ class PollingWatch:
                         await self._client.ping(target_nodes=RedisCluster.RANDOM)
                 connected()
                 self._watcher.contact()
-                streams = list(self._streams.all())
-                for start in range(0, len(streams), _CLUSTER_PAGE):
+                queues = list(self._after.items())
+                for start in range(0, len(queues), _CLUSTER_PAGE):
                     async with asyncio.timeout(BLOCK_SECONDS):
-                        woken, unreadable = await self._poll(streams[start : start + _CLUSTER_PAGE])
-                    self._watcher.woken(self._streams.pop(woken))
-                    self._watcher.unsure(self._streams.pop(unreadable))
+                        woken, unreadable = await self._poll(queues[start : start + _CLUSTER_PAGE])
+                    self._watcher.woken(self._popped(woken))
+                    self._watcher.unsure(self._popped(unreadable))
                 await asyncio.sleep(_CLUSTER_POLL_SECONDS)
 
-    async def _poll(self, streams: Sequence[Stream]) -> tuple[list[bytes], list[bytes]]:
-        """Return which of the streams have entries after their ids, and which cannot be read."""
-        commands = [("XREAD", "COUNT", 1, "STREAMS", stream.key, stream.after) for stream in streams]
-        replies = await pipelined(self._client, [stream.key for stream in streams], commands)
-        found = [(stream.key, reply) for stream, reply in zip(streams, replies, strict=True) if reply]
-        unreadable = [key for key, reply in found if isinstance(reply, Exception)]
-        return [key for key, reply in found if not isinstance(reply, Exception)], unreadable
+    def _popped(self, queues: Sequence[QueueKeys]) -> list[QueueKeys]:
+        """Remove queues from the watch; return those that were in it."""
+        return [queue for queue in queues if self._after.pop(queue, None) is not None]
+
+    async def _poll(self, queues: Sequence[tuple[QueueKeys, Sequence[str]]]) -> tuple[list[QueueKeys], list[QueueKeys]]:
+        """Return which of the queues have entries after their ids, and which cannot be read."""
+        commands = [("XREAD", "COUNT", 1, "STREAMS", *queue.streams, *after) for queue, after in queues]
+        replies = await pipelined(self._client, [queue.stream for queue, _ in queues], commands)
+        found = [(queue, reply) for (queue, _), reply in zip(queues, replies, strict=True) if reply]
+        unreadable = [queue for queue, reply in found if isinstance(reply, Exception)]
+        return [queue for queue, reply in found if not isinstance(reply, Exception)], unreadable

@@ -27,14 +27,17 @@ class Watcher(Protocol):
 class Watch(Protocol):
     """Watches streams of one Redis."""
 
-    def add(self, queue: QueueKeys, after: str) -> None:
-        """Watch a queue for entries after an id."""
+    def add(self, queue: QueueKeys, after: Sequence[str]) -> None:
+        """Watch a queue for entries after an id in the stream of each priority."""
 
     def discard(self, queue: QueueKeys) -> None:
-        """Stop watching a queue."""
+        """Watch a queue no longer, for now: it is not idle."""
+
+    def forget(self, queue: QueueKeys) -> None:
+        """Watch a queue no longer: nobody asks about it."""
 
     def has(self, queue: QueueKeys) -> bool:
-        """Return whether a queue is watched, from the id that was given on: nothing has come to it since."""
+        """Return whether a queue is watched, from the ids that were given on: nothing has come to it since."""
 
     def covers(self, queue: QueueKeys) -> bool:
         """Return whether Redis would tell at once of an entry that comes now."""

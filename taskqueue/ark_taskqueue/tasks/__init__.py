@@ -12,6 +12,9 @@ The life of a task, all of it in Redis (nothing is ever only in a worker's memor
 group's pending entries and only changes its consumer, so it keeps its id, its place and its delivery count, and
 every reader of the queue's depth goes on counting it.
 
+Each priority has a stream of its own, with all of this; workers take higher priorities first. What is said of a
+worker's tasks is said of those in all three.
+
 Two more keep tasks apart from the others. "Refused" holds those that a provider refuses, where it is not known whether
 it would take any other: they are claimed last, so that they cannot stand in the way. "Suspect" holds those that a
 worker held when it died: each is tried on a worker that holds nothing else, so that the one that kills its worker is

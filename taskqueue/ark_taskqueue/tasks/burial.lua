@@ -1,4 +1,5 @@
 -- Prelude of the scripts that move a task to the dead letters.
+-- uses: tasks/identity
 
 -- Name and value pairs that one call can pass on: Lua's stack holds some 8,000 values.
 local MOST_FIELDS = 3500
@@ -24,16 +25,17 @@ end
 -- The entry keeps its own fields; what is added begins with "ark." and is taken off again when it is requeued.
 -- The key of its submission is free again: whoever repeats it wants another try.
 --
--- keys       {tasks, dead, result, stats, refused, once}: stream of tasks, stream of dead letters, hash of the result,
+-- keys       {tasks, dead, result, stats, refused, once}: the task's stream, stream of dead letters, hash of the result,
 --            hash of the statistics, hash of the refused tasks, prefix of the keys that remember submissions
 -- task       {group, id, attempts, error}
 -- result_ms  time to live of the result
 -- kept, kept_ms, now  see above
 local function bury(keys, task, result_ms, kept, kept_ms, now)
   redis.pcall('HDEL', keys.refused, task.id, task.id .. ':alone')
-  local entry = redis.call('XRANGE', keys.tasks, task.id, task.id)[1]
+  local entry_id = entry_of(task.id)
+  local entry = redis.call('XRANGE', keys.tasks, entry_id, entry_id)[1]
   if not entry then
-    redis.call('XACK', keys.tasks, task.group, task.id)
+    redis.call('XACK', keys.tasks, task.group, entry_id)
     return 0 -- deleted by somebody while it was in flight: there is nothing left to keep
   end
   local fields, submitted = {}, #entry[2]
@@ -53,8 +55,8 @@ local function bury(keys, task, result_ms, kept, kept_ms, now)
   redis.call('XADD', keys.dead, '*', unpack(fields))
   -- Where no worker runs that would drop those that are too old, they go all at once when the youngest is.
   redis.call('PEXPIRE', keys.dead, kept_ms)
-  redis.call('XACK', keys.tasks, task.group, task.id)
-  redis.call('XDEL', keys.tasks, task.id)
+  redis.call('XACK', keys.tasks, task.group, entry_id)
+  redis.call('XDEL', keys.tasks, entry_id)
   redis.call('HSET', keys.result, 'status', 'dead', 'error', task.error, 'attempts', tostring(task.attempts))
   redis.call('PEXPIRE', keys.result, result_ms)
   redis.call('HINCRBY', keys.stats, 'dead', 1)

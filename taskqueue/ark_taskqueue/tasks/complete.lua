@@ -4,7 +4,7 @@
 -- uses: tasks/ownership
 -- uses: ledger/token_settlement
 --
--- KEYS[1]  stream of tasks
+-- KEYS[1]  the task's stream
 -- KEYS[2]  hash, the task's result
 -- KEYS[3]  hash, the queue's statistics
 -- KEYS[4]  hash, the refused tasks
@@ -34,12 +34,13 @@ local delivery = ARGV[2] .. '#' .. ARGV[4]
 if KEYS[5] then
   settle({KEYS[5], KEYS[6], KEYS[7]}, ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12], ARGV[13])
 end
-if not owns(tasks, ARGV[1], ARGV[2], ARGV[3], ARGV[4]) then
+local entry = entry_of(ARGV[3])
+if not owns(tasks, ARGV[1], ARGV[2], entry, ARGV[4]) then
   return redis.call('HGET', result, 'delivery') == delivery and 1 or 0
 end
 
-redis.call('XACK', tasks, ARGV[1], ARGV[3])
-redis.call('XDEL', tasks, ARGV[3])
+redis.call('XACK', tasks, ARGV[1], entry)
+redis.call('XDEL', tasks, entry)
 redis.call('HSET', result, 'delivery', delivery, unpack(ARGV, 15))
 redis.call('PEXPIRE', result, ARGV[5])
 redis.pcall('HDEL', KEYS[4], ARGV[3], ARGV[3] .. ':alone')

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from redis.exceptions import ResponseError
 
+from ark_taskqueue.errors import TaskQueueError
 from ark_taskqueue.keys import QueueKeys
 from ark_taskqueue.ledger.budget import Settlement
 from ark_taskqueue.ledger.token_ledger import ledger_keys
+from ark_taskqueue.priority import PRIORITIES, Priority, id_of, place_of
 from ark_taskqueue.redis.client import Client
 from ark_taskqueue.redis.script import Script
 from ark_taskqueue.redis.translation import from_response, translated
@@ -78,33 +81,39 @@ class Consumer:
         self.leases = leases or Leases()
         self._client = client
         self._queue = queue
+        self._streams = queue.streams
         self._retries = retries or RetryPolicy()
         self._letters = letters or LettersKept()
         self._record_seconds = record_seconds
         self._server_minus_local_ms = 0.0
+        self._with_group: Sequence[Priority] = ("normal",)
+        """Priorities whose streams had the group at the last claim."""
+        self.used: Sequence[Priority] = ()
+        """Priorities that the queue had tasks of at the last claim, highest first."""
 
     @property
     def most_failures(self) -> int:
         """How often a task may fail; see `RetryPolicy`."""
         return self._retries.max_failures
 
-    async def claim(self, count: int, *, refused: bool = True) -> list[Task]:
-        """Take up to `count` tasks at once: returned ones first, oldest first, then new ones, then refused ones.
+    async def claim(self, count: int, *, refused: bool = True, order: Sequence[Priority] = PRIORITIES) -> list[Task]:
+        """Take up to `count` tasks at once: of each priority returned ones first, oldest first, then new ones.
 
-        A suspect comes alone; see `Task.alone`. Makes the consumer group where it is missing.
+        Refused ones come last. A suspect comes alone; see `Task.alone`. Makes the consumer group where it is missing.
 
         Args:
             count: the most.
             refused: whether to take tasks that were refused before.
+            order: all priorities, in the order in which they are to be taken.
 
         Raises:
             RedisUnavailable: tasks may have been claimed whose ids are not known; their lease runs out.
             UnknownFormat: a later version has written the queue.
             RedisRefused: Redis answered with an error.
         """
-        reply = await _CLAIM.run(
+        now_ms, places, used, *claimed = await _CLAIM.run(
             self._client,
-            (self._queue.stream, self._queue.refused, self._queue.stats),
+            (*self._streams, self._queue.refused, self._queue.stats),
             self._queue.group,
             self.name,
             count,
@@ -115,38 +124,44 @@ class Consumer:
             _ms(REFUSED_WAIT_SECONDS),
             _ms(SUSPECT_WAIT_SECONDS),
             _ms(REFUSED_REMEMBER_SECONDS),
+            "".join(str(place_of(priority)) for priority in order),
         )
-        now_ms = int(reply[0])
         self._server_minus_local_ms = now_ms - time.monotonic() * 1000
+        self._with_group, self.used = _priorities(places), _priorities(used)
         return [
             Task(text(id_), delivery, now_ms, fields_from(fields), alone=kind == _ALONE, refused=kind == _REFUSED)
-            for id_, delivery, fields, kind in reply[1:]
+            for id_, delivery, fields, kind in claimed
         ]
 
     async def wait_for_new(self, count: int, seconds: float) -> list[Task]:
         """Wait for a task that was never delivered, and take up to `count` of them; none after `seconds`.
 
         Do not cancel it where an answer is under way: a task that came with it would wait for its lease. Returned
-        tasks do not end the wait, so keep it short (a second) and call `claim` in between.
+        tasks do not end the wait, nor does the first one ever of a priority, so keep it short (a second) and call
+        `claim` in between.
 
         Raises:
             RedisUnavailable, RedisRefused: see `claim`.
         """
-        stream, group = self._queue.stream, self._queue.group
-        command: tuple[Any, ...] = ("XREADGROUP", "GROUP", group, self.name, "COUNT", count)
-        command += ("BLOCK", max(1, int(seconds * 1000)), "STREAMS", stream, ">")
+        streams = {self._queue.stream_of(priority): priority for priority in self._with_group}
+        command: tuple[Any, ...] = ("XREADGROUP", "GROUP", self._queue.group, self.name, "COUNT", count)
+        command += ("BLOCK", max(1, int(seconds * 1000)), "STREAMS", *streams, *[">"] * len(streams))
         with translated("wait for tasks"):
             try:
                 reply = await self._client.execute_command(*command)
             except ResponseError as error:
                 if str(error).startswith("NOGROUP"):
-                    return []  # the stream was deleted while we waited; `claim` makes the group again
+                    return []  # a stream was deleted while we waited; `claim` makes the group again
                 raise from_response(error, "wait for tasks") from error
-        if not reply:
-            return []
-        [[_, entries]] = reply
         now_ms = int(time.monotonic() * 1000 + self._server_minus_local_ms)
-        return [Task(text(id_), 1, now_ms, decoded(fields)) for id_, fields in entries]
+        tasks = [
+            Task(id_of(streams[text(stream)], text(entry_id)), 1, now_ms, decoded(fields))
+            for stream, entries in reply or ()
+            for entry_id, fields in entries
+        ]
+        with suppress(TaskQueueError):  # what cannot be given back comes back when its lease is over
+            await self.give_back(tasks[count:])  # Redis counts in each stream anew
+        return tasks[:count]
 
     async def renew(self, tasks: Sequence[Task]) -> list[Task]:
         """Renew the lease of tasks in one call; return the deliveries that are no longer this worker's.
@@ -156,7 +171,7 @@ class Consumer:
         """
         if not tasks:
             return []
-        reply = await _RENEW.run(self._client, (self._queue.stream,), self._queue.group, self.name, *_deliveries(tasks))
+        reply = await _RENEW.run(self._client, self._streams, self._queue.group, self.name, *_deliveries(tasks))
         return [tasks[int(position) - 1] for position in reply]
 
     async def complete(
@@ -184,7 +199,8 @@ class Consumer:
             RedisUnavailable, RedisRefused: see `claim`.
         """
         service_ms = max(0, round(service_seconds * 1000))
-        keys = (self._queue.stream, self._queue.result(task.id), self._queue.stats, self._queue.refused)
+        queue = self._queue
+        keys = (queue.stream_of(task.priority), queue.result(task.id), queue.stats, queue.refused)
         reply = await _COMPLETE.run(
             self._client,
             keys if settlement is None else (*keys, *ledger_keys(self._queue)),
@@ -242,7 +258,8 @@ class Consumer:
 
     def _failure_keys(self, task: Task) -> tuple[str, ...]:
         queue = self._queue
-        return (queue.stream, queue.dead, queue.result(task.id), queue.stats, queue.refused, queue.once(""))
+        stream = queue.stream_of(task.priority)
+        return (stream, queue.dead, queue.result(task.id), queue.stats, queue.refused, queue.once(""))
 
     def _failure(self, task: Task, error: str, most: int) -> tuple[str | bytes | int, ...]:
         rest = self._retries.rest(task.delivery)
@@ -273,7 +290,7 @@ class Consumer:
             return set()
         reply = await _GIVE_BACK.run(
             self._client,
-            (self._queue.stream,),
+            self._streams,
             self._queue.group,
             self.name,
             READY,
@@ -291,7 +308,7 @@ class Consumer:
         reply = await _RECLAIM.run(
             self._client,
             (
-                self._queue.stream,
+                *self._streams,
                 self._queue.dead,
                 self._queue.stats,
                 self._queue.result(""),
@@ -328,7 +345,7 @@ class Consumer:
         total = 0
         while True:
             reply = await _RETIRE.run(
-                self._client, (self._queue.stream,), self._queue.group, self.name, READY, GIVEN_BACK_IDLE_MS, _PAGE
+                self._client, self._streams, self._queue.group, self.name, READY, GIVEN_BACK_IDLE_MS, _PAGE
             )
             total += int(reply)
             if int(reply) < _PAGE:
@@ -337,6 +354,10 @@ class Consumer:
     @property
     def _result_ms(self) -> int:
         return _ms(self.leases.result_seconds)
+
+
+def _priorities(places: bytes) -> list[Priority]:
+    return [PRIORITIES[int(place) - 1] for place in sorted(text(places))]
 
 
 def _ms(seconds: float) -> int:

@@ -55,7 +55,7 @@ class DeadLetters:
         return dead_letter_from(*reply[0]) if reply else None
 
     async def requeue(self, ids: Sequence[str]) -> dict[str, str]:
-        """Put dead letters back as new tasks, at the queue's end, with their attempts counted from one again.
+        """Put dead letters back as new tasks of their priority, at its end, with their attempts counted from one again.
 
         Returns the new task's id for each dead letter's id; an id that is no dead letter is left out, so a call may
         be repeated. The queue's greatest depth does not apply: the tasks are in Redis already.
@@ -63,7 +63,7 @@ class DeadLetters:
         Raises:
             RedisUnavailable, RedisRefused: see `count`.
         """
-        keys = (self._queue.stream, self._queue.dead, self._queue.stats)
+        keys = (*self._queue.streams, self._queue.dead, self._queue.stats)
         requeued: dict[str, str] = {}
         for start in range(0, len(ids), _PAGE):
             page = ids[start : start + _PAGE]

@@ -14,15 +14,18 @@ class Depth:
     in_flight: int
     """Tasks that a worker holds; in a group of more than 1,000 consumers, returned ones beyond 500 of a kind too."""
     length: int
-    """Entries in the stream, XLEN."""
+    """Entries in the streams, XLEN."""
     exact: bool
     """False where counting was cut off; then `waiting` is an upper bound."""
     oldest_waiting_ms: int
     """Age of the oldest waiting task, milliseconds; 0 when none waits."""
     mean_service_ms: float | None
     """Mean service time of the last tasks, milliseconds; None before the first one was completed."""
-    watch_after: str | None
-    """The id from which XREAD sees every entry that this depth does not count; None where it was not asked for."""
+    watch_after: tuple[str, ...] | None
+    """For the stream of each priority the id from which XREAD sees every entry that this depth does not count.
+
+    None where it was not asked for.
+    """
 
     orphaned: int = 0
     """Pending entries, at least, whose tasks were trimmed or deleted: nobody can do them, and they count for ever."""

@@ -2,7 +2,7 @@
 -- uses: tasks/ownership
 -- uses: tasks/failure
 --
--- KEYS[1]  stream of tasks
+-- KEYS[1]  the task's stream
 -- KEYS[2]  stream of dead letters
 -- KEYS[3]  hash, the task's result
 -- KEYS[4]  hash, the queue's statistics
@@ -24,7 +24,7 @@
 -- Returns {'retry', 'dead', or 'lost' when the task is no longer this consumer's and nothing is written, number of dead
 -- letters that had to go}.
 local group, id, delivery = ARGV[1], ARGV[3], tonumber(ARGV[4])
-if not owns(KEYS[1], group, ARGV[2], id, delivery) then
+if not owns(KEYS[1], group, ARGV[2], entry_of(id), delivery) then
   return {'lost', 0}
 end
 return fail_task(

@@ -15,7 +15,8 @@ local function fail_task(keys, task, retries, letters)
     return {'dead', bury(keys, task, letters.result_ms, letters.kept, letters.kept_ms, now_in_ms())}
   end
   local at = now_in_ms() + tonumber(retries.backoff_ms) - tonumber(retries.horizon_ms)
-  redis.call('XCLAIM', keys.tasks, task.group, task.consumer, 0, task.id, 'TIME', string.format('%.0f', at), 'JUSTID')
+  local entry, time = entry_of(task.id), string.format('%.0f', at)
+  redis.call('XCLAIM', keys.tasks, task.group, task.consumer, 0, entry, 'TIME', time, 'JUSTID')
   redis.call('HINCRBY', keys.stats, 'retried', 1)
   return {'retry', 0}
 end

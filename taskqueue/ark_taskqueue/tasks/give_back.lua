@@ -1,7 +1,7 @@
 -- Give tasks back untouched: each keeps its place, may be claimed at once, and the delivery does not count.
 -- uses: tasks/ownership
 --
--- KEYS[1]  stream of tasks
+-- KEYS[1...3]  streams of tasks: of high, normal and low priority
 -- ARGV[1]  consumer group
 -- ARGV[2]  consumer that holds them
 -- ARGV[3]  reserved consumer that holds the tasks that anybody may take
@@ -9,12 +9,13 @@
 -- ARGV[5...]  id, delivery count, id, delivery count ...
 --
 -- Returns the ids that were no longer this consumer's: nothing was done with them.
-local tasks, group, consumer = KEYS[1], ARGV[1], ARGV[2]
+local group, consumer = ARGV[1], ARGV[2]
 local lost = {}
 for i = 5, #ARGV, 2 do
   local id, delivery = ARGV[i], tonumber(ARGV[i + 1])
-  if owns(tasks, group, consumer, id, delivery) then
-    redis.call('XCLAIM', tasks, group, ARGV[3], 0, id, 'IDLE', ARGV[4], 'RETRYCOUNT', delivery - 1, 'JUSTID')
+  local entry, place = entry_of(id)
+  if owns(KEYS[place], group, consumer, entry, delivery) then
+    redis.call('XCLAIM', KEYS[place], group, ARGV[3], 0, entry, 'IDLE', ARGV[4], 'RETRYCOUNT', delivery - 1, 'JUSTID')
   else
     lost[#lost + 1] = id
   end

@@ -12,6 +12,7 @@ from typing import Any
 from ark_process.backoff import Backoff
 from ark_taskqueue.errors import KeyInUse, QueueFull, ResultGone
 from ark_taskqueue.keys import QueueKeys
+from ark_taskqueue.priority import Priority, entry_of, place_of, priority_of
 from ark_taskqueue.redis.client import Client
 from ark_taskqueue.redis.script import Script
 from ark_taskqueue.redis.translation import translated
@@ -19,7 +20,7 @@ from ark_taskqueue.tasks import tracing
 from ark_taskqueue.tasks.task import FIRST_ATTEMPT, Result, decoded, raw, result_from, text
 
 DEFAULT_MAX_DEPTH = 10_000
-"""Greatest number of tasks, waiting and in flight, that a queue takes."""
+"""Greatest number of tasks, waiting and in flight, that a queue takes; see `Producer`."""
 
 _REMEMBER_SECONDS = 24 * 3600.0
 _LOOKS = Backoff(first=0.02, longest=1.0)
@@ -45,12 +46,14 @@ class Producer:
     Args:
         client: see `ark_taskqueue.redis.client.connect`.
         queue: the queue.
-        max_depth: number of tasks in the queue, waiting and in flight, from which on a submission is refused.
+        max_depth: number of tasks in the queue, waiting and in flight, from which on a submission is refused. Those of
+            lower priority do not count: they cannot keep an urgent task out.
     """
 
     def __init__(self, client: Client, queue: QueueKeys, max_depth: int = DEFAULT_MAX_DEPTH) -> None:
         self._client = client
         self._queue = queue
+        self._keys = (*queue.streams, queue.stats)
         self._max_depth = max_depth
 
     async def submit(
@@ -62,6 +65,7 @@ class Producer:
         traceparent: str | None = None,
         idempotency_key: str | None = None,
         remember_seconds: float = _REMEMBER_SECONDS,
+        priority: Priority = "normal",
     ) -> Submission:
         """Add a task to the queue.
 
@@ -74,10 +78,12 @@ class Producer:
             idempotency_key: repeating a submission with the same key within `remember_seconds` adds nothing. Use one
                 to repeat a submission whose answer was lost. It is free again when its task has failed for good.
             remember_seconds: how long the key is remembered, a millisecond at least.
+            priority: tasks of higher priority are taken first. Workers and scaler of earlier versions, which know none,
+                refuse a queue once it has had a task of high or low priority (`UnknownFormat`).
 
         Raises:
             KeyInUse: the key was used for a task with other contents.
-            QueueFull: the queue holds `max_depth` tasks.
+            QueueFull: the queue holds `max_depth` tasks of this priority and higher ones.
             ValueError: `meta` is nothing that JSON can hold, or `remember_seconds` is too short.
             UnknownFormat: a later version has written the queue; nothing was added.
             RedisUnavailable: it is not known whether the task was added.
@@ -92,14 +98,14 @@ class Producer:
         for name, value in (fields or {}).items():
             entry += [raw(name), raw(value)]
         digest = _digest(prompt, meta or {}, fields or {})
-        keys: tuple[str, ...] = (self._queue.stream, self._queue.stats)
+        keys: tuple[str, ...] = self._keys
         if idempotency_key is not None:
             keys += (self._queue.once(idempotency_key), self._queue.once_digest(idempotency_key))
             entry += [ONCE, raw(idempotency_key)]
         with tracing.submission(self._queue, traceparent) as context:
             if context:
                 entry += ["traceparent", context]
-            reply = await _SUBMIT.run(self._client, keys, self._max_depth, ttl_ms, digest, *entry)
+            reply = await _SUBMIT.run(self._client, keys, place_of(priority), self._max_depth, ttl_ms, digest, *entry)
         if reply is None:
             raise QueueFull(self._queue.stream, self._max_depth)
         if reply[1] < 0:
@@ -123,7 +129,8 @@ class Producer:
             RedisUnavailable, RedisRefused: see `submit`; an id that cannot be one is refused.
         """
         with translated(f"look for task {task_id}"):
-            return bool(await self._client.execute_command("XRANGE", self._queue.stream, task_id, task_id))
+            stream, entry_id = self._queue.stream_of(priority_of(task_id)), entry_of(task_id)
+            return bool(await self._client.execute_command("XRANGE", stream, entry_id, entry_id))
 
     async def wait_for_result(self, task_id: str) -> Result:
         """Wait until a task is finished; bound it with `asyncio.timeout`.

@@ -15,13 +15,13 @@
 -- uses: tasks/demand_record
 -- uses: format
 --
--- KEYS[1]  stream of tasks
--- KEYS[2]  stream of dead letters
--- KEYS[3]  hash, the queue's statistics
--- KEYS[4]  prefix of the results' keys: a key is this and the task's id (same hash tag, hence the same slot)
--- KEYS[5]  hash, the refused tasks, and the suspects that were taken alone (claim.lua)
--- KEYS[6]  prefix of the keys that remember submissions
--- KEYS[7]  list, the record of the queue's demand
+-- KEYS[1...3]  streams of tasks: of high, normal and low priority
+-- KEYS[4]  stream of dead letters
+-- KEYS[5]  hash, the queue's statistics
+-- KEYS[6]  prefix of the results' keys: a key is this and the task's id (same hash tag, hence the same slot)
+-- KEYS[7]  hash, the refused tasks, and the suspects that were taken alone (claim.lua)
+-- KEYS[8]  prefix of the keys that remember submissions
+-- KEYS[9]  list, the record of the queue's demand
 -- ARGV[1]  consumer group
 -- ARGV[2]  lease, milliseconds
 -- ARGV[3]  failures after which a task is a dead letter
@@ -42,15 +42,16 @@
 -- or false when another worker did this less than an interval ago.
 local MOST_JUDGED = 1000 -- consumers that hold tasks, some 15 ms
 local UNSEEN_MS = 3000 -- more than workers let pass between two calls
-local tasks, group, lease, ready, backoff, limit = KEYS[1], ARGV[1], tonumber(ARGV[2]), ARGV[4], ARGV[5], ARGV[10]
+local group, lease, ready, backoff, limit = ARGV[1], tonumber(ARGV[2]), ARGV[4], ARGV[5], ARGV[10]
+local streams = {KEYS[1], KEYS[2], KEYS[3]}
 local reserved = {[ready] = true, [backoff] = true, [ARGV[11]] = true, [ARGV[12]] = true}
-local refusal = unknown_format(KEYS[3])
+local refusal = unknown_format(KEYS[5])
 if refusal then
   return refusal
 end
 local now = now_in_ms()
 -- An error has no elements.
-local stored = redis.pcall('HMGET', KEYS[3], 'reclaimed_at_ms', 'consumers', 'completed', 'dead', 'seen')
+local stored = redis.pcall('HMGET', KEYS[5], 'reclaimed_at_ms', 'consumers', 'completed', 'dead', 'seen')
 local function number(position)
   return type(stored[position]) == 'string' and tonumber(stored[position]) or 0
 end
@@ -62,56 +63,78 @@ if now >= last and now - last < interval then
   return false
 end
 -- Without memory this is refused, and what follows is needed all the more.
-redis.pcall('HSET', KEYS[3], 'reclaimed_at_ms', string.format('%.0f', now))
+redis.pcall('HSET', KEYS[5], 'reclaimed_at_ms', string.format('%.0f', now))
 
 -- See demand_record.lua. `busy` is the number of slots that have a task.
 local function note_demand(busy)
-  local length = redis.call('XLEN', tasks)
+  local length = 0
+  for _, tasks in ipairs(streams) do
+    length = length + redis.call('XLEN', tasks)
+  end
   local seen = number(3) + number(4) + length
   -- A queue from before there was a record: what has been done by then arrived at no known time.
   local arrivals = (last > 0 and not stored[5]) and length or math.max(0, seen - number(5))
-  redis.call('HSET', KEYS[3], 'seen', string.format('%.0f', seen))
+  redis.call('HSET', KEYS[5], 'seen', string.format('%.0f', seen))
   if tonumber(ARGV[15]) == 0 or (arrivals == 0 and length == 0) then
     return
   end
   local from = last
   if now - last > math.max(UNSEEN_MS, 2 * interval) then
     -- Nobody has looked for a while. What has arrived since then and is done is not to be seen; the rest begins here.
-    local oldest = redis.call('XRANGE', tasks, '-', '+', 'COUNT', 1)[1]
-    from = math.max(last, oldest and tonumber(string.match(oldest[1], '^%d+')) or now)
+    local oldest = now
+    for _, tasks in ipairs(streams) do
+      local first = redis.call('XRANGE', tasks, '-', '+', 'COUNT', 1)[1]
+      oldest = math.min(oldest, first and tonumber(string.match(first[1], '^%d+')) or now)
+    end
+    from = math.max(last, oldest)
   end
-  record_demand(KEYS[7], tonumber(ARGV[15]), from, now, arrivals, busy, math.max(0, length - busy))
+  record_demand(KEYS[9], tonumber(ARGV[15]), from, now, arrivals, busy, math.max(0, length - busy))
 end
 
 -- What keeps this from being done, a right or a key of another type, must not keep tasks from coming back.
-local bounded, dropped = pcall(bound_dead_letters, KEYS[2], KEYS[3], ARGV[13], ARGV[14], now)
+local bounded, dropped = pcall(bound_dead_letters, KEYS[4], KEYS[5], ARGV[13], ARGV[14], now)
 dropped = bounded and dropped or 0
 
-local function hand_over(to, id, idle, deliveries)
-  redis.call('XCLAIM', tasks, group, to, 0, id, 'IDLE', idle, 'RETRYCOUNT', deliveries, 'JUSTID')
+local function hand_over(place, to, id, idle, deliveries)
+  redis.call('XCLAIM', streams[place], group, to, 0, id, 'IDLE', idle, 'RETRYCOUNT', deliveries, 'JUSTID')
 end
 
-local rested, no_group = pending(tasks, group, 'IDLE', ARGV[6], '-', '+', limit, backoff)
-if no_group then
-  pcall(note_demand, 0)
-  return {0, 0, 0, dropped}
+local rested, expired, buried = 0, 0, 0
+local names, held, known, busy = {}, {}, 0, 0 -- who holds tasks, and how many of each stream
+for place, tasks in ipairs(streams) do
+  local entries, no_group = pending(tasks, group, 'IDLE', ARGV[6], '-', '+', limit, backoff)
+  for _, entry in ipairs(entries) do
+    hand_over(place, ready, entry[1], lease, entry[4])
+    rested = rested + 1
+  end
+  for _, consumer in ipairs(no_group and {} or redis.call('XINFO', 'CONSUMERS', tasks, group)) do
+    local name, count, idle = consumer[2], consumer[4], consumer[6]
+    known = known + 1
+    -- The tasks of a reserved one wait, and nobody has to renew them.
+    if count > 0 and not reserved[name] then
+      if not held[name] then
+        names[#names + 1], held[name] = name, {0, 0, 0}
+      end
+      held[name][place], busy = count, busy + count
+    elseif count == 0 and not reserved[name] and idle >= tonumber(ARGV[9]) then
+      redis.call('XGROUP', 'DELCONSUMER', tasks, group, name)
+    end
+  end
 end
-for _, entry in ipairs(rested) do
-  hand_over(ready, entry[1], lease, entry[4])
-end
-
-local expired, buried = 0, 0
+table.sort(names)
+pcall(note_demand, busy) -- nor must this keep tasks from coming back
+redis.pcall('HSET', KEYS[5], 'consumers', known)
 
 -- A worker died of its only task: that is an attempt, and its last one becomes a dead letter.
-local function blame(entry, name)
+local function blame(place, entry, name)
   local task = {
     group = group,
-    id = entry[1],
+    id = PREFIXES[place] .. entry[1],
     attempts = entry[4],
     error = 'its worker died or stopped renewing its lease, the last one was ' .. name
   }
   local keys = {
-    tasks = tasks, dead = KEYS[2], result = KEYS[4] .. entry[1], stats = KEYS[3], refused = KEYS[5], once = KEYS[6]
+    tasks = streams[place], dead = KEYS[4], result = KEYS[6] .. task.id, stats = KEYS[5], refused = KEYS[7], once = KEYS[8]
   }
   if entry[4] >= tonumber(ARGV[3]) then
     local done, gone = pcall(bury, keys, task, ARGV[7], ARGV[13], ARGV[14], now)
@@ -120,60 +143,51 @@ local function blame(entry, name)
       return
     end
   end
-  hand_over(ARGV[12], entry[1], 0, entry[4])
+  hand_over(place, ARGV[12], entry[1], 0, entry[4])
   expired = expired + 1
 end
 
-local consumers = redis.call('XINFO', 'CONSUMERS', tasks, group) -- in one order at each call
-redis.pcall('HSET', KEYS[3], 'consumers', #consumers)
-local after = redis.pcall('HGET', KEYS[3], 'reclaimed_up_to')
-local begin, judged, up_to, busy = 1, 0, nil, 0
-for position, consumer in ipairs(consumers) do
-  if consumer[2] == after then
-    begin = position + 1
-  end
-  if not reserved[consumer[2]] then
-    busy = busy + consumer[4]
-  end
-end
-pcall(note_demand, busy) -- nor must this keep tasks from coming back
-for position, consumer in ipairs(consumers) do
-  local name, held, idle = consumer[2], consumer[4], consumer[6]
-  if reserved[name] then
-    held = 0 -- its tasks wait, and nobody has to renew them
-  elseif held == 0 and idle >= tonumber(ARGV[9]) then
-    redis.call('XGROUP', 'DELCONSUMER', tasks, group, name)
-  end
-  if held > 0 and position >= begin then
-    if judged == MOST_JUDGED then
-      redis.pcall('HSET', KEYS[3], 'reclaimed_up_to', up_to)
-      return {#rested, expired, buried, dropped}
-    end
-    judged, up_to = judged + 1, name
-    -- All of them in one call: one that was left over would look like the only one in the next. A worker renews at least
-    -- every third of a lease; what it has not renewed for half of one it does not know of, as after a restart of its
-    -- container. It is judged together, once all of it is over.
-    local silent, over = {}, true
-    for _, entry in ipairs(redis.call('XPENDING', tasks, group, '-', '+', math.max(held, tonumber(limit)), name)) do
-      local alone = entry[3] >= lease and redis.pcall('HGET', KEYS[5], entry[1] .. ':alone')
+-- All tasks of a worker in one call: one that was left over would look like the only one in the next. A worker renews at
+-- least every third of a lease; what it has not renewed for half of one it does not know of, as after a restart of its
+-- container. It is judged together, once all of it is over.
+local function judge(name)
+  local silent, over = {}, true
+  for place, count in ipairs(held[name]) do
+    local most = math.max(count, tonumber(limit))
+    for _, entry in ipairs(count > 0 and redis.call('XPENDING', streams[place], group, '-', '+', most, name) or {}) do
+      local alone = entry[3] >= lease and redis.pcall('HGET', KEYS[7], PREFIXES[place] .. entry[1] .. ':alone')
       if type(alone) == 'string' and tonumber(alone) == entry[4] then
-        blame(entry, name) -- whatever a later worker of that name held when it died
+        blame(place, entry, name) -- whatever a later worker of that name held when it died
       elseif entry[3] >= lease / 2 then
-        silent[#silent + 1] = entry
+        silent[#silent + 1] = {place, entry}
         over = over and entry[3] >= lease
       end
     end
-    for _, entry in ipairs(over and silent or {}) do
-      if #silent == 1 then
-        blame(entry, name)
-      else
-        hand_over(ARGV[12], entry[1], 0, entry[4] - 1)
-        expired = expired + 1
-      end
+  end
+  for _, found in ipairs(over and silent or {}) do
+    local place, entry = unpack(found)
+    if #silent == 1 then
+      blame(place, entry, name)
+    else
+      hand_over(place, ARGV[12], entry[1], 0, entry[4] - 1)
+      expired = expired + 1
     end
   end
 end
-if after then
-  redis.pcall('HDEL', KEYS[3], 'reclaimed_up_to')
+
+local after = redis.pcall('HGET', KEYS[5], 'reclaimed_up_to')
+local judged, up_to = 0, nil
+for _, name in ipairs(names) do
+  if type(after) ~= 'string' or name > after then
+    if judged == MOST_JUDGED then
+      redis.pcall('HSET', KEYS[5], 'reclaimed_up_to', up_to)
+      return {rested, expired, buried, dropped}
+    end
+    judge(name)
+    judged, up_to = judged + 1, name
+  end
 end
-return {#rested, expired, buried, dropped}
+if after then
+  redis.pcall('HDEL', KEYS[5], 'reclaimed_up_to')
+end
+return {rested, expired, buried, dropped}

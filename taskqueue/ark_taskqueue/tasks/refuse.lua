@@ -4,7 +4,7 @@
 -- uses: tasks/ownership
 -- uses: tasks/failure
 --
--- KEYS[1]  stream of tasks
+-- KEYS[1]  the task's stream
 -- KEYS[2]  stream of dead letters
 -- KEYS[3]  hash, the task's result
 -- KEYS[4]  hash, the queue's statistics
@@ -31,7 +31,8 @@
 -- Returns {'refused', 'retry', 'dead', or 'lost' when the task is no longer this consumer's and nothing is written,
 -- number of dead letters that had to go}.
 local tasks, group, id, delivery = KEYS[1], ARGV[1], ARGV[3], tonumber(ARGV[4])
-if not owns(tasks, group, ARGV[2], id, delivery) then
+local entry = entry_of(id)
+if not owns(tasks, group, ARGV[2], entry, delivery) then
   return {'lost', 0}
 end
 if ARGV[14] ~= 'never' then
@@ -52,7 +53,7 @@ if ARGV[14] == 'always' or (counts and delivery >= tonumber(ARGV[5])) then
   )
 end
 -- Without a backoff: it waits behind the others.
-redis.call('XCLAIM', tasks, group, ARGV[13], 0, id, 'IDLE', 0, 'RETRYCOUNT', counts and delivery or delivery - 1, 'JUSTID')
+redis.call('XCLAIM', tasks, group, ARGV[13], 0, entry, 'IDLE', 0, 'RETRYCOUNT', counts and delivery or delivery - 1, 'JUSTID')
 if counts then
   redis.call('HINCRBY', KEYS[4], 'retried', 1)
 end

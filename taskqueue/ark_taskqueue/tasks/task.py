@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ark_taskqueue.priority import Priority, entry_of, priority_of
+
 FIRST_ATTEMPT = 1
 CLEAN_STOPS = frozenset({"end_turn", "stop", "stop_sequence"})
 """An LLM that stops for one of these (see `Outcome.stop`) has said all that it wants to say, if nothing."""
@@ -18,7 +20,7 @@ class Task:
     """One delivery of a task to one worker."""
 
     id: str
-    """Id of the stream's entry, ``<milliseconds>-<sequence>``."""
+    """Id of the stream's entry, ``<milliseconds>-<sequence>``, with the priority before it where that is not normal."""
     delivery: int
     """How often the task has been delivered, this time included; with the consumer it is the fence."""
     claimed_at_ms: int
@@ -29,6 +31,11 @@ class Task:
     """Whether nothing else may be worked on beside it: its last worker died, perhaps of it."""
     refused: bool = False
     """Whether it was refused before, and has waited behind the others."""
+
+    @property
+    def priority(self) -> Priority:
+        """The task's priority."""
+        return priority_of(self.id)
 
     @property
     def prompt(self) -> str:
@@ -111,9 +118,9 @@ class DeadLetter:
     """The entry as it was submitted."""
 
 
-def milliseconds_of(entry_id: str) -> int:
-    """Return the time in a stream entry's id, milliseconds since 1970."""
-    return int(entry_id.partition("-")[0])
+def milliseconds_of(task_id: str) -> int:
+    """Return the time in the id of a task or of a stream's entry, milliseconds since 1970."""
+    return int(entry_of(task_id).partition("-")[0])
 
 
 def id_order(entry_id: str) -> tuple[int, int]:

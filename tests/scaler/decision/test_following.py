@@ -8,10 +8,10 @@ from ark_scaler.decision.following import REPEAT_SECONDS, Followed, next_reading
 from ark_taskqueue import Depth
 
 NOW = 1000.0
-IDLE = Depth(0, 0, 0, True, 0, None, "0-0")
+IDLE = Depth(0, 0, 0, True, 0, None, ("0-0",) * 3)
 WAITING = Depth(3, 0, 3, True, 0, None, None)
 RUNNING = Depth(0, 3, 3, True, 0, None, None)
-KEEPS_ENTRIES = Depth(0, 0, 9, True, 0, None, "9-0")
+KEEPS_ENTRIES = Depth(0, 0, 9, True, 0, None, ("0-0", "9-0", "0-0"))
 
 
 def pause(before: Followed, depth: Depth, active: list[bool], *, watched: bool = False, chance: float = 0.0) -> float:

@@ -12,6 +12,7 @@ from ark_taskqueue import (
     Consumer,
     DeadLetters,
     Outcome,
+    Priority,
     Producer,
     QueueKeys,
     RedisRefused,
@@ -61,6 +62,21 @@ async def test_the_first_worker_writes_the_number_of_the_format(each_client: Cli
     assert len(await Consumer(each_client, queue, "w").claim(1)) == 1
 
 
+@pytest.mark.parametrize("priority", ["high", "low"])
+async def test_a_task_with_a_priority_keeps_versions_away_that_know_none(
+    each_client: Client, queue: QueueKeys, priority: Priority
+) -> None:
+    await Producer(each_client, queue).submit("x", priority=priority)
+    assert await each_client.execute_command("HGET", queue.stats, "format") == b"2"
+
+
+async def test_so_does_one_that_was_added_without_the_library(each_client: Client, queue: QueueKeys) -> None:
+    assert await Consumer(each_client, queue, "w").claim(1) == []
+    await each_client.execute_command("XADD", queue.stream_of("high"), "*", "prompt", "x")
+    assert len(await Consumer(each_client, queue, "w").claim(1)) == 1
+    assert await each_client.execute_command("HGET", queue.stats, "format") == b"2"
+
+
 async def test_a_queue_without_a_number_has_the_first_format(each_client: Client, queue: QueueKeys) -> None:
     await each_client.execute_command("XGROUP", "CREATE", queue.stream, queue.group, "0", "MKSTREAM")
     await Producer(each_client, queue).submit("x", idempotency_key="k")
@@ -70,7 +86,7 @@ async def test_a_queue_without_a_number_has_the_first_format(each_client: Client
 
 @pytest.mark.parametrize("act", ACTS)
 @pytest.mark.parametrize(
-    ("number", "said"), [("2", "2"), ("1e3", "1000"), ("0", "0"), ("1.5", "1.5"), ("x", "unknown")]
+    ("number", "said"), [("3", "3"), ("1e3", "1000"), ("0", "0"), ("1.5", "1.5"), ("x", "unknown")]
 )
 async def test_a_later_format_is_refused_by_name(
     each_client: Client, queue: QueueKeys, act: str, number: str, said: str
@@ -78,7 +94,7 @@ async def test_a_later_format_is_refused_by_name(
     await a_queue_in_use(each_client, queue)
     await each_client.execute_command("HSET", queue.stats, "format", number)
     before = await stored(each_client, queue)
-    with pytest.raises(UnknownFormat, match=rf"stored in format {said}, and .* up to 1: upgrade it") as refused:
+    with pytest.raises(UnknownFormat, match=rf"stored in format {said}, and .* up to 2: upgrade it") as refused:
         await ACTS[act](each_client, queue)
     assert queue.name in str(refused.value)
     assert isinstance(refused.value, RedisRefused), "not an outage: trying again does not help"
@@ -88,7 +104,7 @@ async def test_a_later_format_is_refused_by_name(
 async def test_a_queue_of_a_later_format_keeps_no_other_from_being_read(each_client: Client, queue: QueueKeys) -> None:
     other = QueueKeys.for_agent("default", "other")
     await Producer(each_client, other).submit("x")
-    await each_client.execute_command("HSET", queue.stats, "format", "2")
+    await each_client.execute_command("HSET", queue.stats, "format", "3")
     refused, depth = await read_depths(each_client, [queue, other])
     assert isinstance(refused, UnknownFormat)
     assert queue.name in str(refused)
@@ -97,7 +113,7 @@ async def test_a_queue_of_a_later_format_keeps_no_other_from_being_read(each_cli
 
 
 async def test_a_budget_of_a_later_format_keeps_no_other_from_being_read(each_client: Client, queue: QueueKeys) -> None:
-    await each_client.execute_command("HSET", queue.stats, "format", "2")
+    await each_client.execute_command("HSET", queue.stats, "format", "3")
     refused, usage = await read_usages(
         each_client, [(queue, BUDGET), (QueueKeys.for_agent("default", "other"), BUDGET)]
     )
@@ -115,7 +131,7 @@ async def test_a_worker_finishes_what_it_holds_after_a_later_version_has_begun(
         await Producer(each_client, queue).submit(str(number))
     done, failed, returned, left = await consumer.claim(4)
     call = await ledger.reserve(BUDGET, 60)
-    await each_client.execute_command("HSET", queue.stats, "format", "2")
+    await each_client.execute_command("HSET", queue.stats, "format", "3")
     assert await consumer.renew([done, failed, returned, left]) == []
     assert await ledger.settle(call, 1, 2)
     assert await ledger.settle(await ledger.reserve(BUDGET, 60), 1, 2), "a task may need a second call"

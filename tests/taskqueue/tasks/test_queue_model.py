@@ -17,11 +17,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from ark_taskqueue import (
+    PRIORITIES,
     Consumer,
     Counting,
     DeadLetters,
     Leases,
     Outcome,
+    Priority,
     Producer,
     QueueKeys,
     RetryPolicy,
@@ -30,6 +32,8 @@ from ark_taskqueue import (
     read_demand,
     read_depth,
 )
+from ark_taskqueue.priority import entry_of, priority_of
+from ark_taskqueue.tasks.task import id_order
 from hack.local.redis_server import RedisServer
 from tests.taskqueue.moving_time import end_backoff, end_lease
 
@@ -90,24 +94,37 @@ class QueueMachine(RuleBasedStateMachine):
         entry = self.entries[task.id]
         return (entry.state, entry.worker, entry.delivery) == ("in flight", worker, task.delivery)
 
-    def ids(self, state: str) -> list[str]:
-        return sorted((i for i, entry in self.entries.items() if entry.state == state), key=_order)
+    def ids(self, state: str, priority: Priority | None = None) -> list[str]:
+        found = (i for i, entry in self.entries.items() if entry.state == state)
+        return sorted((i for i in found if priority in (None, priority_of(i))), key=_order)
 
-    @rule(keyed=st.booleans())
-    def submit(self, keyed: bool) -> None:
+    @rule(keyed=st.booleans(), priority=st.sampled_from(PRIORITIES))
+    def submit(self, keyed: bool, priority: Priority) -> None:
         key = f"key-{len(self.entries)}" if keyed else None
-        submission = self.play(self.producer.submit("x", idempotency_key=key))
+        submission = self.play(self.producer.submit("x", idempotency_key=key, priority=priority))
         assert submission.is_new
         if key:
             assert self.play(self.producer.submit("x", idempotency_key=key)).task_id == submission.task_id
         self.entries[submission.task_id] = Entry()
 
-    @rule(worker=st.sampled_from(WORKERS), count=st.integers(1, 4), answer_is_lost=st.booleans())
-    def claim(self, worker: str, count: int, answer_is_lost: bool) -> None:
+    @rule()
+    def submit_without_the_library(self) -> None:
+        entry_id = self.play(self.client.execute_command("XADD", self.queue.stream, "*", "prompt", "x"))
+        self.entries[entry_id.decode()] = Entry()
+
+    @rule(
+        worker=st.sampled_from(WORKERS),
+        count=st.integers(1, 4),
+        order=st.permutations(PRIORITIES),
+        answer_is_lost=st.booleans(),
+    )
+    def claim(self, worker: str, count: int, order: list[Priority], answer_is_lost: bool) -> None:
         idle = not any(self.entries[i].worker == worker for i in self.ids("in flight"))
-        suspects = self.ids("suspect")[:1] if idle else []
-        expected = suspects or (self.ids("ready") + self.ids("undelivered") + self.ids("refused"))[:count]
-        tasks = self.play(self.workers[worker].claim(count))
+        suspects = [i for priority in order for i in self.ids("suspect", priority)][:1] if idle else []
+        waiting = [i for priority in order for state in ("ready", "undelivered") for i in self.ids(state, priority)]
+        refused = [i for priority in order for i in self.ids("refused", priority)]
+        expected = suspects or (waiting + refused)[:count]
+        tasks = self.play(self.workers[worker].claim(count, order=order))
         assert [task.id for task in tasks] == expected, "not in order"
         assert [task.alone for task in tasks] == [bool(suspects)] * len(tasks)
         for task in tasks:
@@ -213,6 +230,7 @@ class QueueMachine(RuleBasedStateMachine):
     def requeue_a_dead_letter(self) -> None:
         [letter] = self.play(DeadLetters(self.client, self.queue).list(count=1))
         [new_id] = self.play(DeadLetters(self.client, self.queue).requeue([letter.id])).values()
+        assert priority_of(new_id) == priority_of(letter.task_id), "requeued with another priority"
         self.entries[letter.task_id].state = "requeued"
         self.entries[new_id] = Entry()
 
@@ -255,15 +273,14 @@ class QueueMachine(RuleBasedStateMachine):
         self.play(self.workers["c"].reclaim(interval_seconds=0))
         record = self.play(read_demand(self.client, self.queue))
         assert sum(span.arrivals for span in record) == len(self.entries), "the record has other arrivals"
-        lasting = {self.queue.stream, self.queue.stats, self.queue.dead}
+        lasting = {*self.queue.streams, self.queue.stats, self.queue.dead}
         for key in self.play(self.client.execute_command("KEYS", "*")):
             time_to_live = self.play(self.client.execute_command("PTTL", key))
             assert key.decode() in lasting or time_to_live > 0, f"{key!r} stays for ever"
 
 
-def _order(task_id: str) -> tuple[int, int]:
-    milliseconds, _, sequence = task_id.partition("-")
-    return int(milliseconds), int(sequence)
+def _order(task_id: str) -> tuple[int, tuple[int, int]]:
+    return PRIORITIES.index(priority_of(task_id)), id_order(entry_of(task_id))
 
 
 def test_no_history_loses_a_task_or_completes_one_twice(each_redis: RedisServer) -> None:
