@@ -114,8 +114,11 @@ async def test_the_handler_of_ones_own_works_on_tasks(
         assert result.output == "Review this change:\n-a\n+b", process.output()
 
 
-async def test_the_producers_lines_submit_a_task_and_get_its_result(redis_server: RedisServer, tmp_path: Path) -> None:
-    text = python("producer.submit").replace("redis.ark:6379", f"127.0.0.1:{redis_server.port}")
+@pytest.mark.parametrize("lines", ["await producer.submit", "with SyncProducer"])
+async def test_the_producers_lines_submit_a_task_and_get_its_result(
+    redis_server: RedisServer, tmp_path: Path, lines: str
+) -> None:
+    text = python(lines).replace("redis.ark:6379", f"127.0.0.1:{redis_server.port}")
     code = compile(text, "submit.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     names: dict[str, object] = {}
     with worker([str(Path(sys.executable).parent / "ark-agent")], redis_server, tmp_path):
@@ -126,8 +129,8 @@ async def test_the_producers_lines_submit_a_task_and_get_its_result(redis_server
     result = names["result"]
     assert isinstance(result, Result)
     assert result.output == "Write a haiku about queues"
-    assert isinstance(names["producer"], Producer)
-    await names["producer"]._client.aclose()
+    if isinstance(names["producer"], Producer):
+        await names["producer"]._client.aclose()
 
 
 def test_no_command_needs_more_than_a_shell() -> None:

@@ -1,7 +1,8 @@
 """The task queue: what a queue, its depth, its results and its dead letters are in Redis.
 
 Producers use `Producer`, workers `Consumer`, people `DeadLetters`, autoscalers `read_depths`; each takes a client
-from `connect` and the queue's keys. Knows Redis, and nothing of gRPC, Kubernetes or LLMs.
+from `connect` and the queue's keys. `SyncProducer` is for programs without an event loop. Knows Redis, and nothing of
+gRPC, Kubernetes or LLMs.
 """
 
 from ark_taskqueue.errors import (
@@ -25,6 +26,7 @@ from ark_taskqueue.priority import PRIORITIES, Priority
 from ark_taskqueue.redis.address import DEFAULT_CONNECTION, Address, parse_address, parse_connections
 from ark_taskqueue.redis.client import Client, connect
 from ark_taskqueue.redis.server import ServerFacts, read_server
+from ark_taskqueue.synchronous import SyncProducer
 from ark_taskqueue.tasks.answers import Counting, Ended, Reclaimed
 from ark_taskqueue.tasks.consumer import Consumer
 from ark_taskqueue.tasks.counts import Counts, read_counts
@@ -76,6 +78,7 @@ __all__ = [
     "ServerFacts",
     "Settlement",
     "Submission",
+    "SyncProducer",
     "Task",
     "TaskQueueError",
     "TokenLedger",
