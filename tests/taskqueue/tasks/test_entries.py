@@ -1,0 +1,60 @@
+"""The entry format that other producers rely on: the test vectors of the documentation hold."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ark_taskqueue import Client, Consumer, Outcome, Producer, QueueKeys
+
+VECTORS = json.loads((Path(__file__).resolve().parents[3] / "docs" / "reference" / "entries.json").read_text())
+NAMES = {name: [vector["about"] for vector in VECTORS[name]] for name in VECTORS}
+
+
+@pytest.mark.parametrize("vector", VECTORS["tasks"], ids=NAMES["tasks"])
+async def test_a_worker_reads_an_entry_as_documented(
+    each_client: Client, queue: QueueKeys, vector: dict[str, Any]
+) -> None:
+    await each_client.execute_command("XADD", vector["stream"], vector["id"], *vector["entry"])
+    [task] = await Consumer(each_client, queue, "w").claim(1)
+    expected = vector["task"]
+    assert {name: getattr(task, name) for name in expected} == expected
+    names = vector["entry"][::2]
+    assert dict(task.fields) == dict(zip(names, vector["entry"][1::2], strict=True))
+
+
+@pytest.mark.parametrize("vector", [vector for vector in VECTORS["tasks"] if "submit" in vector])
+async def test_our_own_producer_writes_it_as_documented(
+    client: Client, queue: QueueKeys, vector: dict[str, Any]
+) -> None:
+    submission = await Producer(client, queue).submit(**vector["submit"])
+    [[entry_id, fields]] = await client.execute_command("XRANGE", vector["stream"], "-", "+")
+    assert [part.decode() for item in fields.items() for part in item] == vector["entry"]
+    assert submission.task_id == vector["task"]["id"].replace(vector["id"], entry_id.decode())
+
+
+@pytest.mark.parametrize("vector", VECTORS["results"], ids=NAMES["results"])
+async def test_a_result_is_read_as_documented(client: Client, queue: QueueKeys, vector: dict[str, Any]) -> None:
+    await client.execute_command("HSET", vector["key"], *vector["stored"])
+    result = await Producer(client, queue).result(vector["result"]["task_id"])
+    assert result is not None
+    assert asdict(result) == vector["result"]
+
+
+async def test_what_workers_store_has_the_documented_fields(client: Client, queue: QueueKeys) -> None:
+    done, dead = VECTORS["results"]
+    worker = Consumer(client, queue, "w")
+    for act in ("complete", "fail"):
+        submission = await Producer(client, queue).submit("x")
+        [task] = await worker.claim(1)
+        if act == "complete":
+            assert await worker.complete(task, Outcome("y", 1, 2, "end_turn"), 0.1)
+        else:
+            await worker.fail(task, "boom", final=True)
+        stored = await client.execute_command("HGETALL", queue.result(submission.task_id))
+        documented = (done if act == "complete" else dead)["stored"][::2]
+        assert {name.decode() for name in stored} == set(documented)
