@@ -50,7 +50,7 @@ chaos: venv ## break one thing after the other under load, on the process cluste
 fuzz: venv ## fuzz every input with malformed data; EXAMPLES=1000 per kind
 	@FUZZ_EXAMPLES=$(or $(EXAMPLES),1000) $(PY) -m pytest -q -n 2 --timeout=3600 tests/fuzz
 
-bench: venv ## a benchmark against its bars; NAME=scaler, wake, node, operator, ledger, record, cap, status, trace, sizing, scale or soak, QUICK=1 for a short one
+bench: venv ## a benchmark against its bars; NAME=scaler, wake, node, operator, ledger, record, cap, cancel, status, trace, sizing, scale or soak, QUICK=1 for a short one
 	@$(PY) -m hack.bench $(if $(NAME),"$(NAME)")
 
 protos: venv ## generate the gRPC code from protos/

@@ -92,7 +92,9 @@ class Reporter:
         if completed:
             attempt.log.debug("task completed", service_seconds=round(seconds, 3), waited_ms=attempt.task.waited_ms)
         else:
-            attempt.log.warning("task was done but is another worker's now, result dropped", service_seconds=seconds)
+            attempt.log.warning(
+                "task was done but was cancelled, or is another worker's now: result dropped", service_seconds=seconds
+            )
 
     async def failed(self, attempt: Ending, cause: BaseException) -> None:
         """Report a failure: the task is tried again, or becomes a dead letter."""

@@ -25,7 +25,8 @@ from ark_agent.metrics import AgentMetrics
 from ark_process.exceptions import leaves
 from ark_taskqueue import Client, Consumer, Task, TaskQueueError
 
-_RECLAIM_SECONDS = 1.0
+_RECLAIM_SECONDS = 0.8
+"""Also how soon a worker hears that a task was cancelled: within a second."""
 _BEAT_SECONDS = 0.25
 _LOOK_SECONDS = 0.5
 _BLOCKED_SECONDS = 2.0

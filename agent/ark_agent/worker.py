@@ -120,7 +120,9 @@ class Worker:
         for attempt in self._running:
             if attempt.is_of(task) and not attempt.is_ending:
                 self._log.warning(
-                    "task now belongs to another worker, dropping it", task=task.id, delivery=task.delivery
+                    "task was cancelled, or belongs to another worker now: dropping it",
+                    task=task.id,
+                    delivery=task.delivery,
                 )
                 attempt.drop()
 

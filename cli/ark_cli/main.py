@@ -37,6 +37,7 @@ for command in (
     top.top,
     tasks.submit,
     tasks.result,
+    tasks.cancel,
     pinning.pin,
     pinning.auto,
     budget.budget,

@@ -148,7 +148,11 @@ def _facts(agent: Agent, reading: Reading, now: datetime) -> Iterator[tuple[str,
         yield "Service time", f"{depth.mean_service_ms / 1000:.1f}s on average"
     if reading.counts is not None:
         counts = reading.counts
-        yield "So far", f"{counts.completed:,} completed, {counts.retried:,} attempts retried, {counts.dead:,} failed"
+        cancelled = f", {counts.cancelled:,} cancelled" if counts.cancelled else ""
+        yield (
+            "So far",
+            f"{counts.completed:,} completed, {counts.retried:,} attempts retried, {counts.dead:,} failed{cancelled}",
+        )
     if reading.dead is not None:
         more = f": kubectl ark dead list {agent.name}" if reading.dead else ""
         yield "Dead letters", f"{reading.dead}{more}"

@@ -16,8 +16,9 @@ from ark_cli.errors import CliError, Exit
 from ark_cli.kubectl import Kubectl
 from ark_cli.options import Number, WholeNumber, agent_argument, connected, output_option, redis_option, where_options
 from ark_cli.redis_access import RedisAccess
-from ark_taskqueue import CLEAN_STOPS, PRIORITIES, Priority, Producer, RedisRefused, Result, ResultGone
+from ark_taskqueue import CLEAN_STOPS, PRIORITIES, Priority, Producer, RedisRefused, Result, ResultGone, UnknownFormat
 
+_NO_ID = "{task!r} is not a task id: one looks like 1764064800000-0, or high-1764064800000-0"
 _WAIT = click.option("--timeout", type=Number(min=0), default=300.0, show_default=True, help="Seconds to wait at most.")
 
 
@@ -106,12 +107,44 @@ def result(
         try:
             queued = await producer.is_queued(task)
         except RedisRefused:
-            raise CliError(f"{task!r} is not a task id: one looks like 1764064800000-0", Exit.USAGE) from None
+            raise CliError(_NO_ID.format(task=task), Exit.USAGE) from None
         if not queued and await producer.result(task) is None:
             raise CliError(f"{target.namespace}/{target.name} has no task {task}: wrong id, or its result has expired")
         if wait:
             return await _wait(producer, task, timeout, kind)
         raise CliError(f"task {task} waits or is in flight; --wait waits for it", Exit.NOT_YET)
+
+    connected(context, redis_url, work)
+
+
+@click.command()
+@agent_argument
+@click.argument("task")
+@where_options
+@redis_option
+@output_option
+@click.pass_context
+def cancel(context: click.Context, agent: str, task: str, redis_url: str | None, kind: str) -> None:
+    """Cancel AGENT's TASK, as `submit` named it: a waiting task is gone at once, a running one within a second."""
+
+    async def work(kubectl: Kubectl, access: RedisAccess) -> int:
+        target = await read_agent(kubectl, agent)
+        producer = Producer(await access.client(target), target.queue)
+        try:
+            was = await producer.cancel(task)
+        except UnknownFormat:
+            raise
+        except RedisRefused:
+            raise CliError(_NO_ID.format(task=task), Exit.USAGE) from None
+        if was == "gone":
+            raise CliError(f"{target.namespace}/{target.name} has no task {task}: wrong id, or its result has expired")
+        if kind != "table":
+            output.emit({"task": task, "was": was}, kind)
+        elif was == "finished":
+            output.say(f"task {task} is finished, nothing to cancel; see: kubectl ark result {agent} {task}")
+        else:
+            output.show(f"task {task} cancelled, it was {was}")
+        return Exit.BAD if was == "finished" else 0
 
     connected(context, redis_url, work)
 
@@ -136,6 +169,8 @@ def _print(found: Result, kind: str) -> int:
             output.say(f"the LLM's answer was cut off: {found.stop}")
         elif found.stop and found.stop not in CLEAN_STOPS:
             output.say(f"the LLM did not stop normally: {found.stop}")
+    elif found.status == "cancelled":
+        output.say("the task was cancelled")
     else:
         output.say(f"the task failed after {found.attempts} attempts: {found.error}")
     return 0 if found.status == "completed" else Exit.BAD

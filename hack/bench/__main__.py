@@ -15,6 +15,7 @@ from hack.cluster.containers import entry, sandbox
 from hack.local import command
 
 BENCHMARKS = (
+    "cancel",
     "cap",
     "ledger",
     "node",

@@ -36,7 +36,7 @@ from ark_taskqueue.tasks.demand_span import DemandSpan
 from ark_taskqueue.tasks.depth import Depth
 from ark_taskqueue.tasks.measure import read_depth, read_depths
 from ark_taskqueue.tasks.policy import Leases, LettersKept, RetryPolicy
-from ark_taskqueue.tasks.producer import Producer, Submission
+from ark_taskqueue.tasks.producer import Cancelled, Producer, Submission
 from ark_taskqueue.tasks.task import CLEAN_STOPS, DeadLetter, Outcome, Result, Task
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "Address",
     "Budget",
     "BudgetExceeded",
+    "Cancelled",
     "Client",
     "Consumer",
     "Counting",

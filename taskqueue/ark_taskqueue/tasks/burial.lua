@@ -1,5 +1,6 @@
 -- Prelude of the scripts that move a task to the dead letters.
 -- uses: tasks/identity
+-- uses: tasks/submission
 
 -- Name and value pairs that one call can pass on: Lua's stack holds some 8,000 values.
 local MOST_FIELDS = 3500
@@ -23,7 +24,6 @@ end
 
 -- Move a task to the stream of dead letters with its error, and tell whoever waits for its result.
 -- The entry keeps its own fields; what is added begins with "ark." and is taken off again when it is requeued.
--- The key of its submission is free again: whoever repeats it wants another try.
 --
 -- keys       {tasks, dead, result, stats, refused, once}: the task's stream, stream of dead letters, hash of the result,
 --            hash of the statistics, hash of the refused tasks, prefix of the keys that remember submissions
@@ -60,16 +60,6 @@ local function bury(keys, task, result_ms, kept, kept_ms, now)
   redis.call('HSET', keys.result, 'status', 'dead', 'error', task.error, 'attempts', tostring(task.attempts))
   redis.call('PEXPIRE', keys.result, result_ms)
   redis.call('HINCRBY', keys.stats, 'dead', 1)
-  for i = 1, submitted, 2 do
-    if entry[2][i] == 'ark.once' then
-      local key = keys.once .. entry[2][i + 1]
-      local remembered = redis.pcall('GET', key)
-      -- Whoever may XADD may write this field: only a key that remembers this very task is forgotten.
-      if remembered == task.id then
-        -- 'once:' names the one, 'once-digest:' the other (keys.py).
-        redis.call('DEL', key, string.sub(keys.once, 1, -2) .. '-digest:' .. entry[2][i + 1])
-      end
-    end
-  end
+  forget_submission(keys.once, entry[2], task.id)
   return bound_dead_letters(keys.dead, keys.stats, kept, kept_ms, now)
 end

@@ -11,7 +11,7 @@ from ark_taskqueue.redis.client import Client
 from ark_taskqueue.redis.pipeline import pipelined
 from ark_taskqueue.redis.translation import error_of, translated
 
-_FIELDS = ("completed", "retried", "dead", "dropped")
+_FIELDS = ("completed", "retried", "dead", "dropped", "cancelled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,8 @@ class Counts:
     """Tasks that failed for good."""
     dropped: int
     """Dead letters that were too many, or too old, and went."""
+    cancelled: int
+    """Tasks."""
 
 
 async def read_counts(client: Client, queues: Sequence[QueueKeys]) -> list[Counts | TaskQueueError]:

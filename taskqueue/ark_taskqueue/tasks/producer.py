@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from ark_process.backoff import Backoff
 from ark_taskqueue.errors import KeyInUse, QueueFull, ResultGone
@@ -17,6 +17,8 @@ from ark_taskqueue.redis.client import Client
 from ark_taskqueue.redis.script import Script
 from ark_taskqueue.redis.translation import translated
 from ark_taskqueue.tasks import tracing
+from ark_taskqueue.tasks.policy import DEFAULT_RESULT_SECONDS
+from ark_taskqueue.tasks.reserved import RESERVED
 from ark_taskqueue.tasks.task import FIRST_ATTEMPT, Result, decoded, raw, result_from, text
 
 DEFAULT_MAX_DEPTH = 10_000
@@ -29,6 +31,9 @@ ONCE = "ark.once"
 """Field of an entry with its idempotency key: the script that buries the task frees the key (``burial.lua``)."""
 
 _SUBMIT = Script("tasks/submit")
+_CANCEL = Script("tasks/cancel")
+Cancelled: TypeAlias = Literal["waiting", "running", "finished", "gone"]
+"""What a task was when it was cancelled; "finished" and "gone" where there was nothing left to cancel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +116,28 @@ class Producer:
         if reply[1] < 0:
             raise KeyInUse(self._queue.name, text(reply[0]))
         return Submission(text(reply[0]), reply[1] == 1)
+
+    async def cancel(self, task_id: str) -> Cancelled:
+        """Cancel a task: it leaves the queue, and its result says that it was cancelled.
+
+        A worker that has the task ends its work within a second, and what that has cost stays booked. A task that is
+        finished stays so.
+
+        Raises:
+            UnknownFormat, RedisUnavailable, RedisRefused: see `submit`; an id that cannot be one is refused. A call may
+                be repeated: a task that the first one has cancelled is finished.
+        """
+        queue = self._queue
+        reply = await _CANCEL.run(
+            self._client,
+            (queue.stream_of(priority_of(task_id)), queue.result(task_id), queue.stats, queue.refused, queue.once("")),
+            queue.group,
+            task_id,
+            int(DEFAULT_RESULT_SECONDS * 1000),
+            "\n".join(RESERVED),
+        )
+        known: dict[str, Cancelled] = {"waiting": "waiting", "running": "running", "finished": "finished"}
+        return known.get(text(reply), "gone")
 
     async def result(self, task_id: str) -> Result | None:
         """Return a task's result; None while it is not finished, and after the result's time to live.

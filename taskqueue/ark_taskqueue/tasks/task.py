@@ -91,7 +91,7 @@ class Result:
     """The end of a task, kept for a while for its producer."""
 
     task_id: str
-    status: Literal["completed", "dead"]
+    status: Literal["completed", "dead", "cancelled"]
     output: str = ""
     error: str = ""
     attempts: int = FIRST_ATTEMPT
@@ -180,9 +180,10 @@ def result_from(task_id: str, stored: Mapping[str, str]) -> Result:
     def number(name: str) -> int:
         return int(stored.get(name) or 0)
 
+    known: dict[str, Literal["completed", "cancelled"]] = {"completed": "completed", "cancelled": "cancelled"}
     return Result(
         task_id=task_id,
-        status="completed" if stored["status"] == "completed" else "dead",
+        status=known.get(stored["status"], "dead"),
         output=stored.get("output", ""),
         error=stored.get("error", ""),
         attempts=number("attempts"),

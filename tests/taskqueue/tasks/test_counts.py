@@ -16,7 +16,7 @@ async def test_counts_are_of_the_queue_alone_and_an_error_is_its_own(each_client
     await consumer.complete(task, Outcome("done"), 0.01)
     assert not await producer.is_queued(first.task_id)
     found = await read_counts(each_client, [queue, broken, unused])
-    assert (found[0], found[2]) == (Counts(1, 0, 0, 0), Counts(0, 0, 0, 0))
+    assert (found[0], found[2]) == (Counts(1, 0, 0, 0, 0), Counts(0, 0, 0, 0, 0))
     assert isinstance(found[1], RedisRefused)
     assert broken.name in str(found[1])
 

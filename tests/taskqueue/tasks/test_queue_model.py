@@ -49,7 +49,7 @@ class Entry:
     """A task in the model."""
 
     state: str = "undelivered"
-    """undelivered, in flight, ready, backoff, refused, suspect, completed, dead"""
+    """undelivered, in flight, ready, backoff, refused, suspect, completed, dead, requeued, cancelled"""
     worker: str = ""
     delivery: int = 0
     alone: int = 0
@@ -189,6 +189,17 @@ class QueueMachine(RuleBasedStateMachine):
             self.entries[task.id].state = "ready"
             self.entries[task.id].delivery -= 1
 
+    @precondition(lambda self: self.entries)
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        task_id = data.draw(st.sampled_from(sorted(self.entries)))
+        entry = self.entries[task_id]
+        is_finished = entry.state in ("completed", "dead", "requeued", "cancelled")
+        expected = "finished" if is_finished else "running" if entry.state == "in flight" else "waiting"
+        assert self.play(self.producer.cancel(task_id)) == expected
+        if not is_finished:
+            entry.state = "cancelled"
+
     @rule(worker=st.sampled_from(WORKERS))
     def renew(self, worker: str) -> None:
         tasks = [task for owner, task in self.deliveries if owner == worker]
@@ -260,16 +271,18 @@ class QueueMachine(RuleBasedStateMachine):
             for task in tasks:
                 assert self.play(self.workers["c"].complete(task, Outcome("y"), 0.1))
                 self.entries[task.id].state = "completed"
-        assert {entry.state for entry in self.entries.values()} <= {"completed", "dead", "requeued"}, "a task is lost"
+        assert {entry.state for entry in self.entries.values()} <= {"completed", "dead", "requeued", "cancelled"}, (
+            "a task is lost"
+        )
 
     def check_what_stays_behind(self) -> None:
         completed = self.play(self.client.execute_command("HGET", self.queue.stats, "completed"))
         assert int(completed or 0) == len(self.ids("completed")), "completed twice, or not at all"
         assert self.play(DeadLetters(self.client, self.queue).count()) == len(self.ids("dead"))
-        for task_id in self.ids("completed"):
+        for task_id in self.ids("completed") + self.ids("cancelled"):
             result = self.play(self.producer.result(task_id))
             assert result is not None
-            assert result.status == "completed"
+            assert result.status == self.entries[task_id].state
         self.play(self.workers["c"].reclaim(interval_seconds=0))
         record = self.play(read_demand(self.client, self.queue))
         assert sum(span.arrivals for span in record) == len(self.entries), "the record has other arrivals"
