@@ -233,11 +233,10 @@ class Worker:
         began = time.monotonic()
         held = sum(attempt.in_turn for attempt in self._running)
         turn = self._turns.order(began, self._consumer.used, held)
-        highest = self._consumer.used[:1]
         tasks = await self._consumer.claim(
             free if turn is None else 1, refused=self._gate.takes_refused, order=turn or PRIORITIES
         )
-        in_turn = turn is not None and any(task.priority not in highest for task in tasks)
+        in_turn = turn is not None and any(task.priority in self._consumer.used[1:] for task in tasks)
         tasks = tasks or await self._consumer.wait_for_new(free, _WAIT_SECONDS)
         if tasks and time.monotonic() - began > self._consumer.leases.renew_every:
             # A handler has blocked the event loop meanwhile: they may be somebody else's by now.

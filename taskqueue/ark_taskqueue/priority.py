@@ -16,7 +16,13 @@ PREFIXES: dict[Priority, str] = {"high": "high-", "normal": "", "low": "low-"}
 
 
 def place_of(priority: Priority) -> int:
-    """Return a priority's place among all, 1 for the first, as scripts have it."""
+    """Return a priority's place among all, 1 for the first, as scripts have it.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if priority not in PRIORITIES:
+        raise ValueError(f"priority is {priority!r}, not one of {', '.join(PRIORITIES)}")
     return PRIORITIES.index(priority) + 1
 
 

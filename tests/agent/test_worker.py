@@ -136,6 +136,26 @@ async def test_an_urgent_task_starts_before_ten_thousand_that_wait(client: Clien
         go_on.release()
 
 
+async def test_workers_of_one_task_each_take_lower_ones_too(client: Client, queue: QueueKeys) -> None:
+    """As in the Jobs of a ScaledJob: the first claim may be a lower one's turn."""
+    producer = Producer(client, queue)
+    started: list[str] = []
+
+    async def handler(context: Context) -> str:
+        started.append(context.task.priority)
+        return "done"
+
+    limits, first = WorkLimits(concurrent_tasks=1, lower_priority_share=0.5), []
+    for number in range(20):
+        await producer.submit("x", priority="high")
+        await producer.submit("x", priority="low")
+        started.clear()
+        async with working(client, queue, handler, name=f"w{number}", limits=limits):
+            await eventually(lambda: bool(started), "the first task")
+        first.append(started[0])
+    assert set(first) == {"high", "low"}, "with a share of a half, one run in 500,000 has all of one kind"
+
+
 async def test_lower_tasks_in_flight_elsewhere_keep_no_urgent_one_waiting(client: Client, queue: QueueKeys) -> None:
     producer, elsewhere = Producer(client, queue), Consumer(client, queue, "elsewhere")
     await producer.submit("x")

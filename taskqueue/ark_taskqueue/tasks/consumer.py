@@ -88,8 +88,8 @@ class Consumer:
         self._server_minus_local_ms = 0.0
         self._with_group: Sequence[Priority] = ("normal",)
         """Priorities whose streams had the group at the last claim."""
-        self.used: Sequence[Priority] = ()
-        """Priorities that the queue had tasks of at the last claim, highest first."""
+        self.used: Sequence[Priority] = PRIORITIES
+        """Priorities that the queue had tasks of at the last claim, highest first; all of them before the first one."""
 
     @property
     def most_failures(self) -> int:

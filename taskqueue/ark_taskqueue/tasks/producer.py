@@ -89,7 +89,7 @@ class Producer:
         Raises:
             KeyInUse: the key was used for a task with other contents.
             QueueFull: the queue holds `max_depth` tasks of this priority and higher ones.
-            ValueError: `meta` is nothing that JSON can hold, or `remember_seconds` is too short.
+            ValueError: `meta` is nothing that JSON can hold, `remember_seconds` is too short, or `priority` is none.
             UnknownFormat: a later version has written the queue; nothing was added.
             RedisUnavailable: it is not known whether the task was added.
             RedisRefused: Redis answered with an error.

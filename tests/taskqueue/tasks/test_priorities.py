@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
+from typing import cast
 
 import pytest
 
@@ -69,6 +70,11 @@ async def test_a_suspect_is_only_for_a_worker_that_holds_nothing_of_any_priority
     assert [task.alone for task in await busy.claim(1)] == [True], "a suspect first"
     assert [task.priority for task in await busy.claim(1, order=("low", "normal", "high"))] == ["high"]
     assert [task.alone for task in await idle.claim(1)] == [True]
+
+
+async def test_what_is_no_priority_is_refused(client: Client, queue: QueueKeys) -> None:
+    with pytest.raises(ValueError, match="'urgent', not one of high, normal, low"):
+        await Producer(client, queue).submit("x", priority=cast("Priority", "urgent"))
 
 
 async def test_equal_entry_ids_of_two_priorities_are_two_tasks(each_client: Client, queue: QueueKeys) -> None:
