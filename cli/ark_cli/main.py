@@ -36,6 +36,7 @@ for command in (
     status.status,
     top.top,
     tasks.submit,
+    tasks.task,
     tasks.result,
     tasks.cancel,
     pinning.pin,

@@ -16,7 +16,17 @@ from ark_cli.errors import CliError, Exit
 from ark_cli.kubectl import Kubectl
 from ark_cli.options import Number, WholeNumber, agent_argument, connected, output_option, redis_option, where_options
 from ark_cli.redis_access import RedisAccess
-from ark_taskqueue import CLEAN_STOPS, PRIORITIES, Priority, Producer, RedisRefused, Result, ResultGone, UnknownFormat
+from ark_taskqueue import (
+    CLEAN_STOPS,
+    PRIORITIES,
+    Priority,
+    Producer,
+    RedisRefused,
+    Result,
+    ResultGone,
+    TaskState,
+    UnknownFormat,
+)
 
 _NO_ID = "{task!r} is not a task id: one looks like 1764064800000-0, or high-1764064800000-0"
 _WAIT = click.option("--timeout", type=Number(min=0), default=300.0, show_default=True, help="Seconds to wait at most.")
@@ -147,6 +157,51 @@ def cancel(context: click.Context, agent: str, task: str, redis_url: str | None,
         return Exit.BAD if was == "finished" else 0
 
     connected(context, redis_url, work)
+
+
+@click.command()
+@agent_argument
+@click.argument("task")
+@where_options
+@redis_option
+@output_option
+@click.pass_context
+def task(context: click.Context, agent: str, task: str, redis_url: str | None, kind: str) -> None:
+    """Say where AGENT's TASK is: waiting and behind how many, running and where, or finished."""
+
+    async def work(kubectl: Kubectl, access: RedisAccess) -> int:
+        target = await read_agent(kubectl, agent)
+        producer = Producer(await access.client(target), target.queue)
+        try:
+            state = await producer.state(task)
+        except UnknownFormat:
+            raise
+        except RedisRefused:
+            raise CliError(_NO_ID.format(task=task), Exit.USAGE) from None
+        if kind != "table":
+            shown = asdict(state)
+            del shown["result"]  # that is for `result` to show
+            output.emit(shown, kind)
+        elif state.status == "gone":
+            raise CliError(f"{target.namespace}/{target.name} has no task {task}: wrong id, or its result has expired")
+        else:
+            output.show(_told(state))
+        return 0
+
+    connected(context, redis_url, work)
+
+
+def _told(state: TaskState) -> str:
+    """Return where a task is, as a line for people."""
+    failed = f", failed attempts: {state.deliveries}" if state.deliveries else ""
+    if state.status == "waiting":
+        return f"waiting, {'an unknown number' if state.ahead is None else f'{state.ahead:,}'} ahead of it{failed}"
+    if state.status == "backoff":
+        return f"waiting, tried again in {state.due_seconds:.0f}s{failed}"
+    if state.status == "running":
+        return f"running on {state.worker}, attempt {state.deliveries}, lease renewed {state.renewed_seconds:.0f}s ago"
+    result = state.result
+    return f"{state.status}, attempt {result.attempts}" if result and result.attempts else state.status
 
 
 async def _wait(producer: Producer, task: str, seconds: float, kind: str) -> int:

@@ -37,6 +37,7 @@ from ark_taskqueue.tasks.depth import Depth
 from ark_taskqueue.tasks.measure import read_depth, read_depths
 from ark_taskqueue.tasks.policy import Leases, LettersKept, RetryPolicy
 from ark_taskqueue.tasks.producer import Cancelled, Producer, Submission
+from ark_taskqueue.tasks.state import TaskState
 from ark_taskqueue.tasks.task import CLEAN_STOPS, DeadLetter, Outcome, Result, Task
 
 __all__ = [
@@ -82,6 +83,7 @@ __all__ = [
     "SyncProducer",
     "Task",
     "TaskQueueError",
+    "TaskState",
     "TokenLedger",
     "TokenUsage",
     "UnknownFormat",

@@ -19,6 +19,7 @@ from ark_taskqueue.priority import Priority
 from ark_taskqueue.redis.address import Address
 from ark_taskqueue.redis.client import connect
 from ark_taskqueue.tasks.producer import DEFAULT_MAX_DEPTH, Cancelled, Producer, Submission
+from ark_taskqueue.tasks.state import TaskState
 from ark_taskqueue.tasks.task import Result
 
 _T = TypeVar("_T")
@@ -72,6 +73,10 @@ class SyncProducer:
     def cancel(self, task_id: str) -> Cancelled:
         """Cancel a task; see `Producer.cancel`."""
         return self._wait(self._producer.cancel(task_id))
+
+    def state(self, task_id: str) -> TaskState:
+        """Return where a task is; see `Producer.state`."""
+        return self._wait(self._producer.state(task_id))
 
     def result(self, task_id: str) -> Result | None:
         """Return a task's result; None while it is not finished; see `Producer.result`."""

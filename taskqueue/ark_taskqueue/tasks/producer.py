@@ -14,11 +14,12 @@ from ark_taskqueue.errors import KeyInUse, QueueFull, ResultGone
 from ark_taskqueue.keys import QueueKeys
 from ark_taskqueue.priority import Priority, entry_of, place_of, priority_of
 from ark_taskqueue.redis.client import Client
-from ark_taskqueue.redis.script import Script
+from ark_taskqueue.redis.script import READS, Script
 from ark_taskqueue.redis.translation import translated
 from ark_taskqueue.tasks import tracing
 from ark_taskqueue.tasks.policy import DEFAULT_RESULT_SECONDS
-from ark_taskqueue.tasks.reserved import RESERVED
+from ark_taskqueue.tasks.reserved import BACKOFF, HORIZON_MS, READY, REFUSED, RESERVED, SUSPECT
+from ark_taskqueue.tasks.state import TaskState, state_from
 from ark_taskqueue.tasks.task import FIRST_ATTEMPT, Result, decoded, raw, result_from, text
 
 DEFAULT_MAX_DEPTH = 10_000
@@ -32,6 +33,9 @@ ONCE = "ark.once"
 
 _SUBMIT = Script("tasks/submit")
 _CANCEL = Script("tasks/cancel")
+_STATE = Script("tasks/state", READS)
+_MOST_COUNTED = 1000
+"""Tasks that are counted ahead of one, of each kind: their payloads pass through Redis' memory."""
 Cancelled: TypeAlias = Literal["waiting", "running", "finished", "gone"]
 """What a task was when it was cancelled; "finished" and "gone" where there was nothing left to cancel."""
 
@@ -138,6 +142,27 @@ class Producer:
         )
         known: dict[str, Cancelled] = {"waiting": "waiting", "running": "running", "finished": "finished"}
         return known.get(text(reply), "gone")
+
+    async def state(self, task_id: str) -> TaskState:
+        """Return where a task is: waiting, running, finished, and what is known of that.
+
+        Raises:
+            UnknownFormat, RedisUnavailable, RedisRefused: see `submit`; an id that cannot be one is refused.
+        """
+        queue = self._queue
+        reply = await _STATE.run(
+            self._client,
+            (*queue.streams, queue.result(task_id), queue.stats),
+            queue.group,
+            task_id,
+            READY,
+            BACKOFF,
+            REFUSED,
+            SUSPECT,
+            HORIZON_MS,
+            _MOST_COUNTED,
+        )
+        return state_from(task_id, reply)
 
     async def result(self, task_id: str) -> Result | None:
         """Return a task's result; None while it is not finished, and after the result's time to live.
