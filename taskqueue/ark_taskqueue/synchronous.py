@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import weakref
 from collections.abc import Coroutine, Mapping
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -44,9 +46,18 @@ class SyncProducer:
         self._client = connect(url, timeout=timeout)
         self._producer = Producer(self._client, queue, max_depth)
         self._process = os.getpid()
+        self._lock = threading.Lock()
+        """Between a call that begins and the end."""
+        self._is_closed = False
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="ark-producer", daemon=True)
-        self._thread.start()
+        self._thread = threading.Thread(target=_run, args=(self._loop,), name="ark-producer", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:
+            self._loop.close()
+            raise
+        # Where nobody closes it: nothing may be waited for then, since at the process' end the thread is frozen.
+        self._stop = weakref.finalize(self, _stop, self._loop)
 
     def submit(
         self,
@@ -100,13 +111,18 @@ class SyncProducer:
         return self._wait(bounded())
 
     def close(self) -> None:
-        """Close the connections; what other threads still wait for is cancelled."""
-        if self._loop.is_closed() or self._process != os.getpid():
+        """Close the connections; whoever still waits for something gets an error. Does nothing the second time."""
+        if self._process != os.getpid():
             return
-        self._wait(self._end())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        with self._lock:
+            if self._is_closed:
+                return
+            self._is_closed = True
+        try:
+            asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
+        finally:
+            self._stop()
+            self._thread.join()
 
     async def _end(self) -> None:
         waiting = asyncio.all_tasks() - {asyncio.current_task()}
@@ -116,13 +132,18 @@ class SyncProducer:
         await self._client.aclose()
 
     def _wait(self, operation: Coroutine[Any, Any, _T]) -> _T:
-        if self._loop.is_closed() or self._process != os.getpid():
+        if self._process != os.getpid():
             operation.close()
-            state = "is closed" if self._loop.is_closed() else "was made before a fork: make one in each process"
-            raise RuntimeError(f"this SyncProducer {state}")
-        done = asyncio.run_coroutine_threadsafe(operation, self._loop)
+            raise RuntimeError("this SyncProducer was made before a fork: make one in each process")
+        with self._lock:
+            if self._is_closed:
+                operation.close()
+                raise RuntimeError("this SyncProducer is closed")
+            done = asyncio.run_coroutine_threadsafe(operation, self._loop)
         try:
             return done.result()
+        except CancelledError:
+            raise RuntimeError("this SyncProducer was closed meanwhile") from None
         except BaseException:
             done.cancel()  # Ctrl-C while it waits
             raise
@@ -135,6 +156,14 @@ class SyncProducer:
     ) -> None:
         self.close()
 
-    def __del__(self) -> None:
-        with suppress(Exception):
-            self.close()
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()
+
+
+def _stop(loop: asyncio.AbstractEventLoop) -> None:
+    with suppress(RuntimeError):  # it is closed
+        loop.call_soon_threadsafe(loop.stop)

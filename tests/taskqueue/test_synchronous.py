@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -63,13 +65,46 @@ def test_closing_ends_what_others_wait_for_and_may_be_repeated(producer: SyncPro
     task_id = producer.submit("x").task_id
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(producer.wait_for_result, task_id)
-        while not waiting.running():
-            pass
+        with pytest.raises(TimeoutError):
+            waiting.result(timeout=0.2)
         producer.close()
         producer.close()
-        assert waiting.exception(timeout=30) is not None
+        with pytest.raises(RuntimeError, match="was closed meanwhile"):
+            waiting.result(timeout=30)
     with pytest.raises(RuntimeError, match="is closed"):
         producer.submit("x")
+
+
+def test_no_call_and_no_second_close_hangs_on_one_that_closes(redis_server: RedisServer, queue: QueueKeys) -> None:
+    def ask(producer: SyncProducer) -> str:
+        while True:
+            try:
+                producer.result("1-0")
+            except RuntimeError as error:
+                return str(error)
+
+    with ThreadPoolExecutor(6) as pool:
+        for _ in range(20):
+            producer = SyncProducer(redis_server.url, queue)
+            asking = [pool.submit(ask, producer) for _ in range(4)]
+            for closing in [pool.submit(producer.close) for _ in range(2)]:
+                closing.result(timeout=30)
+            assert all("closed" in one.result(timeout=30) for one in asking)
+
+
+@pytest.mark.parametrize("ending", ["", "sys.exit(3)", "raise ValueError", "del producer; gc.collect()"])
+def test_a_program_that_does_not_close_it_ends_all_the_same(
+    redis_server: RedisServer, queue: QueueKeys, ending: str
+) -> None:
+    program = f"""
+import gc, sys
+from ark_taskqueue import QueueKeys, SyncProducer
+producer = SyncProducer({redis_server.url!r}, QueueKeys.for_queue({queue.name!r}))
+print(producer.submit("x").is_new)
+{ending}
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.stdout, ended.returncode) == ("True\n", {"sys.exit(3)": 3, "raise ValueError": 1}.get(ending, 0))
 
 
 def test_after_a_fork_it_says_what_is_wrong_and_does_not_hang(producer: SyncProducer) -> None:

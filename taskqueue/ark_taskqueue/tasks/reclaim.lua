@@ -51,7 +51,7 @@ if refusal then
 end
 local now = now_in_ms()
 -- An error has no elements.
-local stored = redis.pcall('HMGET', KEYS[5], 'reclaimed_at_ms', 'consumers', 'completed', 'dead', 'seen', 'cancelled')
+local stored = redis.pcall('HMGET', KEYS[5], 'reclaimed_at_ms', 'consumers', 'completed', 'dead', 'seen')
 local function number(position)
   return type(stored[position]) == 'string' and tonumber(stored[position]) or 0
 end
@@ -71,7 +71,7 @@ local function note_demand(busy)
   for _, tasks in ipairs(streams) do
     length = length + redis.call('XLEN', tasks)
   end
-  local seen = number(3) + number(4) + number(6) + length
+  local seen = number(3) + number(4) + length
   -- A queue from before there was a record: what has been done by then arrived at no known time.
   local arrivals = (last > 0 and not stored[5]) and length or math.max(0, seen - number(5))
   redis.call('HSET', KEYS[5], 'seen', string.format('%.0f', seen))
