@@ -86,6 +86,7 @@ class Worker:
             most_failures=consumer.most_failures,
             system=system,
         )
+        self._metrics = reports.metrics
         self._turns = Turns(limits.lower_priority_share, limits.concurrent_tasks)
         self._redis_problem: str | None = "Redis has not answered yet"
         self._running: list[Attempt] = []
@@ -118,12 +119,13 @@ class Worker:
     def lost(self, task: Task) -> None:
         """Drop a task that is no longer this worker's."""
         for attempt in self._running:
-            if attempt.is_of(task) and not attempt.is_ending:
+            if attempt.is_of(task) and not attempt.is_ending and not attempt.is_dropped:
                 self._log.warning(
                     "task was cancelled, or belongs to another worker now: dropping it",
                     task=task.id,
                     delivery=task.delivery,
                 )
+                self._metrics.ended("lost")
                 attempt.drop()
 
     def _is_ending(self) -> bool:

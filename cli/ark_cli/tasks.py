@@ -16,19 +16,8 @@ from ark_cli.errors import CliError, Exit
 from ark_cli.kubectl import Kubectl
 from ark_cli.options import Number, WholeNumber, agent_argument, connected, output_option, redis_option, where_options
 from ark_cli.redis_access import RedisAccess
-from ark_taskqueue import (
-    CLEAN_STOPS,
-    PRIORITIES,
-    Priority,
-    Producer,
-    RedisRefused,
-    Result,
-    ResultGone,
-    TaskState,
-    UnknownFormat,
-)
+from ark_taskqueue import CLEAN_STOPS, PRIORITIES, InvalidTaskId, Priority, Producer, Result, ResultGone, TaskState
 
-_NO_ID = "{task!r} is not a task id: one looks like 1764064800000-0, or high-1764064800000-0"
 _WAIT = click.option("--timeout", type=Number(min=0), default=300.0, show_default=True, help="Seconds to wait at most.")
 
 
@@ -116,8 +105,8 @@ def result(
             return _print(found, kind)
         try:
             queued = await producer.is_queued(task)
-        except RedisRefused:
-            raise CliError(_NO_ID.format(task=task), Exit.USAGE) from None
+        except InvalidTaskId as error:
+            raise CliError(str(error), Exit.USAGE) from None
         if not queued and await producer.result(task) is None:
             raise CliError(f"{target.namespace}/{target.name} has no task {task}: wrong id, or its result has expired")
         if wait:
@@ -142,16 +131,16 @@ def cancel(context: click.Context, agent: str, task: str, redis_url: str | None,
         producer = Producer(await access.client(target), target.queue)
         try:
             was = await producer.cancel(task)
-        except UnknownFormat:
-            raise
-        except RedisRefused:
-            raise CliError(_NO_ID.format(task=task), Exit.USAGE) from None
+        except InvalidTaskId as error:
+            raise CliError(str(error), Exit.USAGE) from None
         if was == "gone":
             raise CliError(f"{target.namespace}/{target.name} has no task {task}: wrong id, or its result has expired")
         if kind != "table":
             output.emit({"task": task, "was": was}, kind)
         elif was == "finished":
             output.say(f"task {task} is finished, nothing to cancel; see: kubectl ark result {agent} {task}")
+        elif was == "cancelled":
+            output.say(f"task {task} was cancelled before")
         else:
             output.show(f"task {task} cancelled, it was {was}")
         return Exit.BAD if was == "finished" else 0
@@ -174,18 +163,16 @@ def task(context: click.Context, agent: str, task: str, redis_url: str | None, k
         producer = Producer(await access.client(target), target.queue)
         try:
             state = await producer.state(task)
-        except UnknownFormat:
-            raise
-        except RedisRefused:
-            raise CliError(_NO_ID.format(task=task), Exit.USAGE) from None
-        if kind != "table":
+        except InvalidTaskId as error:
+            raise CliError(str(error), Exit.USAGE) from None
+        if state.status == "gone":
+            raise CliError(f"{target.namespace}/{target.name} has no task {task}: wrong id, or its result has expired")
+        if kind == "table":
+            output.show(_told(state))
+        else:
             shown = asdict(state)
             del shown["result"]  # that is for `result` to show
             output.emit(shown, kind)
-        elif state.status == "gone":
-            raise CliError(f"{target.namespace}/{target.name} has no task {task}: wrong id, or its result has expired")
-        else:
-            output.show(_told(state))
         return 0
 
     connected(context, redis_url, work)

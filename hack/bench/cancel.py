@@ -112,10 +112,10 @@ async def _report_ends(report: Report, client: Client, count: int) -> None:
     [counts] = await read_counts(client, [_QUEUE])
     if isinstance(counts, Exception):
         raise counts
-    report.add("calls whose cost is not booked", count - usage.total / _BUDGET.per_call, "calls", Bar("<=", 0))
+    report.add("calls whose cost is not booked", abs(count - usage.total / _BUDGET.per_call), "calls", Bar("<=", 0))
     report.add("tokens that stay reserved", usage.reserved, "tokens", Bar("<=", 0))
     report.add("tasks completed", counts.completed, "tasks", Bar("<=", 0))
-    report.add("tasks not cancelled", count - counts.cancelled, "tasks", Bar("<=", 0))
+    report.add("tasks not cancelled", abs(count - counts.cancelled), "tasks", Bar("<=", 0))
 
 
 @asynccontextmanager

@@ -45,6 +45,13 @@ class InvalidGroupName(InvalidQueueName):
     what = "consumer group"
 
 
+class InvalidTaskId(TaskQueueError):
+    """What was given as a task's id cannot be one."""
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(f"{task_id!r} is not a task id: one looks like 1764064800000-0, or high-1764064800000-0")
+
+
 class QueueFull(TaskQueueError):
     """A submission was refused because the queue already holds ``max_depth`` tasks that are as urgent."""
 

@@ -6,13 +6,20 @@ entry's, with the priority before it where that is not normal: ``high-1764064800
 
 from __future__ import annotations
 
+import re
 from typing import Literal, TypeAlias
+
+from ark_taskqueue.errors import InvalidTaskId
 
 Priority: TypeAlias = Literal["high", "normal", "low"]
 PRIORITIES: tuple[Priority, ...] = ("high", "normal", "low")
 """In the order in which tasks are taken."""
 PREFIXES: dict[Priority, str] = {"high": "high-", "normal": "", "low": "low-"}
 """What a task's id begins with; the same as in ``tasks/identity.lua``."""
+
+
+_NUMBER = r"(?:0|[1-9][0-9]{0,19})"
+_ID = re.compile(rf"(?:high-|low-)?{_NUMBER}-{_NUMBER}")
 
 
 def place_of(priority: Priority) -> int:
@@ -37,6 +44,16 @@ def priority_of(task_id: str) -> Priority:
         if prefix and task_id.startswith(prefix):
             return priority
     return "normal"
+
+
+def check_id(task_id: str) -> None:
+    """Check that an id can be a task's.
+
+    Raises:
+        InvalidTaskId: it cannot, or is written in another way than Redis writes it.
+    """
+    if not _ID.fullmatch(task_id):
+        raise InvalidTaskId(task_id)
 
 
 def entry_of(task_id: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from ark_agent import providers
+from ark_agent.context import Context
 from ark_agent.providers import ProviderOptions
 from ark_taskqueue import Budget, Client, Producer, QueueKeys, TokenLedger, read_depth
 from tests.agent.working import FakeLLM, working
@@ -71,6 +72,26 @@ async def test_the_call_of_a_cancelled_task_is_closed_and_its_slot_is_free(clien
         result = await producer.result(task_id)
         assert result is not None
         assert result.status == "cancelled"
+
+
+async def test_a_handler_may_take_its_time_to_clean_up(client: Client, queue: QueueKeys) -> None:
+    began, cleaned = asyncio.Event(), asyncio.Event()
+
+    async def handler(context: Context) -> str:
+        try:
+            began.set()
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(2)
+            cleaned.set()
+        return context.task.prompt
+
+    async with working(client, queue, handler):
+        producer = Producer(client, queue)
+        task_id = (await producer.submit("x")).task_id
+        await began.wait()
+        await producer.cancel(task_id)
+        await eventually(cleaned.is_set, "the end of the clean-up, which nothing has cancelled")
 
 
 async def test_an_answer_that_comes_after_the_cancellation_is_no_result(client: Client, queue: QueueKeys) -> None:

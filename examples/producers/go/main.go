@@ -44,8 +44,8 @@ func main() {
 		case result["status"] == "completed":
 			fmt.Println(result["output"])
 			return
-		case result["status"] == "dead":
-			log.Fatalf("task %s failed after %s attempts: %s", task, result["attempts"], result["error"])
+		case result["status"] != "":
+			log.Fatalf("task %s is %s, attempts: %s. %s", task, result["status"], result["attempts"], result["error"])
 		}
 		time.Sleep(pause)
 	}

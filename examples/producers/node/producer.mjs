@@ -26,7 +26,9 @@ try {
     await sleep(pause);
     result = await client.hGetAll(`${base}:results:${task}`);
   }
-  if (result.status === "dead") throw new Error(`task ${task} failed after ${result.attempts} attempts: ${result.error}`);
+  if (result.status !== "completed") {
+    throw new Error(`task ${task} is ${result.status}, attempts: ${result.attempts}. ${result.error ?? ""}`);
+  }
   console.log(result.output);
 } catch (error) {
   console.error(error.message);

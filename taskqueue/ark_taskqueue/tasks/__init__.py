@@ -12,6 +12,8 @@ The life of a task, all of it in Redis (nothing is ever only in a worker's memor
 group's pending entries and only changes its consumer, so it keeps its id, its place and its delivery count, and
 every reader of the queue's depth goes on counting it.
 
+A task that is cancelled leaves from wherever it is, with a result that says so.
+
 Each priority has a stream of its own, with all of this; workers take higher priorities first. What is said of a
 worker's tasks is said of those in all three.
 

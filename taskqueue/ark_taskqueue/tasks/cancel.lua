@@ -15,8 +15,8 @@
 -- ARGV[3]  time to live of the result, milliseconds
 -- ARGV[4]  reserved consumers, whose tasks no worker holds: their names, joined by line ends
 --
--- Returns 'waiting' or 'running', what it was when it was cancelled; 'finished' where it has a result, 'gone' where there
--- is no such task.
+-- Returns 'waiting' or 'running', what it was when it was cancelled; 'cancelled' where it was so before, 'finished' where
+-- it has another result, 'gone' where there is no such task.
 local refusal = unknown_format(KEYS[3])
 if refusal then
   return refusal
@@ -25,21 +25,24 @@ local tasks, group, id = KEYS[1], ARGV[1], ARGV[2]
 local entry_id = entry_of(id)
 local entry = redis.call('XRANGE', tasks, entry_id, entry_id)[1]
 if not entry then
-  return redis.call('EXISTS', KEYS[2]) == 1 and 'finished' or 'gone'
+  local status = redis.call('HGET', KEYS[2], 'status')
+  return status == 'cancelled' and status or status and 'finished' or 'gone'
 end
 
 local held = pending(tasks, group, entry_id, entry_id, 1)[1]
 local was = 'waiting'
-if held and not string.find('\n' .. ARGV[4] .. '\n', '\n' .. held[2] .. '\n', 1, true) then
-  was = 'running'
-end
-redis.call('HSET', KEYS[2], 'status', 'cancelled', 'attempts', tostring(held and held[4] or 0))
-redis.call('PEXPIRE', KEYS[2], ARGV[3])
 if held then
+  if not string.find('\n' .. ARGV[4] .. '\n', '\n' .. held[2] .. '\n', 1, true) then
+    was = 'running'
+  end
   redis.call('XACK', tasks, group, entry_id)
 end
 redis.call('XDEL', tasks, entry_id)
-redis.call('HINCRBY', KEYS[3], 'cancelled', 1)
-redis.pcall('HDEL', KEYS[4], id, id .. ':alone')
+redis.call('HSET', KEYS[2], 'status', 'cancelled', 'attempts', tostring(held and held[4] or 0))
+redis.call('PEXPIRE', KEYS[2], ARGV[3])
 forget_submission(KEYS[5], entry[2], id)
+-- A key of another type: the statistics suffer, the cancellation does not.
+redis.pcall('HDEL', KEYS[4], id, id .. ':alone')
+redis.pcall('HINCRBY', KEYS[3], 'cancelled', 1)
+redis.pcall('HINCRBY', KEYS[3], 'seen', -1) -- else reclaim.lua, which counts what is there and what has ended, would miss it
 return was

@@ -35,7 +35,7 @@ from ark_taskqueue.tasks.reserved import BACKOFF, GIVEN_BACK_IDLE_MS, HORIZON_MS
 from ark_taskqueue.tasks.task import Outcome, Task, decoded, fields_from, outcome_fields, raw, text
 
 _SERVICE_TIME_SAMPLES = 100
-_RECLAIM_INTERVAL_SECONDS = 1.0
+_RECLAIM_INTERVAL_SECONDS = 0.8
 _FORGET_CONSUMER_SECONDS = 600.0
 """A consumer without tasks is made anew when its worker comes back; thousands of dead ones make every listing slow."""
 _PAGE = 100

@@ -27,7 +27,7 @@ class Counts:
     dropped: int
     """Dead letters that were too many, or too old, and went."""
     cancelled: int
-    """Tasks."""
+    """Tasks that were cancelled."""
 
 
 async def read_counts(client: Client, queues: Sequence[QueueKeys]) -> list[Counts | TaskQueueError]:

@@ -7,12 +7,12 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 from ark_process.backoff import Backoff
 from ark_taskqueue.errors import KeyInUse, QueueFull, ResultGone
 from ark_taskqueue.keys import QueueKeys
-from ark_taskqueue.priority import Priority, entry_of, place_of, priority_of
+from ark_taskqueue.priority import Priority, check_id, entry_of, place_of, priority_of
 from ark_taskqueue.redis.client import Client
 from ark_taskqueue.redis.script import READS, Script
 from ark_taskqueue.redis.translation import translated
@@ -29,15 +29,15 @@ _REMEMBER_SECONDS = 24 * 3600.0
 _LOOKS = Backoff(first=0.02, longest=1.0)
 
 ONCE = "ark.once"
-"""Field of an entry with its idempotency key: the script that buries the task frees the key (``burial.lua``)."""
+"""Field of an entry with its idempotency key: a task that ends without an answer frees it (``submission.lua``)."""
 
 _SUBMIT = Script("tasks/submit")
 _CANCEL = Script("tasks/cancel")
 _STATE = Script("tasks/state", READS)
-_MOST_COUNTED = 1000
-"""Tasks that are counted ahead of one, of each kind: their payloads pass through Redis' memory."""
-Cancelled: TypeAlias = Literal["waiting", "running", "finished", "gone"]
-"""What a task was when it was cancelled; "finished" and "gone" where there was nothing left to cancel."""
+_MOST_COUNTED = 250
+"""Tasks of its priority that are counted ahead of one: their payloads pass through Redis' memory."""
+Cancelled: TypeAlias = Literal["waiting", "running", "cancelled", "finished", "gone"]
+"""What a task was when it was to be cancelled; nothing was done where it is "cancelled", "finished" or "gone"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,8 @@ class Producer:
             traceparent: W3C trace context; where OpenTelemetry is set up, the submission has a span below it, or below
                 the current one.
             idempotency_key: repeating a submission with the same key within `remember_seconds` adds nothing. Use one
-                to repeat a submission whose answer was lost. It is free again when its task has failed for good.
+                to repeat a submission whose answer was lost. It is free again when its task has failed for good, or was
+                cancelled.
             remember_seconds: how long the key is remembered, a millisecond at least.
             priority: tasks of higher priority are taken first. Workers and scaler of earlier versions, which know none,
                 refuse a queue once it has had a task of high or low priority (`UnknownFormat`).
@@ -127,11 +128,14 @@ class Producer:
         A worker that has the task ends its work within a second, and what that has cost stays booked. A task that is
         finished stays so.
 
+        The call may be repeated. The result is kept for an hour.
+
         Raises:
-            UnknownFormat, RedisUnavailable, RedisRefused: see `submit`; an id that cannot be one is refused. A call may
-                be repeated: a task that the first one has cancelled is finished.
+            InvalidTaskId: it is none.
+            UnknownFormat, RedisUnavailable, RedisRefused: see `submit`.
         """
         queue = self._queue
+        check_id(task_id)
         reply = await _CANCEL.run(
             self._client,
             (queue.stream_of(priority_of(task_id)), queue.result(task_id), queue.stats, queue.refused, queue.once("")),
@@ -140,16 +144,17 @@ class Producer:
             int(DEFAULT_RESULT_SECONDS * 1000),
             "\n".join(RESERVED),
         )
-        known: dict[str, Cancelled] = {"waiting": "waiting", "running": "running", "finished": "finished"}
-        return known.get(text(reply), "gone")
+        return cast("Cancelled", text(reply))
 
     async def state(self, task_id: str) -> TaskState:
         """Return where a task is: waiting, running, finished, and what is known of that.
 
         Raises:
-            UnknownFormat, RedisUnavailable, RedisRefused: see `submit`; an id that cannot be one is refused.
+            InvalidTaskId: it is none.
+            UnknownFormat, RedisUnavailable, RedisRefused: see `submit`.
         """
         queue = self._queue
+        check_id(task_id)
         reply = await _STATE.run(
             self._client,
             (*queue.streams, queue.result(task_id), queue.stats),
@@ -178,8 +183,10 @@ class Producer:
         """Return whether a task waits or is in flight; where it is not and has no result, its result's time is over.
 
         Raises:
-            RedisUnavailable, RedisRefused: see `submit`; an id that cannot be one is refused.
+            InvalidTaskId: it is none.
+            RedisUnavailable, RedisRefused: see `submit`.
         """
+        check_id(task_id)
         with translated(f"look for task {task_id}"):
             stream, entry_id = self._queue.stream_of(priority_of(task_id)), entry_of(task_id)
             return bool(await self._client.execute_command("XRANGE", stream, entry_id, entry_id))

@@ -13,11 +13,12 @@
 -- ARGV[5]  reserved consumer that holds the refused tasks
 -- ARGV[6]  reserved consumer that holds the suspects
 -- ARGV[7]  horizon: how far a due time is moved into the past, milliseconds (see reserved.py)
--- ARGV[8]  greatest number of tasks that are counted in one place
+-- ARGV[8]  number of tasks of its priority from which on it is not counted how many are ahead
 --
 -- Returns one of
 --   {'finished', {field, value, field, value ...}}  with the result
---   {'waiting', tasks ahead; -1 where that is not known, or more than are counted, deliveries}
+--   {'waiting', about how many tasks are ahead; -1 where that is not known, or more of its priority than are counted,
+--    deliveries}
 --   {'backoff', milliseconds until it is due, deliveries}
 --   {'running', milliseconds since its lease was renewed, deliveries, consumer}
 --   {'gone'}
@@ -45,41 +46,38 @@ elseif consumer ~= ARGV[3] then
   return {'running', idle, deliveries, consumer}
 end
 
-local ahead, is_more = 0, false
-local function count(entries)
-  ahead, is_more = ahead + #entries, is_more or #entries >= most
-end
-
--- Count what was given back, up to an id.
-local function count_returned(stream, upper)
-  count(pending(stream, group, '-', upper, most, ARGV[3]))
-end
-
--- Count what was never delivered, up to an id.
-local function count_new(stream, upper)
-  local after = '-'
+-- What the group says of itself in a stream; nothing where it is missing.
+local function info_of(stream)
   for _, flat in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
     local info = {}
     for i = 1, #flat, 2 do
       info[flat[i]] = flat[i + 1]
     end
     if info.name == group then
-      after = '(' .. info['last-delivered-id']
+      return info
     end
   end
-  count(redis.call('XRANGE', stream, after, upper, 'COUNT', most))
+  return {pending = 0}
 end
 
+local function returned(stream, upper)
+  return #pending(stream, group, '-', upper, most, ARGV[3])
+end
+
+local before = '(' .. entry
+local own = returned(streams[place], held[1] and before or '+')
+if not held[1] then
+  -- The payloads pass through Redis' memory: no more of them than must be.
+  local delivered = info_of(streams[place])['last-delivered-id']
+  own = own + #redis.call('XRANGE', streams[place], delivered and '(' .. delivered or '-', before, 'COUNT', most)
+end
+if own >= most then
+  return {'waiting', -1, deliveries}
+end
 for higher = 1, place - 1 do
-  if redis.call('EXISTS', streams[higher]) == 1 then
-    count_returned(streams[higher], '+')
-    count_new(streams[higher], '+')
+  local length = redis.call('XLEN', streams[higher])
+  if length > 0 then
+    own = own + math.max(0, length - info_of(streams[higher]).pending) + returned(streams[higher], '+')
   end
 end
-if held[1] then
-  count_returned(streams[place], '(' .. entry)
-else
-  count_returned(streams[place], '+')
-  count_new(streams[place], '(' .. entry)
-end
-return {'waiting', is_more and -1 or ahead, deliveries}
+return {'waiting', own, deliveries}

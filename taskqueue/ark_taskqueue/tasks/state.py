@@ -17,16 +17,16 @@ class TaskState:
     status: Literal["waiting", "backoff", "running", "completed", "dead", "cancelled", "gone"]
     """"backoff": it has failed, and is tried again later. "gone": there is no such task, or its result has expired."""
     ahead: int | None = None
-    """Of a waiting task: how many are taken before it, if nothing else comes.
+    """Of a waiting task: about how many are taken before it, if nothing else comes.
 
-    None where that is not known, as for a task that the provider refuses, or more than are counted.
+    None where that is not known, as for a task that the provider refuses, or where there are hundreds of its priority.
     """
     due_seconds: float | None = None
     """Of a task in backoff: seconds until it may be taken again."""
     worker: str | None = None
     """Of a running task: who has it."""
     renewed_seconds: float | None = None
-    """Of a running task: seconds since its worker has renewed the lease."""
+    """Of a running task: seconds since its worker last renewed the lease."""
     deliveries: int = 0
     """How often it has been taken, as far as that counts as an attempt; of one that is not finished."""
     result: Result | None = None

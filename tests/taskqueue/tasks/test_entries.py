@@ -46,15 +46,15 @@ async def test_a_result_is_read_as_documented(client: Client, queue: QueueKeys, 
 
 
 async def test_what_workers_store_has_the_documented_fields(client: Client, queue: QueueKeys) -> None:
-    done, dead = VECTORS["results"]
-    worker = Consumer(client, queue, "w")
-    for act in ("complete", "fail"):
-        submission = await Producer(client, queue).submit("x")
+    producer, worker = Producer(client, queue), Consumer(client, queue, "w")
+    for vector in VECTORS["results"]:
+        task_id, status = (await producer.submit("x")).task_id, vector["result"]["status"]
         [task] = await worker.claim(1)
-        if act == "complete":
+        if status == "completed":
             assert await worker.complete(task, Outcome("y", 1, 2, "end_turn"), 0.1)
-        else:
+        elif status == "dead":
             await worker.fail(task, "boom", final=True)
-        stored = await client.execute_command("HGETALL", queue.result(submission.task_id))
-        documented = (done if act == "complete" else dead)["stored"][::2]
-        assert {name.decode() for name in stored} == set(documented)
+        else:
+            await producer.cancel(task_id)
+        stored = await client.execute_command("HGETALL", queue.result(task_id))
+        assert {name.decode() for name in stored} == set(vector["stored"][::2])
