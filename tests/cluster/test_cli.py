@@ -116,6 +116,14 @@ async def test_a_task_is_submitted_waited_for_and_looked_up(ark: Ark) -> None:
     assert (not_yet.code, not_yet.out) == (4, "")
     late = await ark("result", ark.pool.agent, slow["task"], "--wait", "--timeout", "0.2")
     assert late.code == 4
+    for wrong, code in (("1-1", 3), ("nonsense", 2)):
+        assert (await ark("result", ark.pool.agent, wrong)).code == code
+        assert (await ark("cancel", ark.pool.agent, wrong)).code == code
+        assert (await ark("task", ark.pool.agent, wrong)).code == code
+    assert (await ark("submit", "nobody", "x")).code == 3
+    full = await ark("submit", ark.pool.agent, "x", "--max-depth", "1")
+    assert (full.code, full.out) == (3, "")
+    assert "holds 1 tasks or more" in full.err
 
     async def runs() -> bool:
         return (await ark("task", ark.pool.agent, slow["task"])).out.startswith("running on ")
@@ -133,14 +141,6 @@ async def test_a_task_is_submitted_waited_for_and_looked_up(ark: Ark) -> None:
     assert (await ark.data("task", ark.pool.agent, piped.out.strip()))["status"] == "completed"
     gone = await ark("result", ark.pool.agent, slow["task"])
     assert (gone.code, gone.err) == (1, "the task was cancelled\n")
-    for wrong, code in (("1-1", 3), ("nonsense", 2)):
-        assert (await ark("result", ark.pool.agent, wrong)).code == code
-        assert (await ark("cancel", ark.pool.agent, wrong)).code == code
-        assert (await ark("task", ark.pool.agent, wrong)).code == code
-    assert (await ark("submit", "nobody", "x")).code == 3
-    full = await ark("submit", ark.pool.agent, "x", "--max-depth", "1")
-    assert (full.code, full.out) == (3, "")
-    assert "holds 1 tasks or more" in full.err
 
 
 async def test_status_says_what_agents_do_and_why(ark: Ark) -> None:
