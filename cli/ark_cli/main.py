@@ -11,7 +11,7 @@ import click
 from ark_cli import advise, budget, dead, doctor, output, pinning, status, tasks, top
 from ark_cli.errors import CliError, Exit, shown
 from ark_cli.options import where_options
-from ark_taskqueue import TaskQueueError
+from ark_taskqueue import InvalidTaskId, TaskQueueError
 
 NAME = "kubectl ark"
 
@@ -65,7 +65,7 @@ def run(arguments: list[str]) -> int:
     except CliError as error:
         return _failed(str(error), error.code)
     except TaskQueueError as error:
-        return _failed(shown(error), Exit.NOT_DONE)
+        return _failed(shown(error), Exit.USAGE if isinstance(error, InvalidTaskId) else Exit.NOT_DONE)
     except (click.exceptions.Abort, KeyboardInterrupt, asyncio.CancelledError):
         return Exit.INTERRUPTED
     except BrokenPipeError:

@@ -11,12 +11,12 @@ from typing import Any
 import click
 
 from ark_cli import output
-from ark_cli.agents import read_agent
+from ark_cli.agents import Agent, read_agent
 from ark_cli.errors import CliError, Exit
 from ark_cli.kubectl import Kubectl
 from ark_cli.options import Number, WholeNumber, agent_argument, connected, output_option, redis_option, where_options
 from ark_cli.redis_access import RedisAccess
-from ark_taskqueue import CLEAN_STOPS, PRIORITIES, InvalidTaskId, Priority, Producer, Result, ResultGone, TaskState
+from ark_taskqueue import CLEAN_STOPS, PRIORITIES, Priority, Producer, Result, ResultGone, TaskState
 
 _WAIT = click.option("--timeout", type=Number(min=0), default=300.0, show_default=True, help="Seconds to wait at most.")
 
@@ -103,12 +103,9 @@ def result(
         found = await producer.result(task)
         if found is not None:
             return _print(found, kind)
-        try:
-            queued = await producer.is_queued(task)
-        except InvalidTaskId as error:
-            raise CliError(str(error), Exit.USAGE) from None
+        queued = await producer.is_queued(task)
         if not queued and await producer.result(task) is None:
-            raise CliError(f"{target.namespace}/{target.name} has no task {task}: wrong id, or its result has expired")
+            raise _no_task(target, task)
         if wait:
             return await _wait(producer, task, timeout, kind)
         raise CliError(f"task {task} waits or is in flight; --wait waits for it", Exit.NOT_YET)
@@ -129,12 +126,9 @@ def cancel(context: click.Context, agent: str, task: str, redis_url: str | None,
     async def work(kubectl: Kubectl, access: RedisAccess) -> int:
         target = await read_agent(kubectl, agent)
         producer = Producer(await access.client(target), target.queue)
-        try:
-            was = await producer.cancel(task)
-        except InvalidTaskId as error:
-            raise CliError(str(error), Exit.USAGE) from None
+        was = await producer.cancel(task)
         if was == "gone":
-            raise CliError(f"{target.namespace}/{target.name} has no task {task}: wrong id, or its result has expired")
+            raise _no_task(target, task)
         if kind != "table":
             output.emit({"task": task, "was": was}, kind)
         elif was == "finished":
@@ -161,12 +155,9 @@ def task(context: click.Context, agent: str, task: str, redis_url: str | None, k
     async def work(kubectl: Kubectl, access: RedisAccess) -> int:
         target = await read_agent(kubectl, agent)
         producer = Producer(await access.client(target), target.queue)
-        try:
-            state = await producer.state(task)
-        except InvalidTaskId as error:
-            raise CliError(str(error), Exit.USAGE) from None
+        state = await producer.state(task)
         if state.status == "gone":
-            raise CliError(f"{target.namespace}/{target.name} has no task {task}: wrong id, or its result has expired")
+            raise _no_task(target, task)
         if kind == "table":
             output.show(_told(state))
         else:
@@ -176,6 +167,10 @@ def task(context: click.Context, agent: str, task: str, redis_url: str | None, k
         return 0
 
     connected(context, redis_url, work)
+
+
+def _no_task(target: Agent, task: str) -> CliError:
+    return CliError(f"{target.namespace}/{target.name} has no task {task}: wrong id, or its result has expired")
 
 
 def _told(state: TaskState) -> str:

@@ -34,6 +34,7 @@ _QUEUE = QueueKeys.for_agent("bench", "cancelled")
 _WORKERS, _SLOTS = 4, 5
 _BUDGET = Budget(10**9, 1000)
 _TASK_SECONDS = 300.0
+_MOST_SECONDS = 300.0
 _PAUSE_SECONDS = (0.02, 0.12)
 """Between two cancellations: they come at any moment of the workers' looks."""
 
@@ -71,7 +72,8 @@ async def run(report: Report) -> None:
         async with server, AsyncExitStack() as stack:
             for number in range(_WORKERS):
                 await stack.enter_async_context(_worker(redis.url, f"worker-{number}", url))
-            times = await _cancel(Producer(client, _QUEUE), llm, count)
+            async with asyncio.timeout(_MOST_SECONDS):
+                times = await _cancel(Producer(client, _QUEUE), llm, count)
         taken = Percentiles.of(times)
         report.add("cancel until the connection is closed, p50", taken.p50, "ms")
         report.add("cancel until the connection is closed, p99", taken.p99, "ms", Bar("<=", 1000))

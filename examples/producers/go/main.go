@@ -19,8 +19,14 @@ func main() {
 	}
 	url, base, prompt := os.Args[1], "ark:{"+os.Args[2]+"}", os.Args[3]
 	stream, prefix := base+":tasks", ""
-	if len(os.Args) > 4 && os.Args[4] != "normal" {
-		stream, prefix = base+":tasks:"+os.Args[4], os.Args[4]+"-"
+	if len(os.Args) > 4 {
+		switch priority := os.Args[4]; priority {
+		case "normal":
+		case "high", "low":
+			stream, prefix = stream+":"+priority, priority+"-"
+		default:
+			log.Fatalf("priority is %q, not one of high, normal, low", priority)
+		}
 	}
 	options, err := redis.ParseURL(url)
 	if err != nil {

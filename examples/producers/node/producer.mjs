@@ -5,7 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { createClient } from "redis";
 
 const [url, queue, prompt, priority = "normal"] = process.argv.slice(2);
-if (prompt === undefined) {
+if (prompt === undefined || !["high", "normal", "low"].includes(priority)) {
   console.error("usage: producer.mjs REDIS_URL NAMESPACE/AGENT PROMPT [high|normal|low]");
   process.exit(2);
 }

@@ -46,6 +46,8 @@ class BlockingWatch:
         client: for the blocked connection.
         commands: for what interrupts it.
         watcher: is told what the watch sees.
+        leads: whether the watcher is told of the contact with Redis, and to poll where nothing can be watched: one of
+            the watches of a Redis does so, for all.
         priorities: whose streams are watched.
         rights: of the Redis user; shared by all watches.
         block_seconds: how long one XREAD blocks.
@@ -59,10 +61,13 @@ class BlockingWatch:
         priorities: Sequence[Priority],
         rights: Rights,
         block_seconds: float,
+        *,
+        leads: bool,
     ) -> None:
         self._client = client
         self._commands = commands
         self._watcher = watcher
+        self._leads = leads
         self._streams = Streams(priorities)
         self._block_seconds = block_seconds
         self._changed = asyncio.Event()
@@ -93,6 +98,10 @@ class BlockingWatch:
         watched = self._streams.get(queue)
         return self._blocked and watched is not None and watched.round == self._round
 
+    def _contact(self) -> None:
+        if self._leads:
+            self._watcher.contact()
+
     def clear(self) -> None:
         """Watch nothing."""
         self._streams.clear()
@@ -112,7 +121,7 @@ class BlockingWatch:
 
     async def _rounds(self, connection: AbstractConnection, connected: Callable[[], None]) -> None:
         client_id = await self._client_id(connection)
-        self._watcher.contact()
+        self._contact()
         command = b""
         while True:
             if not self._rights.watch:
@@ -124,7 +133,7 @@ class BlockingWatch:
                 command = self._command()
             changes = await self._blocked_round(connection, command, client_id)
             connected()
-            self._watcher.contact()
+            self._contact()
             if self._refused_rounds >= _REFUSED_ROUNDS:
                 await asyncio.sleep(_REFUSED_SECONDS)
             if changes:
@@ -146,8 +155,10 @@ class BlockingWatch:
         """Where XREAD is not permitted: have the queues read by themselves, as often as a Cluster's are asked."""
         await see(connection)
         connected()
-        self._watcher.contact()
-        self._watcher.unsure(self._streams.pop_all())
+        self._contact()
+        queues = self._streams.pop_all()
+        if self._leads:
+            self._watcher.unsure(queues)
         await asyncio.sleep(_POLL_SECONDS)
 
     async def _wait_for_streams(self, connection: AbstractConnection) -> None:
@@ -159,7 +170,7 @@ class BlockingWatch:
                     await self._changed.wait()
             except TimeoutError:
                 await see(connection)
-                self._watcher.contact()
+                self._contact()
         self._changed.set()
 
     def _command(self) -> bytes:

@@ -32,8 +32,8 @@ class PrioritiesWatch:
         self._watcher = watcher
         rights = Rights()
         others = [priority for priority in PRIORITIES if priority != "normal"]
-        self._normal = BlockingWatch(client, commands, watcher, ["normal"], rights, BLOCK_SECONDS)
-        self._others = BlockingWatch(client, commands, _WithoutContact(watcher), others, rights, _OTHERS_BLOCK_SECONDS)
+        self._normal = BlockingWatch(client, commands, watcher, ["normal"], rights, BLOCK_SECONDS, leads=True)
+        self._others = BlockingWatch(client, commands, watcher, others, rights, _OTHERS_BLOCK_SECONDS, leads=False)
 
     def __len__(self) -> int:
         return len(self._normal)
@@ -82,22 +82,3 @@ class PrioritiesWatch:
                 group.create_task(self._others.session(connected))
         except BaseExceptionGroup as failed:
             raise next(iter(leaves(failed))) from failed
-
-
-class _WithoutContact:
-    """Passes on all but that Redis answered: the other watch says so."""
-
-    def __init__(self, watcher: Watcher) -> None:
-        self._watcher = watcher
-
-    def woken(self, queues: Sequence[QueueKeys]) -> None:
-        self._watcher.woken(queues)
-
-    def unsure(self, queues: Sequence[QueueKeys]) -> None:
-        self._watcher.unsure(queues)
-
-    def contact(self) -> None:
-        pass
-
-    def lost(self, error: TaskQueueError) -> None:
-        self._watcher.lost(error)

@@ -34,7 +34,8 @@ local group, consumer, wanted = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local claimed = {now_in_ms(), '', ''}
 local BEFORE = #claimed
 
-local refusal = unknown_format(KEYS[5])
+local format = redis.pcall('HGET', KEYS[5], 'format')
+local refusal = unreadable(format)
 if refusal then
   return refusal
 end
@@ -43,7 +44,7 @@ end
 local streams, places = KEYS, {NORMAL}
 local others = redis.call('EXISTS', streams[1], streams[3]) > 0
 if others then
-  note_format(KEYS[5], PRIORITIES)
+  note_format(KEYS[5], format, PRIORITIES)
   places = {}
   for place in string.gmatch(ARGV[11], '%d') do
     place = tonumber(place)
@@ -84,7 +85,9 @@ for _, place in ipairs(places) do
   local suspects, no_group = pending(streams[place], group, '-', '+', 1, ARGV[6])
   if no_group then
     redis.call('XGROUP', 'CREATE', streams[place], group, '0', 'MKSTREAM')
-    note_format(KEYS[5], FIRST)
+    if not others then
+      note_format(KEYS[5], format, FIRST)
+    end
     is_new[place] = true
   elseif suspects[1] then
     suspected[#suspected + 1] = place

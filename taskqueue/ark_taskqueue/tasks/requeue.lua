@@ -8,7 +8,8 @@
 -- ARGV[1...]  ids of dead letters
 --
 -- Returns {id of the dead letter, id of its new task, ...}; ids that are no dead letters are left out.
-local refusal = unknown_format(KEYS[5])
+local format = redis.pcall('HGET', KEYS[5], 'format')
+local refusal = unreadable(format)
 if refusal then
   return refusal
 end
@@ -30,7 +31,7 @@ for _, id in ipairs(ARGV) do
       end
     end
     if place ~= NORMAL then
-      note_format(KEYS[5], PRIORITIES)
+      note_format(KEYS[5], format, PRIORITIES)
     end
     requeued[#requeued + 1] = id
     requeued[#requeued + 1] = PREFIXES[place] .. redis.call('XADD', KEYS[place], '*', unpack(fields))

@@ -14,7 +14,8 @@
 --
 -- Returns {id, 1} for a new task, {id, 0} for one submitted before under this idempotency key, {id, -1} where that one
 -- was about something else, and false when the queue is full.
-local refusal = unknown_format(KEYS[4])
+local format = redis.pcall('HGET', KEYS[4], 'format')
+local refusal = unreadable(format)
 if refusal then
   return refusal
 end
@@ -34,7 +35,7 @@ if length >= tonumber(ARGV[2]) then
 end
 local id = PREFIXES[place] .. redis.call('XADD', KEYS[place], '*', unpack(ARGV, 5))
 if place ~= NORMAL then
-  note_format(KEYS[4], PRIORITIES)
+  note_format(KEYS[4], format, PRIORITIES)
 end
 if KEYS[5] then
   redis.call('SET', KEYS[5], id, 'PX', ARGV[3])

@@ -70,8 +70,12 @@ async def test_a_task_with_a_priority_keeps_versions_away_that_know_none(
     assert await each_client.execute_command("HGET", queue.stats, "format") == b"2"
 
 
-async def test_so_does_one_that_was_added_without_the_library(each_client: Client, queue: QueueKeys) -> None:
-    assert await Consumer(each_client, queue, "w").claim(1) == []
+@pytest.mark.parametrize("worker_was_there", [True, False])
+async def test_so_does_one_that_was_added_without_the_library(
+    each_client: Client, queue: QueueKeys, worker_was_there: bool
+) -> None:
+    if worker_was_there:
+        assert await Consumer(each_client, queue, "w").claim(1) == []
     await each_client.execute_command("XADD", queue.stream_of("high"), "*", "prompt", "x")
     assert len(await Consumer(each_client, queue, "w").claim(1)) == 1
     assert await each_client.execute_command("HGET", queue.stats, "format") == b"2"
