@@ -116,31 +116,33 @@ async def test_a_task_is_submitted_waited_for_and_looked_up(ark: Ark) -> None:
     assert (not_yet.code, not_yet.out) == (4, "")
     late = await ark("result", ark.pool.agent, slow["task"], "--wait", "--timeout", "0.2")
     assert late.code == 4
-    for wrong, code in (("1-1", 3), ("nonsense", 2)):
-        assert (await ark("result", ark.pool.agent, wrong)).code == code
-        assert (await ark("cancel", ark.pool.agent, wrong)).code == code
-        assert (await ark("task", ark.pool.agent, wrong)).code == code
     assert (await ark("submit", "nobody", "x")).code == 3
     full = await ark("submit", ark.pool.agent, "x", "--max-depth", "1")
     assert (full.code, full.out) == (3, "")
     assert "holds 1 tasks or more" in full.err
+    # One of its own: each command takes seconds on a busy machine.
+    long = await ark.data("submit", ark.pool.agent, "x", "--meta", '{"latency_seconds": 55}')
 
     async def runs() -> bool:
-        return (await ark("task", ark.pool.agent, slow["task"])).out.startswith("running on ")
+        return (await ark("task", ark.pool.agent, long["task"])).out.startswith("running on ")
 
-    await eventually(runs, "the slow task")
-    cancelled = await ark("cancel", ark.pool.agent, slow["task"])
-    assert (cancelled.code, cancelled.out) == (0, f"task {slow['task']} cancelled, it was running\n")
-    again = await ark("cancel", ark.pool.agent, slow["task"])
+    await eventually(runs, "the long task")
+    cancelled = await ark("cancel", ark.pool.agent, long["task"])
+    assert (cancelled.code, cancelled.out) == (0, f"task {long['task']} cancelled, it was running\n")
+    again = await ark("cancel", ark.pool.agent, long["task"])
     assert (again.code, again.out) == (0, "")
     assert "was cancelled before" in again.err
     finished = await ark("cancel", ark.pool.agent, piped.out.strip())
     assert (finished.code, finished.out) == (1, "")
     assert "is finished, nothing to cancel" in finished.err
-    assert (await ark("task", ark.pool.agent, slow["task"])).out == "cancelled, attempt 1\n"
+    assert (await ark("task", ark.pool.agent, long["task"])).out == "cancelled, attempt 1\n"
     assert (await ark.data("task", ark.pool.agent, piped.out.strip()))["status"] == "completed"
-    gone = await ark("result", ark.pool.agent, slow["task"])
+    gone = await ark("result", ark.pool.agent, long["task"])
     assert (gone.code, gone.err) == (1, "the task was cancelled\n")
+    for wrong, code in (("1-1", 3), ("nonsense", 2)):
+        assert (await ark("result", ark.pool.agent, wrong)).code == code
+        assert (await ark("cancel", ark.pool.agent, wrong)).code == code
+        assert (await ark("task", ark.pool.agent, wrong)).code == code
 
 
 async def test_status_says_what_agents_do_and_why(ark: Ark) -> None:
